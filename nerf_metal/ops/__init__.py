@@ -1,20 +1,20 @@
-"""Placeholder until the kernels land: same signatures as the references plus ``backend``."""
+"""The operations: the signatures of :mod:`nerf_metal.reference` plus ``backend``, checked, with gradients.
 
-from nerf_metal import reference as _reference
+Each op checks its arguments, picks a backend and launches the kernels of the shader that bears its name.
+"""
+
+from nerf_metal.ops.composite import composite_rays
+from nerf_metal.ops.importance import sample_importance
+from nerf_metal.ops.march import SPACINGS, intersect_rays, march_rays
 from nerf_metal.reference import Composited, RayBounds, RaySamples
 
-
-def intersect_rays(*args, backend="auto", **kwargs):
-    return _reference.intersect_rays(*args, **kwargs)
-
-
-def march_rays(*args, backend="auto", **kwargs):
-    return _reference.march_rays(*args, **kwargs)
-
-
-def sample_importance(*args, backend="auto", **kwargs):
-    return _reference.sample_importance(*args, **kwargs)
-
-
-def composite_rays(*args, backend="auto", **kwargs):
-    return _reference.composite_rays(*args, **kwargs)
+__all__ = [
+    "SPACINGS",
+    "Composited",
+    "RayBounds",
+    "RaySamples",
+    "composite_rays",
+    "intersect_rays",
+    "march_rays",
+    "sample_importance",
+]

@@ -1,0 +1,195 @@
+// The extension module nerf_metal._C: tables out, launches in. Nothing here knows an op.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstring>
+#include <optional>
+
+#include "host.h"
+#include "launch.h"
+#include "metal.h"
+#include "strict.h"
+
+namespace py = pybind11;
+using namespace nerf_metal;
+
+namespace {
+
+using Buffer = std::optional<std::tuple<uintptr_t, uint64_t, int>>;  // address, elements, DType; None: absent
+
+Launch make_launch(const std::string& kernel, const std::vector<Buffer>& buffers, const py::bytes& params,
+                   const std::array<uint32_t, 3>& grid, const std::array<uint32_t, 3>& group)
+{
+    Launch launch = find_kernel(kernel);
+    for (const Buffer& buffer : buffers) {
+        Argument argument;
+        if (buffer.has_value()) {
+            const auto [address, elements, dtype] = *buffer;
+            argument = {reinterpret_cast<void*>(address), elements, static_cast<DType>(dtype), true};
+        }
+        launch.arguments.push_back(argument);
+    }
+    launch.params = params;
+    launch.grid = grid;
+    launch.group = group;
+    check(launch);
+    return launch;
+}
+
+metal::TensorHandle handle_of(const py::handle& tensor)
+{
+    void* handle = nullptr;
+    if (metal::from_python() != nullptr) {
+        if (metal::from_python()(tensor.ptr(), &handle) != 0) {
+            throw py::type_error("[launch] a buffer must be a torch.Tensor");
+        }
+        return metal::TensorHandle(handle);
+    }
+    // Before torch 2.14: the capsule holds a new at::Tensor and no destructor, so the handle is ours to free.
+    static const py::object& alloc =
+        *new py::object(py::module_::import("torch").attr("_C").attr("_aoti").attr("unsafe_alloc_void_ptr_from_tensor"));
+    const py::object capsule = alloc(tensor);
+    handle = PyCapsule_GetPointer(capsule.ptr(), nullptr);
+    if (handle == nullptr) {
+        throw py::error_already_set();
+    }
+    return metal::TensorHandle(handle);
+}
+
+void launch_metal(const std::string& kernel, const std::vector<Buffer>& buffers, const py::bytes& params,
+                  const std::array<uint32_t, 3>& grid, const std::array<uint32_t, 3>& group, const py::list& tensors)
+{
+    const Launch launch = make_launch(kernel, buffers, params, grid, group);
+    std::vector<metal::TensorHandle> handles;
+    std::vector<void*> raw;
+    for (const py::handle tensor : tensors) {
+        if (tensor.is_none()) {
+            raw.push_back(nullptr);
+            continue;
+        }
+        handles.push_back(handle_of(tensor));
+        raw.push_back(handles.back().get());
+    }
+    if (raw.size() != buffers.size()) {
+        throw py::value_error("[launch] tensors must be one for each buffer");
+    }
+    // Torch's stream queue may be held by a thread that waits for the interpreter.
+    const py::gil_scoped_release unlocked;
+    metal::run(launch, raw);
+}
+
+py::dict kernel_table()
+{
+    static const char* const types[] = {"float", "half", "int", "uint", "uchar"};
+    py::dict table;
+    for (const Module* module : modules()) {
+        for (size_t i = 0; i < module->kernel_count; ++i) {
+            const KernelInfo& kernel = module->kernels[i];
+            py::list buffers;
+            for (size_t b = 0; b < kernel.buffer_count; ++b) {
+                const BufferInfo& info = kernel.buffers[b];
+                buffers.append(py::make_tuple(info.name, types[static_cast<int>(info.dtype)], info.writable));
+            }
+            table[kernel.name] = py::make_tuple(kernel.library, py::tuple(buffers), kernel.params, kernel.collective);
+        }
+    }
+    return table;
+}
+
+py::dict struct_table()
+{
+    py::dict table;
+    for (const Module* module : modules()) {
+        for (size_t i = 0; i < module->struct_count; ++i) {
+            py::list members;
+            for (size_t m = 0; m < module->structs[i].member_count; ++m) {
+                members.append(py::make_tuple(module->structs[i].members[m].name, module->structs[i].members[m].type));
+            }
+            table[module->structs[i].name] = py::tuple(members);
+        }
+    }
+    return table;
+}
+
+py::dict shader_sources()
+{
+    py::dict sources;
+    for (const Module* module : modules()) {
+        for (size_t i = 0; i < module->source_count; ++i) {
+            sources[module->sources[i].name] = module->sources[i].text;
+        }
+    }
+    return sources;
+}
+
+strict::Order order_of(const std::string& name)
+{
+    if (name == "forward") return strict::Order::forward;
+    if (name == "reversed") return strict::Order::reversed;
+    if (name == "shuffled") return strict::Order::shuffled;
+    throw py::value_error("[launch_strict] order must be forward, reversed or shuffled, got '" + name + "'");
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m)
+{
+    m.doc() = "Kernel tables and launches. Use nerf_metal.ops; nerf_metal.kernels wraps this.";
+    m.def("kernel_table", &kernel_table, "name -> (library, ((buffer, type, writable), ...), struct, collective)");
+    m.def("struct_table", &struct_table, "struct -> ((member, type), ...)");
+    m.def("shader_sources", &shader_sources, "file name -> text, as embedded at build time");
+    m.def("load_module", &load_module, "Load a shared library of further kernels.");
+    m.def("host_levels", &host::usable_levels, "Host kernel levels this processor can run, best last.");
+    m.def("host_level", &host::level, "The host kernel level in use.");
+    m.def(
+        "launch_host",
+        [](const std::string& kernel, const std::vector<Buffer>& buffers, const py::bytes& params,
+           const std::array<uint32_t, 3>& grid, const std::array<uint32_t, 3>& group, unsigned threads) {
+            const Launch launch = make_launch(kernel, buffers, params, grid, group);
+            const py::gil_scoped_release unlocked;
+            host::run(launch, threads);
+        },
+        "Run a kernel on CPU memory, on threads.");
+    m.def(
+        "launch_strict",
+        [](const std::string& kernel, const std::vector<Buffer>& buffers, const py::bytes& params,
+           const std::array<uint32_t, 3>& grid, const std::array<uint32_t, 3>& group, const std::string& order,
+           uint64_t seed) {
+            const strict::Order lanes = order_of(order);
+            const Launch launch = make_launch(kernel, buffers, params, grid, group);
+            const py::gil_scoped_release unlocked;
+            strict::run(launch, lanes, seed);
+        },
+        "Run a kernel on CPU memory lane by lane, with every misuse reported.");
+    m.def("launch_metal", &launch_metal, "Encode a kernel on MPS tensors into torch's stream.");
+    m.def("metal_load", &metal::load, "Resolve torch's Metal C ABI.");
+    m.def("metal_compile", &metal::compile, "Compile a shader library from source.");
+    m.def("metal_is_compiled", &metal::is_compiled, "Whether a shader library is compiled.");
+}
+
+// For a library that stands in for Metal in the tests: runs a launch on CPU memory. 0, or 1 with the text in error.
+extern "C" __attribute__((visibility("default"))) int nerf_metal_execute(const char* kernel, void* const* buffers,
+                                                                          size_t buffer_count, const void* params,
+                                                                          size_t params_bytes, const uint32_t* grid,
+                                                                          const uint32_t* group, char* error,
+                                                                          size_t error_bytes)
+{
+    try {
+        Launch launch = find_kernel(kernel);
+        for (size_t i = 0; i < buffer_count; ++i) {
+            launch.arguments.push_back({buffers[i], 0, launch.kernel->buffers[i].dtype, true});
+        }
+        launch.params.assign(static_cast<const char*>(params), params_bytes);
+        std::copy(grid, grid + 3, launch.grid.begin());
+        std::copy(group, group + 3, launch.group.begin());
+        if (launch.kernel->collective) {
+            strict::run(launch, strict::Order::forward, 0);
+        } else {
+            host::run(launch, 1);
+        }
+        return 0;
+    } catch (const std::exception& e) {
+        std::strncpy(error, e.what(), error_bytes - 1);
+        return 1;
+    }
+}

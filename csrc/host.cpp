@@ -1,0 +1,177 @@
+#include "host.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <functional>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+
+namespace nerf_metal::host {
+namespace {
+
+// Workers that wait for launches. Kept: starting threads costs more than a small launch runs.
+class Pool {
+public:
+    // Calls work on the caller and on up to threads - 1 workers; returns when all of them are through.
+    void run(unsigned threads, const std::function<void()>& work)
+    {
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            for (; workers_ + 1 < threads; ++workers_) {
+                std::thread([this] { serve(); }).detach();
+            }
+            work_ = &work;
+            open_ = threads - 1;
+        }
+        start_.notify_all();
+        work();
+        std::unique_lock<std::mutex> lock(mutex_);
+        open_ = 0;  // the caller found nothing left to do: nobody else need begin
+        idle_.wait(lock, [this] { return active_ == 0; });
+    }
+
+private:
+    void serve()
+    {
+        std::unique_lock<std::mutex> lock(mutex_);
+        for (;;) {
+            start_.wait(lock, [this] { return open_ > 0; });
+            --open_;
+            ++active_;
+            const auto* work = work_;
+            lock.unlock();
+            (*work)();
+            lock.lock();
+            if (--active_ == 0) {
+                idle_.notify_one();
+            }
+        }
+    }
+
+    std::mutex mutex_;
+    std::condition_variable start_, idle_;
+    const std::function<void()>* work_ = nullptr;
+    unsigned workers_ = 0;  // threads started
+    unsigned open_ = 0;     // places left in the current launch
+    unsigned active_ = 0;   // workers inside it
+};
+
+// One launch at a time uses the workers; a second one, from another Python thread, runs on its own thread alone.
+std::mutex pool_user;
+Pool* pool = nullptr;  // never destroyed: its threads live as long as the process
+
+void forget_pool()  // a fork has the object but not its threads
+{
+    pool = nullptr;
+    new (&pool_user) std::mutex;
+}
+
+#if defined(__x86_64__)
+bool processor_has(const std::string& name)
+{
+    __builtin_cpu_init();
+    if (name == "avx2") {
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    }
+    if (name == "avx512") {
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    }
+    return name == "baseline";
+}
+#else
+bool processor_has(const std::string&) { return true; }
+#endif
+
+const HostKernelTable& table_of(const Module& module, const std::string& name)
+{
+    for (size_t i = module.level_count; i-- > 0;) {
+        if (name == module.levels[i].name) {
+            return *module.levels[i].table;
+        }
+    }
+    return *module.levels[0].table;  // a loaded module may have been built for fewer levels
+}
+
+}  // namespace
+
+std::vector<std::string> usable_levels()
+{
+    std::vector<std::string> names;
+    for (size_t i = 0; i < nerf_metal_module.level_count; ++i) {
+        if (processor_has(nerf_metal_module.levels[i].name)) {
+            names.emplace_back(nerf_metal_module.levels[i].name);
+        }
+    }
+    return names;
+}
+
+const std::string& level()
+{
+    static const std::string chosen = [] {
+        const auto usable = usable_levels();
+        const char* asked = std::getenv("NERF_METAL_HOST_LEVEL");
+        if (asked == nullptr || *asked == '\0') {
+            return usable.back();
+        }
+        if (std::find(usable.begin(), usable.end(), asked) == usable.end()) {
+            std::string list;
+            for (const auto& name : usable) {
+                list += (list.empty() ? "" : ", ") + name;
+            }
+            throw std::invalid_argument("[host] NERF_METAL_HOST_LEVEL must be one of " + list + " on this machine, got '" +
+                                        asked + "'; unset it to use the best");
+        }
+        return std::string(asked);
+    }();
+    return chosen;
+}
+
+void run(const Launch& launch, unsigned threads)
+{
+    const auto range = table_of(*launch.module, level()).kernels[launch.index].range;
+    if (range == nullptr) {
+        throw std::invalid_argument(std::string("[") + launch.kernel->name +
+                                    "] uses SIMD-group features, which the host runs in strict mode alone; use its plain twin");
+    }
+    const uint64_t total = launch.threads();
+    if (total == 0) {
+        return;
+    }
+    std::vector<void*> buffers;
+    for (const Argument& argument : launch.arguments) {
+        buffers.push_back(argument.data);
+    }
+    // Eight pieces a worker even out rays of unequal length; below 64 kernel threads waking workers costs more.
+    const uint64_t piece = std::max<uint64_t>(1, total / (uint64_t(threads) * 8));
+    std::atomic<uint64_t> next{0};
+    const std::function<void()> work = [&] {
+        for (;;) {
+            const uint64_t begin = next.fetch_add(piece);
+            if (begin >= total) {
+                return;
+            }
+            range(buffers.data(), launch.params.data(), launch.grid.data(), begin, std::min(begin + piece, total));
+        }
+    };
+    const bool many = threads > 1 && total >= 64;
+    std::unique_lock<std::mutex> lock(pool_user, std::defer_lock);
+    if (!many || !lock.try_lock()) {
+        work();
+        return;
+    }
+    if (pool == nullptr) {
+        static const int once = pthread_atfork(nullptr, nullptr, forget_pool);
+        (void)once;
+        pool = new Pool;
+    }
+    pool->run(threads, work);
+}
+
+}  // namespace nerf_metal::host

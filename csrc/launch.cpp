@@ -1,0 +1,117 @@
+#include "launch.h"
+
+#include <dlfcn.h>
+
+#include <cmath>
+#include <stdexcept>
+
+namespace nerf_metal {
+namespace {
+
+constexpr uint32_t kMaxThreadsPerGroup = 1024;  // of every Apple GPU; a pipeline may allow fewer
+constexpr uint32_t kSimdWidth = 32;
+
+[[noreturn]] void refuse(const Launch& launch, const std::string& text)
+{
+    throw std::invalid_argument(std::string("[") + launch.kernel->name + "] " + text);
+}
+
+std::string number(double value)
+{
+    return value < 9e15 ? std::to_string(static_cast<long long>(value)) : std::string("more than 9e15");
+}
+
+std::vector<const Module*>& registry()
+{
+    static std::vector<const Module*> list{&nerf_metal_module};
+    return list;
+}
+
+}  // namespace
+
+const std::vector<const Module*>& modules() { return registry(); }
+
+void load_module(const std::string& path)
+{
+    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) {
+        throw std::runtime_error(std::string("[load_module] ") + dlerror());
+    }
+    const auto* module = static_cast<const Module*>(dlsym(library, "nerf_metal_module"));
+    if (module == nullptr) {
+        throw std::runtime_error("[load_module] " + path + " must export nerf_metal_module; build it around csrc/module.cpp");
+    }
+    registry().push_back(module);
+}
+
+Launch find_kernel(const std::string& name)
+{
+    for (const Module* module : registry()) {
+        for (size_t i = 0; i < module->kernel_count; ++i) {
+            if (name == module->kernels[i].name) {
+                Launch launch;
+                launch.module = module;
+                launch.kernel = &module->kernels[i];
+                launch.index = i;
+                return launch;
+            }
+        }
+    }
+    throw std::invalid_argument("[launch] kernel must be one of the shaders' kernels, got '" + name + "'");
+}
+
+void check(const Launch& launch)
+{
+    const KernelInfo& kernel = *launch.kernel;
+    if (launch.params.size() != kernel.params_bytes) {
+        refuse(launch, std::string(kernel.params) + " must have " + std::to_string(kernel.params_bytes) +
+                           " bytes, got " + std::to_string(launch.params.size()));
+    }
+    if (launch.arguments.size() != kernel.buffer_count) {
+        refuse(launch, "must get " + std::to_string(kernel.buffer_count) + " buffers, got " +
+                           std::to_string(launch.arguments.size()));
+    }
+    uint64_t group = 1;
+    for (int axis = 0; axis < 3; ++axis) {
+        if (launch.group[axis] == 0) {
+            refuse(launch, "threadgroup size must be at least 1 on every axis, got 0");
+        }
+        group *= launch.group[axis];
+    }
+    if (group > kMaxThreadsPerGroup) {
+        refuse(launch, "threadgroup must have at most 1024 threads, got " + std::to_string(group));
+    }
+    if (kernel.collective && (launch.group[0] % kSimdWidth != 0 || launch.grid[0] % kSimdWidth != 0)) {
+        refuse(launch, "grid and threadgroup must hold whole SIMD-groups of 32 along x, got " +
+                           std::to_string(launch.grid[0]) + " and " + std::to_string(launch.group[0]));
+    }
+    if (launch.threads() == 0) {
+        return;
+    }
+    std::vector<double> needed(kernel.buffer_count);
+    kernel.elements(launch.params.data(), needed.data());
+    for (size_t i = 0; i < kernel.buffer_count; ++i) {
+        const BufferInfo& info = kernel.buffers[i];
+        const Argument& argument = launch.arguments[i];
+        if (!argument.present && needed[i] > 0) {
+            refuse(launch, std::string(info.name) + " must be given, got None");
+        }
+        if (argument.present && argument.dtype != info.dtype) {
+            refuse(launch, std::string(info.name) + " must be " + name_of(info.dtype) + ", got " + name_of(argument.dtype));
+        }
+        if (needed[i] >= 4294967296.0) {
+            refuse(launch, std::string(info.name) + " must have less than 2^32 elements (shaders index in 32 bits), got " +
+                               number(needed[i]) + "; launch fewer rays at a time");
+        }
+        if (!(needed[i] <= static_cast<double>(argument.elements))) {
+            refuse(launch, std::string(info.name) + " must have at least " + number(needed[i]) + " elements, got " +
+                               std::to_string(argument.elements));
+        }
+        const auto address = reinterpret_cast<uintptr_t>(argument.data);
+        if (argument.present && address % size_of(info.dtype) != 0) {
+            refuse(launch, std::string(info.name) + " must be aligned to its element size");
+        }
+    }
+}
+
+}  // namespace nerf_metal

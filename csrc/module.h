@@ -1,0 +1,80 @@
+// A module: the kernels made from one folder of shaders, with all that is known of them. The tables come from
+// cmake/generate.py. The extension holds one; others can be loaded from shared libraries (the tests do).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "host_kernel.h"
+
+namespace nerf_metal {
+
+enum class DType : uint8_t { float_, half_, int_, uint_, uchar_ };
+
+constexpr size_t size_of(DType t) { return t == DType::half_ ? 2 : t == DType::uchar_ ? 1 : 4; }
+
+constexpr const char* name_of(DType t)
+{
+    switch (t) {
+        case DType::float_: return "float32";
+        case DType::half_: return "float16";
+        case DType::int_: return "int32";
+        case DType::uint_: return "uint32";
+        default: return "uint8";
+    }
+}
+
+struct BufferInfo {
+    const char* name;
+    DType dtype;
+    bool writable;
+};
+
+struct MemberInfo {
+    const char* name;
+    const char* type;
+};
+
+struct StructInfo {
+    const char* name;
+    const MemberInfo* members;
+    size_t member_count;
+    size_t bytes;
+};
+
+struct KernelInfo {
+    const char* name;
+    const char* library;  // stem of the shader file
+    const BufferInfo* buffers;
+    size_t buffer_count;
+    const char* params;
+    size_t params_bytes;
+    bool collective;  // uses SIMD-group or threadgroup features
+    // Elements that each buffer must have for these arguments, as written beside it in the shader.
+    void (*elements)(const void* params, double* out);
+};
+
+struct SourceInfo {
+    const char* name;
+    const char* text;
+};
+
+struct LevelInfo {
+    const char* name;
+    const HostKernelTable* table;
+};
+
+struct Module {
+    const KernelInfo* kernels;
+    size_t kernel_count;
+    const StructInfo* structs;
+    size_t struct_count;
+    const SourceInfo* sources;
+    size_t source_count;
+    const LevelInfo* levels;  // best last
+    size_t level_count;
+    const HostKernelTable* strict;
+};
+
+}  // namespace nerf_metal
+
+extern "C" __attribute__((visibility("default"))) const nerf_metal::Module nerf_metal_module;

@@ -1,0 +1,174 @@
+// The Metal Shading Language as the host's C++ compiler reads it: the names that the shaders use, and no others.
+// Included inside an anonymous namespace by host_kernels.cpp, so that nothing here has a symbol other units could be
+// given; for the same reason no standard header is included.
+
+// ---- address spaces and attributes: without meaning here ----
+#define device
+#define constant const
+#define thread
+#define threadgroup
+#define kernel static inline
+#define buffer(n) maybe_unused
+#define thread_position_in_grid maybe_unused
+#define threadgroup_position_in_grid maybe_unused
+#define thread_position_in_threadgroup maybe_unused
+#define thread_index_in_threadgroup maybe_unused
+#define thread_index_in_simdgroup maybe_unused
+#define simdgroup_index_in_threadgroup maybe_unused
+
+using uint = unsigned int;
+using ushort = unsigned short;
+using uchar = unsigned char;
+
+// ---- vectors: construction and components ----
+struct uint2 {
+    uint x, y;
+    uint2(uint a, uint b) : x(a), y(b) {}
+};
+struct uint3 {
+    uint x, y, z;
+    uint3(uint a, uint b, uint c) : x(a), y(b), z(c) {}
+};
+struct float3 {
+    float x, y, z;
+    float3(float a, float b, float c) : x(a), y(b), z(c) {}
+};
+
+// ---- half: storage only, arithmetic is float ----
+// Bit arithmetic instead of the compiler's type: it needs no run-time library, vectorises, and is the same everywhere.
+inline float float_from_bits(uint bits) { return __builtin_bit_cast(float, bits); }
+inline uint bits_from_float(float value) { return __builtin_bit_cast(uint, value); }
+
+struct half {
+    ushort bits;
+    half() = default;
+    explicit half(float value) : bits(round_from(value)) {}
+    operator float() const
+    {
+        const uint magnitude = bits & 0x7FFFu;
+        // 2^112 moves the exponent bias from 15 to 127 and makes denormals normal, exactly; infinity and NaN keep
+        // their all-ones exponent by hand.
+        const float finite = float_from_bits(magnitude << 13) * 5.192296858534828e33f;
+        const uint body = magnitude >= 0x7C00u ? (magnitude << 13) | 0x7F800000u : bits_from_float(finite);
+        return float_from_bits(body | (uint(bits & 0x8000u) << 16));
+    }
+
+private:
+    // Round to nearest, ties to even.
+    static ushort round_from(float value)
+    {
+        const uint all = bits_from_float(value);
+        const uint sign = (all >> 16) & 0x8000u;
+        const uint magnitude = all & 0x7FFFFFFFu;
+        // Normal results: add half of the last place (and the last bit kept, for ties), then shift.
+        const uint normal = (magnitude + 0xFFFu + ((magnitude >> 13) & 1u) - (112u << 23)) >> 13;
+        // Denormal results: adding 0.5 makes the FPU round at 2^-24.
+        const uint denormal = bits_from_float(float_from_bits(magnitude) + 0.5f) - 0x3F000000u;
+        const uint special = magnitude > 0x7F800000u ? 0x7E00u : 0x7C00u;
+        const uint body = magnitude >= 0x477FF000u ? special : magnitude < 0x38800000u ? denormal : normal;
+        return ushort(sign | body);
+    }
+};
+
+// ---- arithmetic ----
+// As Metal's fmin and fmax: of a NaN and a number, the number.
+inline float min(float a, float b) { return b < a || a != a ? b : a; }
+inline float max(float a, float b) { return a < b || a != a ? b : a; }
+inline uint min(uint a, uint b) { return b < a ? b : a; }
+inline uint max(uint a, uint b) { return a < b ? b : a; }
+inline int min(int a, int b) { return b < a ? b : a; }
+inline int max(int a, int b) { return a < b ? b : a; }
+inline float fabs(float x) { return __builtin_fabsf(x); }
+
+// exp by 2^n times a polynomial of degree 6 on [-ln 2 / 2, ln 2 / 2] (Cody and Waite's reduction; Cephes expf's
+// coefficients): within 2 ulp, branch-free so that loops of it vectorise. Results below the normal numbers are 0, as on
+// a GPU that flushes them.
+inline float exp(float x)
+{
+    const float limited = x < -87.33654f ? -87.33654f : (x > 88.72283f ? 88.72283f : x);
+    const float shifted = limited * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the sum rounds to an integer
+    const float n = shifted - 12582912.0f;
+    const float r = (limited - n * 0.693359375f) - n * -2.12194440e-4f;
+    float y = 1.9875691500e-4f;
+    y = y * r + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * r * r + r + 1.0f;
+    // 2^n in two factors: n = 128 has no float of its own.
+    const int whole = int(bits_from_float(shifted)) - 0x4B400000;
+    const int half_n = whole / 2;
+    const float scale = float_from_bits(uint(half_n + 127) << 23);
+    const float rest = float_from_bits(uint(whole - half_n + 127) << 23);
+    const float value = y * scale * rest;
+    return x < -87.33654f ? 0.0f : (x > 88.72283f ? __builtin_inff() : value);
+}
+
+// ---- collectives ----
+enum class mem_flags { mem_none = 0, mem_device = 1, mem_threadgroup = 2 };
+
+#if NERF_METAL_STRICT
+using nerf_metal::strict::Collective;
+// The line comes in as a default argument: it is the shader's, since that is where the call is written.
+inline void threadgroup_barrier(mem_flags, int line = __builtin_LINE())
+{
+    nerf_metal::strict::barrier(Collective::threadgroup_barrier, line);
+}
+inline void simdgroup_barrier(mem_flags, int line = __builtin_LINE())
+{
+    nerf_metal::strict::barrier(Collective::simdgroup_barrier, line);
+}
+#define NERF_METAL_SIMD(name, what)                                   \
+    inline float name(float value, int line = __builtin_LINE())      \
+    {                                                                 \
+        return nerf_metal::strict::simd(Collective::what, value, 0u, line); \
+    }
+#define NERF_METAL_SIMD_LANE(name, what)                                         \
+    inline float name(float value, ushort operand, int line = __builtin_LINE()) \
+    {                                                                            \
+        return nerf_metal::strict::simd(Collective::what, value, operand, line);     \
+    }
+
+// Threadgroup memory whose every access is checked.
+template <typename T, unsigned long N>
+struct SharedArray {
+    int key;
+    const char* name;
+    struct Cell {
+        const SharedArray& array;
+        unsigned long index;
+        T& at(nerf_metal::strict::Access access) const
+        {
+            return *static_cast<T*>(
+                nerf_metal::strict::shared_cell(array.key, array.name, index, N, sizeof(T), access));
+        }
+        operator T() const { return at(nerf_metal::strict::Access::read); }
+        Cell& operator=(T value)
+        {
+            at(nerf_metal::strict::Access::write) = value;
+            return *this;
+        }
+        Cell& operator=(const Cell& other) { return *this = T(other); }
+        Cell& operator+=(T value) { return *this = T(*this) + value; }
+    };
+    Cell operator[](unsigned long index) const { return Cell{*this, index}; }
+};
+#define SHARED(T, name, n) const SharedArray<T, n> name{__COUNTER__, #name}
+#else
+// Only kernels without collectives are compiled into this reading; the names must exist for the others to parse.
+inline void threadgroup_barrier(mem_flags) { __builtin_trap(); }
+inline void simdgroup_barrier(mem_flags) { __builtin_trap(); }
+#define NERF_METAL_SIMD(name, what) \
+    inline float name(float) { __builtin_trap(); }
+#define NERF_METAL_SIMD_LANE(name, what) \
+    inline float name(float, ushort) { __builtin_trap(); }
+#define SHARED(T, name, n) T name[n]
+#endif
+
+NERF_METAL_SIMD(simd_sum, sum)
+NERF_METAL_SIMD(simd_product, product)
+NERF_METAL_SIMD(simd_prefix_exclusive_sum, prefix_exclusive_sum)
+NERF_METAL_SIMD(simd_prefix_exclusive_product, prefix_exclusive_product)
+NERF_METAL_SIMD_LANE(simd_shuffle_down, shuffle_down)
+NERF_METAL_SIMD_LANE(simd_broadcast, broadcast)

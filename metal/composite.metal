@@ -1,0 +1,262 @@
+// Alpha compositing, front to back: rgb = sum_i w_i c_i + (1 - sum_i w_i) background, w_i = T_i alpha_i,
+// T_i = prod_{j<i} (1 - alpha_j), alpha_i = 1 - exp(-sigma_i dt_i). Equations: nerf_metal/reference/composite.py;
+// the backward recursion: composite.h.
+//
+// Each kernel twice: one ray per thread, which the host runs, and one ray per SIMD-group (_simd), which the GPU runs;
+// each for float and for half inputs (sums in float). Dense rays have n_samples each, and t may have a row stride;
+// packed rays have (start, count) in packed_info.
+#include "common.h"
+#include "composite.h"
+#include "params.h"
+
+// Picture, weights and transmittance of a ray, float inputs.
+// Dispatched threads: n_rays, one per ray.
+// Not handled: rays that share samples.
+kernel void composite_forward_f32(
+    device const float* values [[buffer(0)]],  // [packed ? n_samples : n_rays * n_samples] sigma, 1 / world unit, or alpha
+    device const float* rgbs [[buffer(1)]],  // [(packed ? n_samples : n_rays * n_samples), 3]
+    device const float* t_starts [[buffer(2)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const float* t_ends [[buffer(3)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const int* packed_info [[buffer(4)]],  // [packed * n_rays, 2] start, count
+    device const float* background [[buffer(5)]],  // [has_background ? (n_rays - 1) * background_stride + 3 : 0]
+    device float* rgb [[buffer(6)]],  // [n_rays, 3]
+    device float* depth [[buffer(7)]],  // [n_rays] world units
+    device float* opacity [[buffer(8)]],  // [n_rays]
+    device float* weights [[buffer(9)]],  // [packed ? n_samples : n_rays * n_samples]
+    device float* transmittance [[buffer(10)]],  // [packed ? n_samples : n_rays * n_samples]
+    constant CompositeParams& p [[buffer(11)]],
+    uint ray [[thread_position_in_grid]])
+{
+    if (ray >= p.n_rays) {
+        return;
+    }
+    const CompositeSpan span = composite_span(packed_info, p, ray);
+    const CompositeSums sums = composite_forward_ray(values, rgbs, t_starts, t_ends, weights, transmittance, p, span);
+    composite_store(rgb, depth, opacity, background, p, ray, sums);
+}
+
+// Picture, weights and transmittance of a ray, half inputs.
+// Dispatched threads: n_rays, one per ray.
+// Not handled: rays that share samples.
+kernel void composite_forward_f16(
+    device const half* values [[buffer(0)]],  // [packed ? n_samples : n_rays * n_samples] sigma, 1 / world unit, or alpha
+    device const half* rgbs [[buffer(1)]],  // [(packed ? n_samples : n_rays * n_samples), 3]
+    device const float* t_starts [[buffer(2)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const float* t_ends [[buffer(3)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const int* packed_info [[buffer(4)]],  // [packed * n_rays, 2] start, count
+    device const float* background [[buffer(5)]],  // [has_background ? (n_rays - 1) * background_stride + 3 : 0]
+    device float* rgb [[buffer(6)]],  // [n_rays, 3]
+    device float* depth [[buffer(7)]],  // [n_rays] world units
+    device float* opacity [[buffer(8)]],  // [n_rays]
+    device float* weights [[buffer(9)]],  // [packed ? n_samples : n_rays * n_samples]
+    device float* transmittance [[buffer(10)]],  // [packed ? n_samples : n_rays * n_samples]
+    constant CompositeParams& p [[buffer(11)]],
+    uint ray [[thread_position_in_grid]])
+{
+    if (ray >= p.n_rays) {
+        return;
+    }
+    const CompositeSpan span = composite_span(packed_info, p, ray);
+    const CompositeSums sums = composite_forward_ray(values, rgbs, t_starts, t_ends, weights, transmittance, p, span);
+    composite_store(rgb, depth, opacity, background, p, ray, sums);
+}
+
+// Picture, weights and transmittance of a ray, float inputs.
+// Dispatched threads: SIMD_WIDTH * n_rays, one SIMD-group per ray; threadgroups of whole SIMD-groups.
+// Not handled: rays that share samples.
+kernel void composite_forward_simd_f32(
+    device const float* values [[buffer(0)]],  // [packed ? n_samples : n_rays * n_samples] sigma, 1 / world unit, or alpha
+    device const float* rgbs [[buffer(1)]],  // [(packed ? n_samples : n_rays * n_samples), 3]
+    device const float* t_starts [[buffer(2)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const float* t_ends [[buffer(3)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const int* packed_info [[buffer(4)]],  // [packed * n_rays, 2] start, count
+    device const float* background [[buffer(5)]],  // [has_background ? (n_rays - 1) * background_stride + 3 : 0]
+    device float* rgb [[buffer(6)]],  // [n_rays, 3]
+    device float* depth [[buffer(7)]],  // [n_rays] world units
+    device float* opacity [[buffer(8)]],  // [n_rays]
+    device float* weights [[buffer(9)]],  // [packed ? n_samples : n_rays * n_samples]
+    device float* transmittance [[buffer(10)]],  // [packed ? n_samples : n_rays * n_samples]
+    constant CompositeParams& p [[buffer(11)]],
+    uint gid [[thread_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]])
+{
+    const uint ray = gid / SIMD_WIDTH;
+    if (ray >= p.n_rays) {
+        return;
+    }
+    const CompositeSpan span = composite_span(packed_info, p, ray);
+    const CompositeSums sums = composite_forward_group(values, rgbs, t_starts, t_ends, weights, transmittance, p, span, lane);
+    if (lane == 0u) {
+        composite_store(rgb, depth, opacity, background, p, ray, sums);
+    }
+}
+
+// Picture, weights and transmittance of a ray, half inputs.
+// Dispatched threads: SIMD_WIDTH * n_rays, one SIMD-group per ray; threadgroups of whole SIMD-groups.
+// Not handled: rays that share samples.
+kernel void composite_forward_simd_f16(
+    device const half* values [[buffer(0)]],  // [packed ? n_samples : n_rays * n_samples] sigma, 1 / world unit, or alpha
+    device const half* rgbs [[buffer(1)]],  // [(packed ? n_samples : n_rays * n_samples), 3]
+    device const float* t_starts [[buffer(2)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const float* t_ends [[buffer(3)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const int* packed_info [[buffer(4)]],  // [packed * n_rays, 2] start, count
+    device const float* background [[buffer(5)]],  // [has_background ? (n_rays - 1) * background_stride + 3 : 0]
+    device float* rgb [[buffer(6)]],  // [n_rays, 3]
+    device float* depth [[buffer(7)]],  // [n_rays] world units
+    device float* opacity [[buffer(8)]],  // [n_rays]
+    device float* weights [[buffer(9)]],  // [packed ? n_samples : n_rays * n_samples]
+    device float* transmittance [[buffer(10)]],  // [packed ? n_samples : n_rays * n_samples]
+    constant CompositeParams& p [[buffer(11)]],
+    uint gid [[thread_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]])
+{
+    const uint ray = gid / SIMD_WIDTH;
+    if (ray >= p.n_rays) {
+        return;
+    }
+    const CompositeSpan span = composite_span(packed_info, p, ray);
+    const CompositeSums sums = composite_forward_group(values, rgbs, t_starts, t_ends, weights, transmittance, p, span, lane);
+    if (lane == 0u) {
+        composite_store(rgb, depth, opacity, background, p, ray, sums);
+    }
+}
+
+// Gradients to values, colours and background of a ray, float inputs.
+// Dispatched threads: n_rays, one per ray.
+// Not handled: gradients to t_starts and t_ends; rays that share samples.
+kernel void composite_backward_f32(
+    device const float* values [[buffer(0)]],  // [packed ? n_samples : n_rays * n_samples] sigma, 1 / world unit, or alpha
+    device const float* rgbs [[buffer(1)]],  // [(packed ? n_samples : n_rays * n_samples), 3]
+    device const float* t_starts [[buffer(2)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const float* t_ends [[buffer(3)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const int* packed_info [[buffer(4)]],  // [packed * n_rays, 2] start, count
+    device const float* background [[buffer(5)]],  // [has_background ? (n_rays - 1) * background_stride + 3 : 0]
+    device const float* opacity [[buffer(6)]],  // [n_rays]
+    device const float* transmittance [[buffer(7)]],  // [packed ? n_samples : n_rays * n_samples]
+    device const float* grad_rgb [[buffer(8)]],  // [n_rays, 3]
+    device const float* grad_depth [[buffer(9)]],  // [n_rays]
+    device const float* grad_opacity [[buffer(10)]],  // [n_rays]
+    device const float* grad_weights [[buffer(11)]],  // [has_grad_weights * (packed ? n_samples : n_rays * n_samples)]
+    device const float* grad_transmittance [[buffer(12)]],  // [has_grad_transmittance * (packed ? n_samples : n_rays * n_samples)]
+    device float* grad_values [[buffer(13)]],  // [packed ? n_samples : n_rays * n_samples]
+    device float* grad_rgbs [[buffer(14)]],  // [(packed ? n_samples : n_rays * n_samples), 3]
+    device float* grad_background [[buffer(15)]],  // [has_background * n_rays, 3]
+    constant CompositeParams& p [[buffer(16)]],
+    uint ray [[thread_position_in_grid]])
+{
+    if (ray >= p.n_rays) {
+        return;
+    }
+    const CompositeSpan span = composite_span(packed_info, p, ray);
+    const CompositeCotangent c = composite_cotangent(grad_rgb, grad_depth, grad_opacity, background, p, ray);
+    composite_backward_ray(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c);
+    if (p.has_background != 0u) {
+        composite_backward_background(grad_background, opacity, c, ray);
+    }
+}
+
+// Gradients to values, colours and background of a ray, half inputs.
+// Dispatched threads: n_rays, one per ray.
+// Not handled: gradients to t_starts and t_ends; rays that share samples.
+kernel void composite_backward_f16(
+    device const half* values [[buffer(0)]],  // [packed ? n_samples : n_rays * n_samples] sigma, 1 / world unit, or alpha
+    device const half* rgbs [[buffer(1)]],  // [(packed ? n_samples : n_rays * n_samples), 3]
+    device const float* t_starts [[buffer(2)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const float* t_ends [[buffer(3)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const int* packed_info [[buffer(4)]],  // [packed * n_rays, 2] start, count
+    device const float* background [[buffer(5)]],  // [has_background ? (n_rays - 1) * background_stride + 3 : 0]
+    device const float* opacity [[buffer(6)]],  // [n_rays]
+    device const float* transmittance [[buffer(7)]],  // [packed ? n_samples : n_rays * n_samples]
+    device const float* grad_rgb [[buffer(8)]],  // [n_rays, 3]
+    device const float* grad_depth [[buffer(9)]],  // [n_rays]
+    device const float* grad_opacity [[buffer(10)]],  // [n_rays]
+    device const float* grad_weights [[buffer(11)]],  // [has_grad_weights * (packed ? n_samples : n_rays * n_samples)]
+    device const float* grad_transmittance [[buffer(12)]],  // [has_grad_transmittance * (packed ? n_samples : n_rays * n_samples)]
+    device half* grad_values [[buffer(13)]],  // [packed ? n_samples : n_rays * n_samples]
+    device half* grad_rgbs [[buffer(14)]],  // [(packed ? n_samples : n_rays * n_samples), 3]
+    device float* grad_background [[buffer(15)]],  // [has_background * n_rays, 3]
+    constant CompositeParams& p [[buffer(16)]],
+    uint ray [[thread_position_in_grid]])
+{
+    if (ray >= p.n_rays) {
+        return;
+    }
+    const CompositeSpan span = composite_span(packed_info, p, ray);
+    const CompositeCotangent c = composite_cotangent(grad_rgb, grad_depth, grad_opacity, background, p, ray);
+    composite_backward_ray(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c);
+    if (p.has_background != 0u) {
+        composite_backward_background(grad_background, opacity, c, ray);
+    }
+}
+
+// Gradients to values, colours and background of a ray, float inputs.
+// Dispatched threads: SIMD_WIDTH * n_rays, one SIMD-group per ray; threadgroups of whole SIMD-groups.
+// Not handled: gradients to t_starts and t_ends; rays that share samples.
+kernel void composite_backward_simd_f32(
+    device const float* values [[buffer(0)]],  // [packed ? n_samples : n_rays * n_samples] sigma, 1 / world unit, or alpha
+    device const float* rgbs [[buffer(1)]],  // [(packed ? n_samples : n_rays * n_samples), 3]
+    device const float* t_starts [[buffer(2)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const float* t_ends [[buffer(3)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const int* packed_info [[buffer(4)]],  // [packed * n_rays, 2] start, count
+    device const float* background [[buffer(5)]],  // [has_background ? (n_rays - 1) * background_stride + 3 : 0]
+    device const float* opacity [[buffer(6)]],  // [n_rays]
+    device const float* transmittance [[buffer(7)]],  // [packed ? n_samples : n_rays * n_samples]
+    device const float* grad_rgb [[buffer(8)]],  // [n_rays, 3]
+    device const float* grad_depth [[buffer(9)]],  // [n_rays]
+    device const float* grad_opacity [[buffer(10)]],  // [n_rays]
+    device const float* grad_weights [[buffer(11)]],  // [has_grad_weights * (packed ? n_samples : n_rays * n_samples)]
+    device const float* grad_transmittance [[buffer(12)]],  // [has_grad_transmittance * (packed ? n_samples : n_rays * n_samples)]
+    device float* grad_values [[buffer(13)]],  // [packed ? n_samples : n_rays * n_samples]
+    device float* grad_rgbs [[buffer(14)]],  // [(packed ? n_samples : n_rays * n_samples), 3]
+    device float* grad_background [[buffer(15)]],  // [has_background * n_rays, 3]
+    constant CompositeParams& p [[buffer(16)]],
+    uint gid [[thread_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]])
+{
+    const uint ray = gid / SIMD_WIDTH;
+    if (ray >= p.n_rays) {
+        return;
+    }
+    const CompositeSpan span = composite_span(packed_info, p, ray);
+    const CompositeCotangent c = composite_cotangent(grad_rgb, grad_depth, grad_opacity, background, p, ray);
+    composite_backward_group(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c, lane);
+    if (p.has_background != 0u && lane == 0u) {
+        composite_backward_background(grad_background, opacity, c, ray);
+    }
+}
+
+// Gradients to values, colours and background of a ray, half inputs.
+// Dispatched threads: SIMD_WIDTH * n_rays, one SIMD-group per ray; threadgroups of whole SIMD-groups.
+// Not handled: gradients to t_starts and t_ends; rays that share samples.
+kernel void composite_backward_simd_f16(
+    device const half* values [[buffer(0)]],  // [packed ? n_samples : n_rays * n_samples] sigma, 1 / world unit, or alpha
+    device const half* rgbs [[buffer(1)]],  // [(packed ? n_samples : n_rays * n_samples), 3]
+    device const float* t_starts [[buffer(2)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const float* t_ends [[buffer(3)]],  // [packed ? n_samples : (n_rays - 1) * t_stride + n_samples] world units
+    device const int* packed_info [[buffer(4)]],  // [packed * n_rays, 2] start, count
+    device const float* background [[buffer(5)]],  // [has_background ? (n_rays - 1) * background_stride + 3 : 0]
+    device const float* opacity [[buffer(6)]],  // [n_rays]
+    device const float* transmittance [[buffer(7)]],  // [packed ? n_samples : n_rays * n_samples]
+    device const float* grad_rgb [[buffer(8)]],  // [n_rays, 3]
+    device const float* grad_depth [[buffer(9)]],  // [n_rays]
+    device const float* grad_opacity [[buffer(10)]],  // [n_rays]
+    device const float* grad_weights [[buffer(11)]],  // [has_grad_weights * (packed ? n_samples : n_rays * n_samples)]
+    device const float* grad_transmittance [[buffer(12)]],  // [has_grad_transmittance * (packed ? n_samples : n_rays * n_samples)]
+    device half* grad_values [[buffer(13)]],  // [packed ? n_samples : n_rays * n_samples]
+    device half* grad_rgbs [[buffer(14)]],  // [(packed ? n_samples : n_rays * n_samples), 3]
+    device float* grad_background [[buffer(15)]],  // [has_background * n_rays, 3]
+    constant CompositeParams& p [[buffer(16)]],
+    uint gid [[thread_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]])
+{
+    const uint ray = gid / SIMD_WIDTH;
+    if (ray >= p.n_rays) {
+        return;
+    }
+    const CompositeSpan span = composite_span(packed_info, p, ray);
+    const CompositeCotangent c = composite_cotangent(grad_rgb, grad_depth, grad_opacity, background, p, ray);
+    composite_backward_group(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c, lane);
+    if (p.has_background != 0u && lane == 0u) {
+        composite_backward_background(grad_background, opacity, c, ray);
+    }
+}

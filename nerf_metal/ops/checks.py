@@ -1,0 +1,55 @@
+"""Checks that every op makes before a launch, with one form of message. None reads a tensor's values: that would wait
+for the GPU."""
+
+from __future__ import annotations
+
+import torch
+
+
+def check_tensor(op: str, name: str, value: object) -> torch.Tensor:
+    """The value, if it is a floating-point tensor."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"[{op}] {name} must be a torch.Tensor, got {type(value).__name__}")
+    if not value.is_floating_point():
+        raise TypeError(f"[{op}] {name} must be floating point, got {value.dtype}; convert it with .float()")
+    return value
+
+
+def check_shape(op: str, name: str, tensor: torch.Tensor, shape: tuple[int, ...], like: str = "") -> None:
+    """The shape must be exactly this."""
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"[{op}] {name} must have shape {shape}{like}, got {tuple(tensor.shape)}")
+
+
+def check_like(op: str, name: str, tensor: torch.Tensor, model_name: str, model: torch.Tensor) -> None:
+    """Device and dtype must be those of another argument."""
+    if tensor.device != model.device:
+        raise ValueError(
+            f"[{op}] {name} must be on {model.device} like {model_name}, got {tensor.device}; "
+            f"move it with .to({str(model.device)!r})"
+        )
+    if tensor.dtype != model.dtype:
+        raise TypeError(
+            f"[{op}] {name} must be {model.dtype} like {model_name}, got {tensor.dtype}; "
+            f"convert it with .to({model.dtype})"
+        )
+
+
+def check_count(op: str, name: str, value: object, least: int = 1) -> int:
+    """An integer, at least so much."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"[{op}] {name} must be an int, got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"[{op}] {name} must be at least {least}, got {value}")
+    return value
+
+
+def check_kernel_dtype(op: str, name: str, tensor: torch.Tensor, backend: str, *, half: bool = False) -> None:
+    """Kernels take float32, some also float16."""
+    known = (torch.float32, torch.float16) if half else (torch.float32,)
+    if backend != "torch" and tensor.dtype not in known:
+        names = " or ".join(str(d) for d in known)
+        raise TypeError(
+            f"[{op}] {name} must be {names} for backend {backend!r}, got {tensor.dtype}; "
+            "convert it or use backend='torch'"
+        )

@@ -1,0 +1,77 @@
+"""Importance sampling: ``metal/importance.metal``, specified by ``nerf_metal/reference/importance.py``."""
+
+from __future__ import annotations
+
+import torch
+
+from nerf_metal import kernels, reference
+from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_like, check_shape, check_tensor
+
+
+def sample_importance(
+    t_edges: torch.Tensor,
+    weights: torch.Tensor,
+    num_samples: int,
+    *,
+    stratified: bool = False,
+    seed: int = 0,
+    weight_floor: float = 1e-5,
+    merge: bool = True,
+    backend: str = "auto",
+) -> torch.Tensor:
+    """Draw edges where the coarse weights are; :func:`nerf_metal.reference.sample_importance` says exactly how.
+
+    Args:
+        t_edges: edges ``[R, S + 1]``, not decreasing along a ray, float32 (the torch backend takes any float).
+        weights: weights of the intervals ``[R, S]``.
+        num_samples: edges to draw for each ray, ``N``.
+        stratified: jitter them.
+        seed: of the jitter; the low 32 bits count. Equal seeds give equal numbers on every backend.
+        weight_floor: added to every weight, above 0; 1e-5 as in NeRF's code.
+        merge: return the sorted union with ``t_edges``, else the new edges alone.
+        backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
+
+    Returns:
+        Sorted edges ``[R, S + 1 + N]``, or ``[R, N]`` without ``merge``. No gradient.
+
+    Raises:
+        ValueError: for wrong shapes, devices, counts or an unusable backend.
+        TypeError: for wrong types and dtypes.
+    """
+    op = "sample_importance"
+    check_tensor(op, "weights", weights)
+    check_tensor(op, "t_edges", t_edges)
+    if weights.dim() != 2 or weights.shape[1] == 0:
+        raise ValueError(f"[{op}] weights must have shape (R, S) with S at least 1, got {tuple(weights.shape)}")
+    rows, intervals = weights.shape
+    check_shape(op, "t_edges", t_edges, (rows, intervals + 1), ", one more column than weights")
+    check_like(op, "t_edges", t_edges, "weights", weights)
+    check_count(op, "num_samples", num_samples)
+    check_count(op, "seed", seed, least=-(2**63))
+    if not 0 < weight_floor < float("inf"):
+        raise ValueError(f"[{op}] weight_floor must be above 0, got {weight_floor}; NeRF uses 1e-5")
+    backend = kernels.resolve(op, backend, weights)
+    check_kernel_dtype(op, "weights", weights, backend)
+    if backend == "torch":
+        return reference.sample_importance(
+            t_edges,
+            weights,
+            num_samples,
+            stratified=stratified,
+            seed=seed,
+            weight_floor=weight_floor,
+            merge=merge,
+        )
+    out = weights.new_empty((rows, num_samples + (intervals + 1 if merge else 0)))
+    params = {
+        "n_rays": rows,
+        "n_samples": intervals,
+        "n_importance": num_samples,
+        "stratified": int(stratified),
+        "merge": int(merge),
+        "seed": seed & 0xFFFFFFFF,
+        "weight_floor": weight_floor,
+    }
+    inputs = [t_edges.detach().contiguous(), weights.detach().contiguous()]
+    kernels.launch("importance_forward_f32", [*inputs, out], params, (rows,), backend=backend)
+    return out

@@ -1,0 +1,170 @@
+"""Ray marching: ``metal/march.metal``, specified by ``nerf_metal/reference/march.py``."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from nerf_metal import kernels, reference
+from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_like, check_shape, check_tensor
+from nerf_metal.reference import RayBounds, RaySamples
+
+SPACINGS = ("linear", "disparity")
+_BLOCK = 16  # MARCH_BLOCK of the shader: edges one thread writes
+
+
+def intersect_rays(
+    rays_o: torch.Tensor,
+    rays_d: torch.Tensor,
+    aabb: torch.Tensor,
+    *,
+    near: float = 0.0,
+    far: float = 1e10,
+    backend: str = "auto",
+) -> RayBounds:
+    """Intersect rays with an axis-aligned box; :func:`nerf_metal.reference.intersect_rays` says exactly how.
+
+    Args:
+        rays_o: origins ``[R, 3]``, float32 (the torch backend takes any float), world units.
+        rays_d: directions ``[R, 3]``.
+        aabb: the box ``[2, 3]``, least corner first.
+        near: least ``t`` kept, at least 0.
+        far: greatest ``t`` kept, above ``near``.
+        backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
+
+    Returns:
+        ``t_min [R]``, ``t_max [R]``, ``hits [R]`` bool; a miss has both at ``near``. No gradient.
+
+    Raises:
+        ValueError: for wrong shapes, devices, bounds or an unusable backend.
+        TypeError: for wrong types and dtypes.
+    """
+    backend = _check("intersect_rays", rays_o, rays_d, aabb, near, far, backend)
+    if backend == "torch":
+        return reference.intersect_rays(rays_o, rays_d, aabb, near=near, far=far)
+    bounds = _empty_bounds(rays_o)
+    params = _params(len(rays_o), 0, near, far)
+    inputs = [x.detach().contiguous() for x in (rays_o, rays_d, aabb)]
+    kernels.launch("march_intersect_f32", [*inputs, *bounds], params, (len(rays_o),), backend=backend)
+    return bounds
+
+
+def march_rays(
+    rays_o: torch.Tensor,
+    rays_d: torch.Tensor,
+    aabb: torch.Tensor,
+    num_samples: int,
+    *,
+    near: float = 0.0,
+    far: float = 1e10,
+    stratified: bool = False,
+    seed: int = 0,
+    spacing: str = "linear",
+    backend: str = "auto",
+) -> RaySamples:
+    """Cut the part of each ray inside a box into intervals; :func:`nerf_metal.reference.march_rays` says exactly how.
+
+    Args:
+        rays_o: origins ``[R, 3]``, float32 (the torch backend takes any float), world units.
+        rays_d: directions ``[R, 3]``.
+        aabb: the box ``[2, 3]``, least corner first.
+        num_samples: intervals of each ray, ``S``.
+        near: least ``t`` kept, at least 0, above 0 for ``spacing="disparity"``.
+        far: greatest ``t`` kept.
+        stratified: jitter the edges.
+        seed: of the jitter; the low 32 bits count. Equal seeds give equal numbers on every backend.
+        spacing: ``"linear"`` in ``t``, or ``"disparity"``: even steps in ``1 / t``.
+        backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
+
+    Returns:
+        ``t_edges [R, S + 1]``, ``t_min [R]``, ``t_max [R]``, ``hits [R]``. No gradient: positions are constants.
+
+    Raises:
+        ValueError: for wrong shapes, devices, bounds, counts or an unusable backend.
+        TypeError: for wrong types and dtypes.
+    """
+    op = "march_rays"
+    backend = _check(op, rays_o, rays_d, aabb, near, far, backend)
+    check_count(op, "num_samples", num_samples)
+    check_count(op, "seed", seed, least=-(2**63))
+    if spacing not in SPACINGS:
+        raise ValueError(f"[{op}] spacing must be one of {', '.join(SPACINGS)}, got {spacing!r}")
+    if spacing == "disparity" and near <= 0:
+        raise ValueError(f"[{op}] near must be above 0 for spacing='disparity', got {near}")
+    if backend == "torch":
+        return reference.march_rays(
+            rays_o,
+            rays_d,
+            aabb,
+            num_samples,
+            near=near,
+            far=far,
+            stratified=stratified,
+            seed=seed,
+            spacing=spacing,
+        )
+    t_edges = rays_o.new_empty((len(rays_o), num_samples + 1))
+    bounds = _empty_bounds(rays_o)
+    params = _params(
+        len(rays_o), num_samples, near, far, stratified=stratified, disparity=spacing == "disparity", seed=seed
+    )
+    inputs = [x.detach().contiguous() for x in (rays_o, rays_d, aabb)]
+    grid = (params["n_blocks"], len(rays_o))
+    kernels.launch(
+        "march_forward_f32", [*inputs, t_edges, *bounds], params, grid, group=(8, 16), backend=backend
+    )
+    return RaySamples(t_edges, *bounds)
+
+
+def _empty_bounds(rays_o: torch.Tensor) -> RayBounds:
+    t_min = rays_o.new_empty(len(rays_o))
+    return RayBounds(t_min, torch.empty_like(t_min), torch.empty_like(t_min, dtype=torch.bool))
+
+
+def _params(
+    n_rays: int,
+    n_samples: int,
+    near: float,
+    far: float,
+    *,
+    stratified: bool = False,
+    disparity: bool = False,
+    seed: int = 0,
+) -> dict[str, int | float]:
+    return {
+        "n_rays": n_rays,
+        "n_samples": n_samples,
+        "n_blocks": n_samples // _BLOCK + 1,  # S + 1 edges
+        "stratified": int(stratified),
+        "disparity": int(disparity),
+        "seed": seed & 0xFFFFFFFF,
+        "t_near": near,
+        "t_far": far,
+    }
+
+
+def _check(
+    op: str,
+    rays_o: torch.Tensor,
+    rays_d: torch.Tensor,
+    aabb: torch.Tensor,
+    near: float,
+    far: float,
+    backend: str,
+) -> str:
+    check_tensor(op, "rays_o", rays_o)
+    if rays_o.dim() != 2 or rays_o.shape[1] != 3:
+        raise ValueError(f"[{op}] rays_o must have shape (R, 3), got {tuple(rays_o.shape)}")
+    check_shape(op, "rays_d", check_tensor(op, "rays_d", rays_d), tuple(rays_o.shape), " like rays_o")
+    check_like(op, "rays_d", rays_d, "rays_o", rays_o)
+    check_shape(op, "aabb", check_tensor(op, "aabb", aabb), (2, 3))
+    check_like(op, "aabb", aabb, "rays_o", rays_o)
+    if not (math.isfinite(near) and near >= 0):
+        raise ValueError(f"[{op}] near must be finite and at least 0, got {near}")
+    if not (math.isfinite(far) and far > near):
+        raise ValueError(f"[{op}] far must be finite and above near={near}, got {far}; 1e10 means no limit")
+    backend = kernels.resolve(op, backend, rays_o)
+    # float16 positions are too coarse to march with: auto leaves them to the reference
+    check_kernel_dtype(op, "rays_o", rays_o, backend)
+    return backend
