@@ -71,9 +71,9 @@ private:
 };
 
 // ---- arithmetic ----
-// As Metal's fmin and fmax: of a NaN and a number, the number.
-inline float min(float a, float b) { return b < a || a != a ? b : a; }
-inline float max(float a, float b) { return a < b || a != a ? b : a; }
+// One instruction each. Of a NaN and a number Metal gives the number, these one or the other: shaders must not ask.
+inline float min(float a, float b) { return b < a ? b : a; }
+inline float max(float a, float b) { return a < b ? b : a; }
 inline uint min(uint a, uint b) { return b < a ? b : a; }
 inline uint max(uint a, uint b) { return a < b ? b : a; }
 inline int min(int a, int b) { return b < a ? b : a; }

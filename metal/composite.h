@@ -37,27 +37,31 @@ inline CompositeSpan composite_span(device const int* packed_info, constant Comp
 struct CompositeAlpha {
     float alpha;
     float keep;   // 1 - alpha
-    float slope;  // d alpha / d value, over keep; 0 where the value was clamped
+    float slope;  // d alpha / d value; 0 where the value was clamped
 };
 
 // A density or an alpha as opacity. 1 - exp(-tau) cancels below tau = 1/4: there its series to tau^6, whose first
 // dropped term is 5e-8 of the value (MSL has no expm1). An infinite density counts as the largest float, so that an
 // interval of no length stays transparent.
-inline CompositeAlpha composite_alpha(float value, float dt, bool is_alpha)
+template <bool IS_ALPHA>
+inline CompositeAlpha composite_alpha(float value, float dt)
 {
-    const bool inside = value >= 0.0f && value <= FLOAT_MAX;
-    const float sigma = value < 0.0f ? 0.0f : (value > FLOAT_MAX ? FLOAT_MAX : value);
-    const float tau = sigma * dt;
-    const float e = exp(-tau);
+    CompositeAlpha a;
+    if (IS_ALPHA) {
+        a.alpha = value;
+        a.keep = 1.0f - value;
+        a.slope = 1.0f;
+        return a;
+    }
+    const float tau = (value < 0.0f ? 0.0f : (value > FLOAT_MAX ? FLOAT_MAX : value)) * dt;
     const float series =
         tau *
         (1.0f -
          tau * (0.5f -
                 tau * (0.16666667f - tau * (0.041666668f - tau * (0.0083333338f - tau * 0.0013888889f)))));
-    CompositeAlpha a;
-    a.alpha = is_alpha ? value : (tau < 0.25f ? series : 1.0f - e);
-    a.keep = is_alpha ? 1.0f - value : e;
-    a.slope = inside ? dt : 0.0f;
+    a.keep = exp(-tau);
+    a.alpha = tau < 0.25f ? series : 1.0f - a.keep;
+    a.slope = a.keep * (value < 0.0f ? 0.0f : (value > FLOAT_MAX ? 0.0f : dt));
     return a;
 }
 
@@ -95,54 +99,151 @@ inline void composite_store(device float* rgb, device float* depth, device float
     opacity[ray] = sums.opacity;
 }
 
-// One ray by one thread, in blocks: the exponentials of a block are independent, only the products run in order.
+// A block of one ray's samples in the thread's own memory; samples past the ray's end are empty.
+struct CompositeBlock {
+    float value[COMPOSITE_BLOCK];
+    float dt[COMPOSITE_BLOCK];
+    float middle[COMPOSITE_BLOCK];
+    float rgb[3u * COMPOSITE_BLOCK];
+};
+
 template <typename T>
+inline void composite_load(thread CompositeBlock& block, device const T* values, device const T* rgbs,
+                           device const float* start, device const float* end, uint n)
+{
+    if (n == COMPOSITE_BLOCK) {  // loops of known length become whole vectors
+        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+            block.value[k] = float(values[k]);
+            block.dt[k] = end[k] - start[k];
+            block.middle[k] = 0.5f * (start[k] + end[k]);
+        }
+        for (uint k = 0u; k < 3u * COMPOSITE_BLOCK; ++k) {
+            block.rgb[k] = float(rgbs[k]);
+        }
+        return;
+    }
+    for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+        const bool inside = k < n;
+        block.value[k] = inside ? float(values[k]) : 0.0f;
+        block.dt[k] = inside ? end[k] - start[k] : 0.0f;
+        block.middle[k] = inside ? 0.5f * (start[k] + end[k]) : 0.0f;
+    }
+    for (uint k = 0u; k < 3u * COMPOSITE_BLOCK; ++k) {
+        block.rgb[k] = k < 3u * n ? float(rgbs[k]) : 0.0f;
+    }
+}
+
+// n of a block's elements; what is missing reads 0.
+inline void composite_read(thread float* to, device const float* from, uint n)
+{
+    if (n == COMPOSITE_BLOCK) {
+        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+            to[k] = from[k];
+        }
+        return;
+    }
+    for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+        to[k] = k < n ? from[k] : 0.0f;
+    }
+}
+
+template <typename T>
+inline void composite_write(device T* out, thread const float* from, uint n, uint block)
+{
+    if (n == block) {
+        for (uint k = 0u; k < block; ++k) {
+            out[k] = T(from[k]);
+        }
+        return;
+    }
+    for (uint k = 0u; k < n; ++k) {
+        out[k] = T(from[k]);
+    }
+}
+
+// front[k] = carry * product of keep before k. Four runs of four side by side: a chain of products a quarter as long.
+inline float composite_products(thread const float* keep, thread float* front, float carry)
+{
+    for (uint run = 0u; run < COMPOSITE_BLOCK; run += 4u) {
+        const float one = keep[run];
+        const float two = one * keep[run + 1u];
+        const float three = two * keep[run + 2u];
+        const float four = three * keep[run + 3u];
+        front[run] = carry;
+        front[run + 1u] = carry * one;
+        front[run + 2u] = carry * two;
+        front[run + 3u] = carry * three;
+        carry *= four;
+    }
+    return carry;
+}
+
+inline float composite_total(thread float* lanes)
+{
+    for (uint half_width = COMPOSITE_BLOCK / 2u; half_width > 0u; half_width /= 2u) {
+        for (uint k = 0u; k < half_width; ++k) {
+            lanes[k] += lanes[k + half_width];
+        }
+    }
+    return lanes[0];
+}
+
+// One ray by one thread, in blocks: within a block only the products run in order, all else is element by element.
+template <bool IS_ALPHA, typename T>
 inline CompositeSums composite_forward_ray(device const T* values, device const T* rgbs, device const float* t_starts,
                                            device const float* t_ends, device float* weights,
                                            device float* transmittance, constant CompositeParams& p,
                                            CompositeSpan span)
 {
-    const bool is_alpha = p.is_alpha != 0u;
     const float eps = p.early_stop_eps;
-    CompositeSums sums;
-    sums.r = sums.g = sums.b = sums.depth = sums.opacity = 0.0f;
-    float trans = 1.0f;
+    CompositeBlock block;
+    float keep[COMPOSITE_BLOCK];
+    float front[COMPOSITE_BLOCK];
+    float weight[COMPOSITE_BLOCK];
+    float r[COMPOSITE_BLOCK];
+    float g[COMPOSITE_BLOCK];
+    float b[COMPOSITE_BLOCK];
+    float depth[COMPOSITE_BLOCK];
+    float opacity[COMPOSITE_BLOCK];
+    for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+        r[k] = g[k] = b[k] = depth[k] = opacity[k] = 0.0f;
+    }
+    float carry = 1.0f;
     for (uint base = 0u; base < span.count; base += COMPOSITE_BLOCK) {
         const uint n = min(COMPOSITE_BLOCK, span.count - base);
         const uint j = span.first + base;
-        device const float* start = t_starts + span.t_first + base;
-        device const float* end = t_ends + span.t_first + base;
-        float alpha[COMPOSITE_BLOCK];
-        float keep[COMPOSITE_BLOCK];
-        float front[COMPOSITE_BLOCK];
-        for (uint k = 0u; k < n; ++k) {
-            const CompositeAlpha a = composite_alpha(float(values[j + k]), end[k] - start[k], is_alpha);
-            alpha[k] = a.alpha;
+        const uint jt = span.t_first + base;
+        composite_load(block, values + j, rgbs + 3u * j, t_starts + jt, t_ends + jt, n);
+        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+            const CompositeAlpha a = composite_alpha<IS_ALPHA>(block.value[k], block.dt[k]);
+            weight[k] = a.alpha;
             keep[k] = a.keep;
         }
-        for (uint k = 0u; k < n; ++k) {
-            front[k] = trans;
-            trans *= keep[k];
+        carry = composite_products(keep, front, carry);
+        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+            front[k] = front[k] >= eps ? front[k] : 0.0f;
+            weight[k] *= front[k];
         }
-        for (uint k = 0u; k < n; ++k) {
-            const float alive = front[k] >= eps ? front[k] : 0.0f;
-            transmittance[j + k] = alive;
-            alpha[k] = alive * alpha[k];
-            weights[j + k] = alpha[k];
+        composite_write(transmittance + j, front, n, COMPOSITE_BLOCK);
+        composite_write(weights + j, weight, n, COMPOSITE_BLOCK);
+        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+            r[k] += weight[k] * block.rgb[3u * k];
+            g[k] += weight[k] * block.rgb[3u * k + 1u];
+            b[k] += weight[k] * block.rgb[3u * k + 2u];
+            depth[k] += weight[k] * block.middle[k];
+            opacity[k] += weight[k];
         }
-        for (uint k = 0u; k < n; ++k) {
-            const float w = alpha[k];
-            sums.r += w * float(rgbs[3u * (j + k)]);
-            sums.g += w * float(rgbs[3u * (j + k) + 1u]);
-            sums.b += w * float(rgbs[3u * (j + k) + 2u]);
-            sums.depth += w * (0.5f * (start[k] + end[k]));
-            sums.opacity += w;
-        }
-        if (trans < eps) {
+        if (carry < eps) {
             composite_clear(weights, transmittance, j + n, span.first + span.count, 1u);
             break;
         }
     }
+    CompositeSums sums;
+    sums.r = composite_total(r);
+    sums.g = composite_total(g);
+    sums.b = composite_total(b);
+    sums.depth = composite_total(depth);
+    sums.opacity = composite_total(opacity);
     return sums;
 }
 
@@ -175,67 +276,91 @@ inline CompositeCotangent composite_cotangent(device const float* grad_rgb, devi
 // Back to front, with q = dL/dw, h = dL/dT and B the value of everything behind:
 //   B_i = q_i alpha_i + h_i + (1 - alpha_i) B_{i+1},   dL/dalpha_i = T_i (q_i - B_{i+1}),   dL/dc_i = w_i g_rgb.
 // No division by 1 - alpha and no difference of sums: exact at alpha = 1.
-template <typename T>
+// behind[k] = B after sample k, from its map B_k = direct + keep * B_{k+1}; in runs of four, as the products above.
+inline float composite_suffixes(thread const float* keep, thread const float* direct, thread float* behind, float carry)
+{
+    for (uint run = COMPOSITE_BLOCK; run > 0u; run -= 4u) {
+        const uint k = run - 4u;
+        const float k3 = keep[k + 3u];
+        const float d3 = direct[k + 3u];
+        const float k2 = keep[k + 2u] * k3;
+        const float d2 = direct[k + 2u] + keep[k + 2u] * d3;
+        const float k1 = keep[k + 1u] * k2;
+        const float d1 = direct[k + 1u] + keep[k + 1u] * d2;
+        const float k0 = keep[k] * k1;
+        const float d0 = direct[k] + keep[k] * d1;
+        behind[k + 3u] = carry;
+        behind[k + 2u] = d3 + k3 * carry;
+        behind[k + 1u] = d2 + k2 * carry;
+        behind[k] = d1 + k1 * carry;
+        carry = d0 + k0 * carry;
+    }
+    return carry;
+}
+
+template <bool IS_ALPHA, typename T>
 inline void composite_backward_ray(device const T* values, device const T* rgbs, device const float* t_starts,
                                    device const float* t_ends, device const float* transmittance,
                                    device const float* grad_weights, device const float* grad_transmittance,
                                    device T* grad_values, device T* grad_rgbs, constant CompositeParams& p,
                                    CompositeSpan span, CompositeCotangent c)
 {
-    const bool is_alpha = p.is_alpha != 0u;
     const float eps = p.early_stop_eps;
-    float behind = 0.0f;
+    CompositeBlock block;
+    float front[COMPOSITE_BLOCK];
+    float q[COMPOSITE_BLOCK];
+    float keep[COMPOSITE_BLOCK];
+    float direct[COMPOSITE_BLOCK];  // q alpha + h, 0 behind the early stop
+    float slope[COMPOSITE_BLOCK];   // T dalpha / dvalue
+    float weight[COMPOSITE_BLOCK];
+    float behind[COMPOSITE_BLOCK];
+    float extra[COMPOSITE_BLOCK];
+    float grad_rgb[3u * COMPOSITE_BLOCK];
+    float carry = 0.0f;
     uint done = span.count;
     while (done > 0u) {
         const uint n = (done - 1u) % COMPOSITE_BLOCK + 1u;  // only the last block of a ray is short
         done -= n;
         const uint j = span.first + done;
-        device const float* start = t_starts + span.t_first + done;
-        device const float* end = t_ends + span.t_first + done;
-        float q[COMPOSITE_BLOCK];
-        float keep[COMPOSITE_BLOCK];
-        float direct[COMPOSITE_BLOCK];  // q alpha + h, 0 behind the early stop
-        float scale[COMPOSITE_BLOCK];   // T dalpha/dvalue
-        float weight[COMPOSITE_BLOCK];
-        for (uint k = 0u; k < n; ++k) {
-            const CompositeAlpha a = composite_alpha(float(values[j + k]), end[k] - start[k], is_alpha);
-            const float front = transmittance[j + k];
-            const float alive = front >= eps ? 1.0f : 0.0f;
-            q[k] = c.r * float(rgbs[3u * (j + k)]) + c.g * float(rgbs[3u * (j + k) + 1u]) +
-                   c.b * float(rgbs[3u * (j + k) + 2u]) + c.depth * (0.5f * (start[k] + end[k])) + c.constant_part;
-            scale[k] = is_alpha ? front : front * a.keep * a.slope;
-            weight[k] = front * a.alpha;
-            keep[k] = alive * a.keep;
-            direct[k] = alive * a.alpha;
+        const uint jt = span.t_first + done;
+        composite_load(block, values + j, rgbs + 3u * j, t_starts + jt, t_ends + jt, n);
+        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+            q[k] = c.r * block.rgb[3u * k] + c.g * block.rgb[3u * k + 1u] + c.b * block.rgb[3u * k + 2u] +
+                   c.depth * block.middle[k] + c.constant_part;
         }
+        composite_read(front, transmittance + j, n);
         if (p.has_grad_weights != 0u) {
-            for (uint k = 0u; k < n; ++k) {
-                q[k] += grad_weights[j + k];
+            composite_read(extra, grad_weights + j, n);
+            for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+                q[k] += extra[k];
             }
+        }
+        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+            const CompositeAlpha a = composite_alpha<IS_ALPHA>(block.value[k], block.dt[k]);
+            slope[k] = front[k] * a.slope;
+            weight[k] = front[k] * a.alpha;
+            keep[k] = a.keep;
+            direct[k] = q[k] * a.alpha;
         }
         if (p.has_grad_transmittance != 0u) {
-            for (uint k = 0u; k < n; ++k) {
-                const float alive = transmittance[j + k] >= eps ? 1.0f : 0.0f;
-                direct[k] = q[k] * direct[k] + alive * grad_transmittance[j + k];
-            }
-        } else {
-            for (uint k = 0u; k < n; ++k) {
-                direct[k] = q[k] * direct[k];
+            composite_read(extra, grad_transmittance + j, n);
+            for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+                direct[k] += extra[k];
             }
         }
-        for (uint k = n; k-- > 0u;) {
-            const float here = behind;
-            behind = direct[k] + keep[k] * behind;
-            direct[k] = here;
+        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+            keep[k] = front[k] >= eps ? keep[k] : 0.0f;
+            direct[k] = front[k] >= eps ? direct[k] : 0.0f;
         }
-        for (uint k = 0u; k < n; ++k) {
-            grad_values[j + k] = T(scale[k] * (q[k] - direct[k]));
+        carry = composite_suffixes(keep, direct, behind, carry);
+        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+            slope[k] *= q[k] - behind[k];
+            grad_rgb[3u * k] = weight[k] * c.r;
+            grad_rgb[3u * k + 1u] = weight[k] * c.g;
+            grad_rgb[3u * k + 2u] = weight[k] * c.b;
         }
-        for (uint k = 0u; k < n; ++k) {
-            grad_rgbs[3u * (j + k)] = T(weight[k] * c.r);
-            grad_rgbs[3u * (j + k) + 1u] = T(weight[k] * c.g);
-            grad_rgbs[3u * (j + k) + 2u] = T(weight[k] * c.b);
-        }
+        composite_write(grad_values + j, slope, n, COMPOSITE_BLOCK);
+        composite_write(grad_rgbs + 3u * j, grad_rgb, 3u * n, 3u * COMPOSITE_BLOCK);
     }
 }
 
@@ -247,116 +372,6 @@ inline void composite_backward_background(device float* grad_background, device 
     grad_background[3u * ray] = rest * c.r;
     grad_background[3u * ray + 1u] = rest * c.g;
     grad_background[3u * ray + 2u] = rest * c.b;
-}
-
-// The same two, one ray by one SIMD-group: lane l holds sample base + l, the products and the sums behind are scans.
-template <typename T>
-inline CompositeSums composite_forward_group(device const T* values, device const T* rgbs,
-                                             device const float* t_starts, device const float* t_ends,
-                                             device float* weights, device float* transmittance,
-                                             constant CompositeParams& p, CompositeSpan span, uint lane)
-{
-    const bool is_alpha = p.is_alpha != 0u;
-    CompositeSums sums;
-    sums.r = sums.g = sums.b = sums.depth = sums.opacity = 0.0f;
-    float carry = 1.0f;
-    for (uint base = 0u; base < span.count; base += SIMD_WIDTH) {
-        const uint i = base + lane;
-        const bool inside = i < span.count;
-        const uint j = span.first + i;
-        const uint jt = span.t_first + i;
-        CompositeAlpha a;
-        a.alpha = 0.0f;
-        a.keep = 1.0f;
-        float middle = 0.0f;
-        if (inside) {
-            a = composite_alpha(float(values[j]), t_ends[jt] - t_starts[jt], is_alpha);
-            middle = 0.5f * (t_starts[jt] + t_ends[jt]);
-        }
-        const float front = carry * simd_prefix_exclusive_product(a.keep);
-        carry *= simd_product(a.keep);
-        const float alive = front >= p.early_stop_eps ? front : 0.0f;
-        const float w = alive * a.alpha;
-        if (inside) {
-            weights[j] = w;
-            transmittance[j] = alive;
-            sums.r += w * float(rgbs[3u * j]);
-            sums.g += w * float(rgbs[3u * j + 1u]);
-            sums.b += w * float(rgbs[3u * j + 2u]);
-            sums.depth += w * middle;
-            sums.opacity += w;
-        }
-        if (carry < p.early_stop_eps) {  // the same carry in every lane
-            composite_clear(weights, transmittance, j + SIMD_WIDTH, span.first + span.count, SIMD_WIDTH);
-            break;
-        }
-    }
-    sums.r = simd_sum(sums.r);
-    sums.g = simd_sum(sums.g);
-    sums.b = simd_sum(sums.b);
-    sums.depth = simd_sum(sums.depth);
-    sums.opacity = simd_sum(sums.opacity);
-    return sums;
-}
-
-template <typename T>
-inline void composite_backward_group(device const T* values, device const T* rgbs, device const float* t_starts,
-                                     device const float* t_ends, device const float* transmittance,
-                                     device const float* grad_weights, device const float* grad_transmittance,
-                                     device T* grad_values, device T* grad_rgbs, constant CompositeParams& p,
-                                     CompositeSpan span, CompositeCotangent c, uint lane)
-{
-    const bool is_alpha = p.is_alpha != 0u;
-    float behind = 0.0f;  // B of the sample after this block
-    uint done = (span.count + SIMD_WIDTH - 1u) / SIMD_WIDTH * SIMD_WIDTH;
-    while (done > 0u) {
-        done -= SIMD_WIDTH;
-        const uint i = done + lane;
-        const bool inside = i < span.count;
-        const uint j = span.first + i;
-        const uint jt = span.t_first + i;
-        CompositeAlpha a;
-        a.alpha = 0.0f;
-        a.keep = 1.0f;
-        a.slope = 0.0f;
-        float q = 0.0f;
-        float front = 0.0f;
-        float scale = 1.0f;   // B of this lane as a map of B behind: offset + scale B
-        float offset = 0.0f;  // outside the ray: the identity
-        if (inside) {
-            a = composite_alpha(float(values[j]), t_ends[jt] - t_starts[jt], is_alpha);
-            front = transmittance[j];
-            q = c.r * float(rgbs[3u * j]) + c.g * float(rgbs[3u * j + 1u]) + c.b * float(rgbs[3u * j + 2u]) +
-                c.depth * (0.5f * (t_starts[jt] + t_ends[jt])) + c.constant_part;
-            if (p.has_grad_weights != 0u) {
-                q += grad_weights[j];
-            }
-            const bool alive = front >= p.early_stop_eps;
-            const float h = p.has_grad_transmittance != 0u ? grad_transmittance[j] : 0.0f;
-            scale = alive ? a.keep : 0.0f;
-            offset = alive ? q * a.alpha + h : 0.0f;
-        }
-        // Inclusive suffix scan of the maps (Hillis and Steele): after it a lane's map covers itself to lane 31.
-        for (uint step = 1u; step < SIMD_WIDTH; step *= 2u) {
-            const float next_scale = simd_shuffle_down(scale, ushort(step));
-            const float next_offset = simd_shuffle_down(offset, ushort(step));
-            if (lane + step < SIMD_WIDTH) {
-                offset += scale * next_offset;
-                scale *= next_scale;
-            }
-        }
-        const float here = offset + scale * behind;
-        const float after = simd_shuffle_down(here, ushort(1));
-        const float suffix = lane + 1u < SIMD_WIDTH ? after : behind;
-        behind = simd_broadcast(here, ushort(0));
-        if (inside) {
-            const float w = front * a.alpha;
-            grad_values[j] = T((is_alpha ? front : front * a.keep * a.slope) * (q - suffix));
-            grad_rgbs[3u * j] = T(w * c.r);
-            grad_rgbs[3u * j + 1u] = T(w * c.g);
-            grad_rgbs[3u * j + 2u] = T(w * c.b);
-        }
-    }
 }
 
 #endif

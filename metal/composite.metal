@@ -7,6 +7,7 @@
 // packed rays have (start, count) in packed_info.
 #include "common.h"
 #include "composite.h"
+#include "composite_simd.h"
 #include "params.h"
 
 // Picture, weights and transmittance of a ray, float inputs.
@@ -31,7 +32,8 @@ kernel void composite_forward_f32(
         return;
     }
     const CompositeSpan span = composite_span(packed_info, p, ray);
-    const CompositeSums sums = composite_forward_ray(values, rgbs, t_starts, t_ends, weights, transmittance, p, span);
+    const CompositeSums sums =
+        p.is_alpha != 0u ? composite_forward_ray<true>(values, rgbs, t_starts, t_ends, weights, transmittance, p, span) : composite_forward_ray<false>(values, rgbs, t_starts, t_ends, weights, transmittance, p, span);
     composite_store(rgb, depth, opacity, background, p, ray, sums);
 }
 
@@ -57,7 +59,8 @@ kernel void composite_forward_f16(
         return;
     }
     const CompositeSpan span = composite_span(packed_info, p, ray);
-    const CompositeSums sums = composite_forward_ray(values, rgbs, t_starts, t_ends, weights, transmittance, p, span);
+    const CompositeSums sums =
+        p.is_alpha != 0u ? composite_forward_ray<true>(values, rgbs, t_starts, t_ends, weights, transmittance, p, span) : composite_forward_ray<false>(values, rgbs, t_starts, t_ends, weights, transmittance, p, span);
     composite_store(rgb, depth, opacity, background, p, ray, sums);
 }
 
@@ -85,7 +88,8 @@ kernel void composite_forward_simd_f32(
         return;
     }
     const CompositeSpan span = composite_span(packed_info, p, ray);
-    const CompositeSums sums = composite_forward_group(values, rgbs, t_starts, t_ends, weights, transmittance, p, span, lane);
+    const CompositeSums sums =
+        p.is_alpha != 0u ? composite_forward_group<true>(values, rgbs, t_starts, t_ends, weights, transmittance, p, span, lane) : composite_forward_group<false>(values, rgbs, t_starts, t_ends, weights, transmittance, p, span, lane);
     if (lane == 0u) {
         composite_store(rgb, depth, opacity, background, p, ray, sums);
     }
@@ -115,7 +119,8 @@ kernel void composite_forward_simd_f16(
         return;
     }
     const CompositeSpan span = composite_span(packed_info, p, ray);
-    const CompositeSums sums = composite_forward_group(values, rgbs, t_starts, t_ends, weights, transmittance, p, span, lane);
+    const CompositeSums sums =
+        p.is_alpha != 0u ? composite_forward_group<true>(values, rgbs, t_starts, t_ends, weights, transmittance, p, span, lane) : composite_forward_group<false>(values, rgbs, t_starts, t_ends, weights, transmittance, p, span, lane);
     if (lane == 0u) {
         composite_store(rgb, depth, opacity, background, p, ray, sums);
     }
@@ -149,7 +154,11 @@ kernel void composite_backward_f32(
     }
     const CompositeSpan span = composite_span(packed_info, p, ray);
     const CompositeCotangent c = composite_cotangent(grad_rgb, grad_depth, grad_opacity, background, p, ray);
-    composite_backward_ray(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c);
+    if (p.is_alpha != 0u) {
+        composite_backward_ray<true>(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c);
+    } else {
+        composite_backward_ray<false>(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c);
+    }
     if (p.has_background != 0u) {
         composite_backward_background(grad_background, opacity, c, ray);
     }
@@ -183,7 +192,11 @@ kernel void composite_backward_f16(
     }
     const CompositeSpan span = composite_span(packed_info, p, ray);
     const CompositeCotangent c = composite_cotangent(grad_rgb, grad_depth, grad_opacity, background, p, ray);
-    composite_backward_ray(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c);
+    if (p.is_alpha != 0u) {
+        composite_backward_ray<true>(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c);
+    } else {
+        composite_backward_ray<false>(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c);
+    }
     if (p.has_background != 0u) {
         composite_backward_background(grad_background, opacity, c, ray);
     }
@@ -219,7 +232,11 @@ kernel void composite_backward_simd_f32(
     }
     const CompositeSpan span = composite_span(packed_info, p, ray);
     const CompositeCotangent c = composite_cotangent(grad_rgb, grad_depth, grad_opacity, background, p, ray);
-    composite_backward_group(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c, lane);
+    if (p.is_alpha != 0u) {
+        composite_backward_group<true>(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c, lane);
+    } else {
+        composite_backward_group<false>(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c, lane);
+    }
     if (p.has_background != 0u && lane == 0u) {
         composite_backward_background(grad_background, opacity, c, ray);
     }
@@ -255,7 +272,11 @@ kernel void composite_backward_simd_f16(
     }
     const CompositeSpan span = composite_span(packed_info, p, ray);
     const CompositeCotangent c = composite_cotangent(grad_rgb, grad_depth, grad_opacity, background, p, ray);
-    composite_backward_group(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c, lane);
+    if (p.is_alpha != 0u) {
+        composite_backward_group<true>(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c, lane);
+    } else {
+        composite_backward_group<false>(values, rgbs, t_starts, t_ends, transmittance, grad_weights, grad_transmittance, grad_values, grad_rgbs, p, span, c, lane);
+    }
     if (p.has_background != 0u && lane == 0u) {
         composite_backward_background(grad_background, opacity, c, ray);
     }

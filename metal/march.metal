@@ -4,10 +4,6 @@
 #include "params.h"
 #include "random.h"
 
-// Edges one thread writes: long enough to share the ray-box test and to fill the host's vector registers, short
-// enough that a batch of 2 048 rays still makes thousands of threads.
-constexpr constant uint MARCH_BLOCK = 16u;
-
 struct MarchBounds {
     float t_min;
     float t_max;
@@ -63,9 +59,31 @@ kernel void march_intersect_f32(
     hits[ray] = bounds.hit ? 1 : 0;
 }
 
-// March_intersect and the edges of n_samples intervals in one launch:
+// Edges first to first + count of one ray. A loop without branches, so that the host's compiler makes vectors of it.
+template <bool STRATIFIED, bool DISPARITY>
+inline void march_edges(device float* out, uint first, uint count, MarchBounds bounds, uint ray, constant MarchParams& p)
+{
+    const float scale = 1.0f / float(p.n_samples);
+    const float samples = float(p.n_samples);
+    const float origin = DISPARITY ? 1.0f / bounds.t_min : bounds.t_min;
+    const float length = (DISPARITY ? 1.0f / bounds.t_max : bounds.t_max) - origin;
+    for (uint k = 0u; k < count; ++k) {
+        const uint i = first + k;
+        float s = float(int(i));  // a signed conversion is one instruction everywhere
+        if (STRATIFIED) {
+            const float lower = max(s - 0.5f, 0.0f);
+            const float upper = min(s + 0.5f, samples);
+            s = lower + (upper - lower) * random_uniform(ray, i, p.seed, STREAM_MARCH);
+        }
+        const float even = origin + length * (s * scale);
+        const float t = DISPARITY ? 1.0f / even : even;
+        out[k] = min(max(t, bounds.t_min), bounds.t_max);
+    }
+}
+
+// march_intersect and the edges of n_samples intervals in one launch:
 // s_i = i / S, or uniform between the middles beside it; t = t_min + s (t_max - t_min), or the same in 1 / t.
-// Dispatched threads: n_blocks x n_rays, one per MARCH_BLOCK edges of a ray.
+// Dispatched threads: ceil((n_samples + 1) / edges_per_thread) x n_rays, each for that many edges of a ray.
 // Not handled: disparity with t_near = 0 (refused by the op).
 kernel void march_forward_f32(
     device const float* rays_o [[buffer(0)]],  // [n_rays, 3] world units
@@ -79,7 +97,7 @@ kernel void march_forward_f32(
     uint2 gid [[thread_position_in_grid]])
 {
     const uint ray = gid.y;
-    const uint first = gid.x * MARCH_BLOCK;
+    const uint first = gid.x * p.edges_per_thread;
     if (ray >= p.n_rays || first > p.n_samples) {
         return;
     }
@@ -89,33 +107,17 @@ kernel void march_forward_f32(
         t_max[ray] = bounds.t_max;
         hits[ray] = bounds.hit ? 1 : 0;
     }
-    const float scale = 1.0f / float(p.n_samples);
-    float s[MARCH_BLOCK];
-    for (uint k = 0u; k < MARCH_BLOCK; ++k) {
-        s[k] = float(first + k) * scale;
-    }
-    if (p.stratified != 0u) {
-        for (uint k = 0u; k < MARCH_BLOCK; ++k) {
-            const float i = float(first + k);
-            const float lower = max(i - 0.5f, 0.0f);
-            const float upper = min(i + 0.5f, float(p.n_samples));
-            s[k] = (lower + (upper - lower) * random_uniform(ray, first + k, p.seed, STREAM_MARCH)) * scale;
-        }
-    }
-    if (p.disparity != 0u) {
-        const float d0 = 1.0f / bounds.t_min;
-        const float d1 = 1.0f / bounds.t_max;
-        for (uint k = 0u; k < MARCH_BLOCK; ++k) {
-            s[k] = 1.0f / (d0 + (d1 - d0) * s[k]);
-        }
-    } else {
-        for (uint k = 0u; k < MARCH_BLOCK; ++k) {
-            s[k] = bounds.t_min + (bounds.t_max - bounds.t_min) * s[k];
-        }
-    }
-    const uint n = min(MARCH_BLOCK, p.n_samples + 1u - first);
+    const uint count = min(p.edges_per_thread, p.n_samples + 1u - first);
     device float* out = t_edges + ray * (p.n_samples + 1u) + first;
-    for (uint k = 0u; k < n; ++k) {
-        out[k] = min(max(s[k], bounds.t_min), bounds.t_max);
+    if (p.stratified != 0u) {
+        if (p.disparity != 0u) {
+            march_edges<true, true>(out, first, count, bounds, ray, p);
+        } else {
+            march_edges<true, false>(out, first, count, bounds, ray, p);
+        }
+    } else if (p.disparity != 0u) {
+        march_edges<false, true>(out, first, count, bounds, ray, p);
+    } else {
+        march_edges<false, false>(out, first, count, bounds, ray, p);
     }
 }

@@ -22,7 +22,7 @@ inline float random_uniform(uint ray, uint sample, uint seed, uint stream)
     y ^= y >> 16u;
     z ^= z >> 16u;
     x += y * z;
-    return float(x >> 8u) * 5.9604644775390625e-8f;  // 2^-24
+    return float(int(x >> 8u)) * 5.9604644775390625e-8f;  // 2^-24
 }
 
 #endif

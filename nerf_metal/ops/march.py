@@ -11,7 +11,9 @@ from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_like, c
 from nerf_metal.reference import RayBounds, RaySamples
 
 SPACINGS = ("linear", "disparity")
-_BLOCK = 16  # MARCH_BLOCK of the shader: edges one thread writes
+# Edges of one thread on the GPU: enough to share the ray-box test, few enough that 2 048 rays make thousands of threads.
+# On the host a thread takes a whole ray.
+_EDGES_PER_THREAD = 16
 
 
 def intersect_rays(
@@ -44,7 +46,7 @@ def intersect_rays(
     if backend == "torch":
         return reference.intersect_rays(rays_o, rays_d, aabb, near=near, far=far)
     bounds = _empty_bounds(rays_o)
-    params = _params(len(rays_o), 0, near, far)
+    params = _params(len(rays_o), 1, near, far)
     inputs = [x.detach().contiguous() for x in (rays_o, rays_d, aabb)]
     kernels.launch("march_intersect_f32", [*inputs, *bounds], params, (len(rays_o),), backend=backend)
     return bounds
@@ -106,11 +108,19 @@ def march_rays(
         )
     t_edges = rays_o.new_empty((len(rays_o), num_samples + 1))
     bounds = _empty_bounds(rays_o)
+    per_thread = _EDGES_PER_THREAD if backend == "metal" else num_samples + 1
     params = _params(
-        len(rays_o), num_samples, near, far, stratified=stratified, disparity=spacing == "disparity", seed=seed
+        len(rays_o),
+        num_samples,
+        near,
+        far,
+        edges_per_thread=per_thread,
+        stratified=stratified,
+        disparity=spacing == "disparity",
+        seed=seed,
     )
     inputs = [x.detach().contiguous() for x in (rays_o, rays_d, aabb)]
-    grid = (params["n_blocks"], len(rays_o))
+    grid = (num_samples // per_thread + 1, len(rays_o))  # S + 1 edges
     kernels.launch(
         "march_forward_f32", [*inputs, t_edges, *bounds], params, grid, group=(8, 16), backend=backend
     )
@@ -128,6 +138,7 @@ def _params(
     near: float,
     far: float,
     *,
+    edges_per_thread: int = 1,
     stratified: bool = False,
     disparity: bool = False,
     seed: int = 0,
@@ -135,7 +146,7 @@ def _params(
     return {
         "n_rays": n_rays,
         "n_samples": n_samples,
-        "n_blocks": n_samples // _BLOCK + 1,  # S + 1 edges
+        "edges_per_thread": edges_per_thread,
         "stratified": int(stratified),
         "disparity": int(disparity),
         "seed": seed & 0xFFFFFFFF,
