@@ -17,7 +17,8 @@ namespace {
 
 using Buffer = std::optional<std::tuple<uintptr_t, uint64_t, int>>;  // address, elements, DType; None: absent
 
-Launch make_launch(const std::string& kernel, const std::vector<Buffer>& buffers, const py::bytes& params,
+Launch make_launch(const std::string&
+kernel, const std::vector<Buffer>& buffers, const py::bytes& params,
                    const std::array<uint32_t, 3>& grid, const std::array<uint32_t, 3>& group)
 {
     Launch launch = find_kernel(kernel);

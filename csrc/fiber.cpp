@@ -11,19 +11,20 @@
 
 #if defined(__x86_64__)
 // System V: rbx, rbp, r12 to r15 belong to the caller. Floating-point control words are never changed by a kernel.
-__asm__(
-    ".text\n.globl " SYMBOL "\n" SYMBOL ":\n"
-    "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
-    "  movq %rsp, (%rdi)\n"
-    "  movq %rsi, %rsp\n"
-    "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n"
-    "  ret\n");
-constexpr int kWords = 8;       // six registers, the return address, and a word that aligns the entry's frame
+__asm__(".text\n.globl " SYMBOL "\n" SYMBOL
+        ":\n"
+        "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
+        "  movq %rsp, (%rdi)\n"
+        "  movq %rsi, %rsp\n"
+        "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n"
+        "  ret\n");
+constexpr int kWords = 8;  // six registers, the return address, and a word that aligns the entry's frame
 constexpr int kReturnWord = 6;
 #elif defined(__aarch64__)
 // AAPCS64: x19 to x30 and the low halves of v8 to v15 belong to the caller.
 __asm__(
-    ".text\n.globl " SYMBOL "\n.p2align 2\n" SYMBOL ":\n"
+    ".text\n.globl " SYMBOL "\n.p2align 2\n" SYMBOL
+    ":\n"
     "  sub sp, sp, #160\n"
     "  stp x19, x20, [sp, #0]\n  stp x21, x22, [sp, #16]\n  stp x23, x24, [sp, #32]\n"
     "  stp x25, x26, [sp, #48]\n  stp x27, x28, [sp, #64]\n  stp x29, x30, [sp, #80]\n"

@@ -86,7 +86,10 @@ bool processor_has(const std::string& name)
     return name == "baseline";
 }
 #else
-bool processor_has(const std::string&) { return true; }
+bool processor_has(const std::string&)
+{
+    return true;
+}
 #endif
 
 const HostKernelTable& table_of(const Module& module, const std::string& name)
@@ -125,8 +128,8 @@ const std::string& level()
             for (const auto& name : usable) {
                 list += (list.empty() ? "" : ", ") + name;
             }
-            throw std::invalid_argument("[host] NERF_METAL_HOST_LEVEL must be one of " + list + " on this machine, got '" +
-                                        asked + "'; unset it to use the best");
+            throw std::invalid_argument("[host] NERF_METAL_HOST_LEVEL must be one of " + list +
+                                        " on this machine, got '" + asked + "'; unset it to use the best");
         }
         return std::string(asked);
     }();
@@ -137,7 +140,8 @@ void run(const Launch& launch, unsigned threads)
 {
     const auto range = table_of(*launch.module, level()).kernels[launch.index].range;
     if (range == nullptr) {
-        throw std::invalid_argument(std::string("[") + launch.kernel->name +
+        throw std::invalid_argument(std::string("[") + launch.
+        kernel->name +
                                     "] uses SIMD-group features, which the host runs in strict mode alone; use its plain twin");
     }
     const uint64_t total = launch.threads();

@@ -10,8 +10,8 @@ namespace nerf_metal::host {
 // Names of the compiled levels this processor can run, best last.
 std::vector<std::string> usable_levels();
 
-// The level in use. Chosen on first use: the best usable one, or NERF_METAL_HOST_LEVEL. Throws std::invalid_argument
-// where that names none of the usable ones.
+// The level in use. Chosen on first use: the best usable one, or NERF_METAL_HOST_LEVEL. Throws
+// std::invalid_argument where that names none of the usable ones.
 const std::string& level();
 
 // Runs a checked launch of a kernel without collectives. Throws std::invalid_argument for others.

@@ -13,7 +13,8 @@ constexpr uint32_t kSimdWidth = 32;
 
 [[noreturn]] void refuse(const Launch& launch, const std::string& text)
 {
-    throw std::invalid_argument(std::string("[") + launch.kernel->name + "] " + text);
+    throw std::invalid_argument(std::string("[") + launch.
+    kernel->name + "] " + text);
 }
 
 std::string number(double value)

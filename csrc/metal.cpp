@@ -22,8 +22,8 @@ struct Abi {
     Error (*set_int)(Handle, unsigned, int64_t);
     Error (*dispatch)(Handle, const uint64_t*, size_t, const uint64_t*, size_t);
     Error (*run_block)(Handle, void (*)(Handle, void*), void*);
-    // For argument structs of more than 8 bytes: public from 2.14 on; before, the method behind set_int, whose handle
-    // is the object itself.
+    // For argument structs of more than 8 bytes: public from 2.14 on; before, the method behind set_int, whose
+    // handle is the object itself.
     Error (*set_bytes)(Handle, unsigned, const void*, size_t);
     void (*set_bytes_method)(Handle, unsigned, const void*, unsigned long long);
     const char* (*what)();
@@ -39,7 +39,8 @@ void resolve(void* library, const char* name, F& function, bool optional = false
     void* symbol = dlsym(library, name);
     std::memcpy(&function, &symbol, sizeof(function));
     if (symbol == nullptr && !optional) {
-        throw std::runtime_error(std::string("[metal] torch must export ") + name + ", which it does from 2.10 on for macOS; install torch>=2.10");
+        throw std::runtime_error(std::string("[metal] torch must export ") + name +
+                                 ", which it does from 2.10 on for macOS; install torch>=2.10");
     }
 }
 
@@ -58,7 +59,8 @@ struct Encoding {
 };
 
 // Runs inside torch's command block, on the stream's queue: no Python, no exception.
-void encode(Handle kernel, void* data)
+void encode(Handle
+kernel, void* data)
 {
     auto& e = *static_cast<Encoding*>(data);
     const auto call = [&e](const char* name, size_t at, Error code) {

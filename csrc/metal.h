@@ -9,11 +9,12 @@
 namespace nerf_metal::metal {
 
 // Resolves the C ABI. libtorch: path of the libtorch_cpu that is already loaded. provider: a library that defines
-// aoti_torch_mps_* instead of it, or "" (the tests' double, on Linux). Throws std::runtime_error that names what is
-// missing and the torch that has it.
+// aoti_torch_mps_* instead of it, or "" (the tests' double, on Linux). Throws std::runtime_error that names what
+// is missing and the torch that has it.
 void load(const std::string& libtorch, const std::string& provider);
 
-// Compiles a shader library from source. Throws std::runtime_error with the compiler's text where torch hands it out.
+// Compiles a shader library from source. Throws std::runtime_error with the compiler's text where torch hands it
+// out.
 void compile(const std::string& library, const std::string& source);
 bool is_compiled(const std::string& library);
 

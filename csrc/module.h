@@ -10,16 +10,24 @@ namespace nerf_metal {
 
 enum class DType : uint8_t { float_, half_, int_, uint_, uchar_ };
 
-constexpr size_t size_of(DType t) { return t == DType::half_ ? 2 : t == DType::uchar_ ? 1 : 4; }
+constexpr size_t size_of(DType t)
+{
+    return t == DType::half_ ? 2 : t == DType::uchar_ ? 1 : 4;
+}
 
 constexpr const char* name_of(DType t)
 {
     switch (t) {
-        case DType::float_: return "float32";
-        case DType::half_: return "float16";
-        case DType::int_: return "int32";
-        case DType::uint_: return "uint32";
-        default: return "uint8";
+        case DType::float_:
+            return "float32";
+        case DType::half_:
+            return "float16";
+        case DType::int_:
+            return "int32";
+        case DType::uint_:
+            return "uint32";
+        default:
+            return "uint8";
     }
 }
 

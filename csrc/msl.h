@@ -1,6 +1,6 @@
 // The Metal Shading Language as the host's C++ compiler reads it: the names that the shaders use, and no others.
-// Included inside an anonymous namespace by host_kernels.cpp, so that nothing here has a symbol other units could be
-// given; for the same reason no standard header is included.
+// Included inside an anonymous namespace by host_kernels.cpp, so that nothing here has a symbol other units could
+// be given; for the same reason no standard header is included.
 
 // ---- address spaces and attributes: without meaning here ----
 #define device
@@ -35,9 +35,16 @@ struct float3 {
 };
 
 // ---- half: storage only, arithmetic is float ----
-// Bit arithmetic instead of the compiler's type: it needs no run-time library, vectorises, and is the same everywhere.
-inline float float_from_bits(uint bits) { return __builtin_bit_cast(float, bits); }
-inline uint bits_from_float(float value) { return __builtin_bit_cast(uint, value); }
+// Bit arithmetic instead of the compiler's type: it needs no run-time library, vectorises, and is the same
+// everywhere.
+inline float float_from_bits(uint bits)
+{
+    return __builtin_bit_cast(float, bits);
+}
+inline uint bits_from_float(float value)
+{
+    return __builtin_bit_cast(uint, value);
+}
 
 struct half {
     ushort bits;
@@ -71,18 +78,40 @@ private:
 };
 
 // ---- arithmetic ----
-// One instruction each. Of a NaN and a number Metal gives the number, these one or the other: shaders must not ask.
-inline float min(float a, float b) { return b < a ? b : a; }
-inline float max(float a, float b) { return a < b ? b : a; }
-inline uint min(uint a, uint b) { return b < a ? b : a; }
-inline uint max(uint a, uint b) { return a < b ? b : a; }
-inline int min(int a, int b) { return b < a ? b : a; }
-inline int max(int a, int b) { return a < b ? b : a; }
-inline float fabs(float x) { return __builtin_fabsf(x); }
+// One instruction each. Of a NaN and a number Metal gives the number, these one or the other: shaders must not
+// ask.
+inline float min(float a, float b)
+{
+    return b < a ? b : a;
+}
+inline float max(float a, float b)
+{
+    return a < b ? b : a;
+}
+inline uint min(uint a, uint b)
+{
+    return b < a ? b : a;
+}
+inline uint max(uint a, uint b)
+{
+    return a < b ? b : a;
+}
+inline int min(int a, int b)
+{
+    return b < a ? b : a;
+}
+inline int max(int a, int b)
+{
+    return a < b ? b : a;
+}
+inline float fabs(float x)
+{
+    return __builtin_fabsf(x);
+}
 
 // exp by 2^n times a polynomial of degree 6 on [-ln 2 / 2, ln 2 / 2] (Cody and Waite's reduction; Cephes expf's
-// coefficients): within 2 ulp, branch-free so that loops of it vectorise. Results below the normal numbers are 0, as on
-// a GPU that flushes them.
+// coefficients): within 2 ulp, branch-free so that loops of it vectorise. Results below the normal numbers are 0,
+// as on a GPU that flushes them.
 inline float exp(float x)
 {
     const float limited = x < -87.33654f ? -87.33654f : (x > 88.72283f ? 88.72283f : x);
@@ -119,15 +148,15 @@ inline void simdgroup_barrier(mem_flags, int line = __builtin_LINE())
 {
     nerf_metal::strict::barrier(Collective::simdgroup_barrier, line);
 }
-#define NERF_METAL_SIMD(name, what)                                   \
-    inline float name(float value, int line = __builtin_LINE())      \
-    {                                                                 \
+#define NERF_METAL_SIMD(name, what)                                         \
+    inline float name(float value, int line = __builtin_LINE())             \
+    {                                                                       \
         return nerf_metal::strict::simd(Collective::what, value, 0u, line); \
     }
 #define NERF_METAL_SIMD_LANE(name, what)                                         \
-    inline float name(float value, ushort operand, int line = __builtin_LINE()) \
+    inline float name(float value, ushort operand, int line = __builtin_LINE())  \
     {                                                                            \
-        return nerf_metal::strict::simd(Collective::what, value, operand, line);     \
+        return nerf_metal::strict::simd(Collective::what, value, operand, line); \
     }
 
 // Threadgroup memory whose every access is checked.
@@ -154,15 +183,31 @@ struct SharedArray {
     };
     Cell operator[](unsigned long index) const { return Cell{*this, index}; }
 };
-#define SHARED(T, name, n) const SharedArray<T, n> name{__COUNTER__, #name}
+#define SHARED(T, name, n)       \
+    const SharedArray<T, n> name \
+    {                            \
+        __COUNTER__, #name       \
+    }
 #else
 // Only kernels without collectives are compiled into this reading; the names must exist for the others to parse.
-inline void threadgroup_barrier(mem_flags) { __builtin_trap(); }
-inline void simdgroup_barrier(mem_flags) { __builtin_trap(); }
+inline void threadgroup_barrier(mem_flags)
+{
+    __builtin_trap();
+}
+inline void simdgroup_barrier(mem_flags)
+{
+    __builtin_trap();
+}
 #define NERF_METAL_SIMD(name, what) \
-    inline float name(float) { __builtin_trap(); }
+    inline float name(float)        \
+    {                               \
+        __builtin_trap();           \
+    }
 #define NERF_METAL_SIMD_LANE(name, what) \
-    inline float name(float, ushort) { __builtin_trap(); }
+    inline float name(float, ushort)     \
+    {                                    \
+        __builtin_trap();                \
+    }
 #define SHARED(T, name, n) T name[n]
 #endif
 

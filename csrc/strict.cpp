@@ -15,13 +15,18 @@ namespace nerf_metal::strict {
 namespace {
 
 constexpr uint32_t kSimdWidth = 32;
-constexpr size_t kStackBytes = 64 << 10;  // a kernel's locals are a few hundred bytes; the rest is never touched
+constexpr size_t kStackBytes = 64 << 10;   // a kernel's locals are a few hundred bytes; the rest is never touched
 constexpr size_t kSharedLimit = 32 << 10;  // threadgroup memory of every Apple GPU
 
 const char* const kCollectiveNames[] = {
-    "threadgroup_barrier", "simdgroup_barrier",         "simd_sum",
-    "simd_product",        "simd_prefix_exclusive_sum", "simd_prefix_exclusive_product",
-    "simd_shuffle_down",   "simd_broadcast",
+    "threadgroup_barrier",
+    "simdgroup_barrier",
+    "simd_sum",
+    "simd_product",
+    "simd_prefix_exclusive_sum",
+    "simd_prefix_exclusive_product",
+    "simd_shuffle_down",
+    "simd_broadcast",
 };
 
 enum class State { ready, waiting, done };
@@ -60,7 +65,10 @@ uint64_t mix(uint64_t& state)  // splitmix64 (Steele, Lea and Flood 2014)
 class Group {
 public:
     explicit Group(const Launch& launch, Order order, uint64_t seed)
-        : launch_(launch), order_(order), random_(seed), entry_(launch.module->strict->kernels[launch.index].thread)
+        : launch_(launch),
+          order_(order),
+          random_(seed),
+          entry_(launch.module->strict->kernels[launch.index].thread)
     {
         for (const Argument& argument : launch.arguments) {
             buffers_.push_back(argument.data);
@@ -109,7 +117,10 @@ private:
 
 thread_local Group* active = nullptr;
 
-void start() { active->body(); }
+void start()
+{
+    active->body();
+}
 
 void Group::body()
 {
@@ -119,7 +130,10 @@ void Group::body()
     std::abort();  // a finished lane is never resumed
 }
 
-void Group::suspend() { nerf_metal_fiber_switch(&current_->stack, scheduler_); }
+void Group::suspend()
+{
+    nerf_metal_fiber_switch(&current_->stack, scheduler_);
+}
 
 void Group::fault(const std::string& text)
 {
@@ -223,8 +237,12 @@ bool Group::resolve_simd(size_t first)
     for (size_t i = 0; i < n; ++i) {
         Lane& lane = lanes_[first + i];
         switch (what) {
-            case Collective::sum: total += in[i]; break;
-            case Collective::product: total *= in[i]; break;
+            case Collective::sum:
+                total += in[i];
+                break;
+            case Collective::product:
+                total *= in[i];
+                break;
             case Collective::prefix_exclusive_sum:
                 lane.value = total;
                 total += in[i];
@@ -237,8 +255,11 @@ bool Group::resolve_simd(size_t first)
             case Collective::shuffle_down:
                 lane.value = i + lane.operand < n ? in[i + lane.operand] : __builtin_nanf("");
                 break;
-            case Collective::broadcast: lane.value = lane.operand < n ? in[lane.operand] : __builtin_nanf(""); break;
-            default: break;
+            case Collective::broadcast:
+                lane.value = lane.operand < n ? in[lane.operand] : __builtin_nanf("");
+                break;
+            default:
+                break;
         }
         lane.state = State::ready;
     }
@@ -254,7 +275,8 @@ bool Group::resolve_simd(size_t first)
 bool Group::resolve_barrier()
 {
     for (const Lane& lane : lanes_) {
-        if (lane.state != State::waiting || lane.at != Collective::threadgroup_barrier || lane.line != lanes_[0].line) {
+        if (lane.state != State::waiting || lane.at != Collective::threadgroup_barrier ||
+            lane.line != lanes_[0].line) {
             return false;
         }
     }
@@ -272,7 +294,8 @@ void Group::explain()
         if (lane.state == State::done) {
             return std::string("has left the kernel");
         }
-        return std::string("is at ") + kCollectiveNames[static_cast<unsigned>(lane.at)] + " on line " + std::to_string(lane.line);
+        return std::string("is at ") + kCollectiveNames[static_cast<unsigned>(lane.at)] + " on line " +
+               std::to_string(lane.line);
     };
     for (size_t i = 0; i < lanes_.size(); ++i) {
         const Lane& a = lanes_[i];
@@ -285,8 +308,8 @@ void Group::explain()
         for (size_t j = first; j < last; ++j) {
             const Lane& b = lanes_[j];
             if (b.state == State::done || b.at != a.at || b.line != a.line) {
-                error_ = "divergent collective: thread " + std::to_string(i) + " " + place(a) + ", thread " + std::to_string(j) +
-                         " " + place(b);
+                error_ = "divergent collective: thread " + std::to_string(i) + " " + place(a) + ", thread " +
+                         std::to_string(j) + " " + place(b);
                 return;
             }
         }
@@ -351,7 +374,10 @@ float simd(Collective what, float value, unsigned operand, int line)
     return active->simd(what, value, operand, line);
 }
 
-void barrier(Collective what, int line) { active->simd(what, 0.0f, 0u, line); }
+void barrier(Collective what, int line)
+{
+    active->simd(what, 0.0f, 0u, line);
+}
 
 void* shared_cell(int key, const char* name, unsigned long index, unsigned long count, unsigned long element_bytes,
                   Access access)
@@ -373,7 +399,8 @@ void run(const Launch& launch, Order order, uint64_t seed)
         const auto n = static_cast<uint32_t>(i);
         const std::string error = group.run({n % groups[0], n / groups[0] % groups[1], n / groups[0] / groups[1]});
         if (!error.empty()) {
-            throw std::runtime_error(std::string("[") + launch.kernel->name + "] " + error);
+            throw std::runtime_error(std::string("[") + launch.
+    kernel->name + "] " + error);
         }
     }
 }

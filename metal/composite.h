@@ -1,13 +1,14 @@
 // Alpha compositing: the inline functions that the kernels of composite.metal share.
-// Letters: tau optical depth, alpha opacity, keep = 1 - alpha, trans transmittance in front of a sample, w its weight.
+// Letters: tau optical depth, alpha opacity, keep = 1 - alpha, trans transmittance in front of a sample, w its
+// weight.
 #ifndef NERF_METAL_COMPOSITE_H
 #define NERF_METAL_COMPOSITE_H
 
 #include "common.h"
 #include "params.h"
 
-// Samples a thread holds at a time. 32 on the host: with 16 a block's products were read back as vectors before they had
-// left the store queue (2.2 against 1.7 ns a sample), with 64 the tails of short rays cost more.
+// Samples a thread holds at a time. 32 on the host: with 16 a block's products were read back as vectors before
+// they had left the store queue (2.2 against 1.7 ns a sample), with 64 the tails of short rays cost more.
 constexpr constant uint COMPOSITE_BLOCK = 32u;
 
 // Which samples belong to a ray.
@@ -42,8 +43,8 @@ struct CompositeAlpha {
 };
 
 // A density or an alpha as opacity. 1 - exp(-tau) cancels below tau = 1/4: there its series to tau^6, whose first
-// dropped term is 5e-8 of the value (MSL has no expm1). An infinite density counts as the largest float, so that an
-// interval of no length stays transparent.
+// dropped term is 5e-8 of the value (MSL has no expm1). An infinite density counts as the largest float, so that
+// an interval of no length stays transparent.
 template <bool IS_ALPHA>
 inline CompositeAlpha composite_alpha(float value, float dt)
 {
@@ -56,10 +57,8 @@ inline CompositeAlpha composite_alpha(float value, float dt)
     }
     const float tau = (value < 0.0f ? 0.0f : (value > FLOAT_MAX ? FLOAT_MAX : value)) * dt;
     const float series =
-        tau *
-        (1.0f -
-         tau * (0.5f -
-                tau * (0.16666667f - tau * (0.041666668f - tau * (0.0083333338f - tau * 0.0013888889f)))));
+        tau * (1.0f - tau * (0.5f - tau * (0.16666667f -
+                                           tau * (0.041666668f - tau * (0.0083333338f - tau * 0.0013888889f)))));
     a.keep = exp(-tau);
     a.alpha = tau < 0.25f ? series : 1.0f - a.keep;
     a.slope = a.keep * (value < 0.0f ? 0.0f : (value > FLOAT_MAX ? 0.0f : dt));
@@ -162,7 +161,8 @@ inline void composite_write(device T* out, thread const float* from, uint n, uin
     }
 }
 
-// front[k] = carry * product of keep before k. Four runs of four side by side: a chain of products a quarter as long.
+// front[k] = carry * product of keep before k. Four runs of four side by side: a chain of products a quarter as
+// long.
 inline float composite_products(thread const float* keep, thread float* front, float carry)
 {
     for (uint run = 0u; run < COMPOSITE_BLOCK; run += 4u) {
@@ -191,10 +191,10 @@ inline float composite_total(thread float* lanes)
 
 // One ray by one thread, in blocks: within a block only the products run in order, all else is element by element.
 template <bool IS_ALPHA, typename T>
-inline CompositeSums composite_forward_ray(device const T* values, device const T* rgbs, device const float* t_starts,
-                                           device const float* t_ends, device float* weights,
-                                           device float* transmittance, constant CompositeParams& p,
-                                           CompositeSpan span)
+inline CompositeSums composite_forward_ray(device const T* values, device const T* rgbs,
+                                           device const float* t_starts, device const float* t_ends,
+                                           device float* weights, device float* transmittance,
+                                           constant CompositeParams& p, CompositeSpan span)
 {
     const float eps = p.early_stop_eps;
     CompositeBlock block;
@@ -281,8 +281,10 @@ inline CompositeCotangent composite_cotangent(device const float* grad_rgb, devi
 // Back to front, with q = dL/dw, h = dL/dT and B the value of everything behind:
 //   B_i = q_i alpha_i + h_i + (1 - alpha_i) B_{i+1},   dL/dalpha_i = T_i (q_i - B_{i+1}),   dL/dc_i = w_i g_rgb.
 // No division by 1 - alpha and no difference of sums: exact at alpha = 1.
-// behind[k] = B after sample k, from its map B_k = direct + keep * B_{k+1}; in runs of four, as the products above.
-inline float composite_suffixes(thread const float* keep, thread const float* direct, thread float* behind, float carry)
+// behind[k] = B after sample k, from its map B_k = direct + keep * B_{k+1}; in runs of four, as the products
+// above.
+inline float composite_suffixes(thread const float* keep, thread const float* direct, thread float* behind,
+                                float carry)
 {
     for (uint run = COMPOSITE_BLOCK; run > 0u; run -= 4u) {
         const uint k = run - 4u;

@@ -2,9 +2,9 @@
 // T_i = prod_{j<i} (1 - alpha_j), alpha_i = 1 - exp(-sigma_i dt_i). Equations: nerf_metal/reference/composite.py;
 // the backward recursion: composite.h.
 //
-// Each kernel twice: one ray per thread, which the host runs, and one ray per SIMD-group (_simd), which the GPU runs;
-// each for float and for half inputs (sums in float). Dense rays have n_samples each, and t may have a row stride;
-// packed rays have (start, count) in packed_info.
+// Each kernel twice: one ray per thread, which the host runs, and one ray per SIMD-group (_simd), which the GPU
+// runs; each for float and for half inputs (sums in float). Dense rays have n_samples each, and t may have a row
+// stride; packed rays have (start, count) in packed_info.
 #include "common.h"
 #include "composite.h"
 #include "composite_simd.h"

@@ -1,5 +1,5 @@
-// Alpha compositing, one ray by one SIMD-group: lane l holds sample base + l, and what the plain form of composite.h
-// does in order, the products in front and the sums behind, are scans over the lanes.
+// Alpha compositing, one ray by one SIMD-group: lane l holds sample base + l, and what the plain form of
+// composite.h does in order, the products in front and the sums behind, are scans over the lanes.
 #ifndef NERF_METAL_COMPOSITE_SIMD_H
 #define NERF_METAL_COMPOSITE_SIMD_H
 

@@ -1,11 +1,11 @@
-// The argument structs: read by the shaders, by the host's C++ and, through the build's table, by Python, which packs
-// them. Only 4-byte scalars, so that every compiler lays them out alike.
+// The argument structs: read by the shaders, by the host's C++ and, through the build's table, by Python, which
+// packs them. Only 4-byte scalars, so that every compiler lays them out alike.
 #ifndef NERF_METAL_PARAMS_H
 #define NERF_METAL_PARAMS_H
 
 struct MarchParams {
     uint n_rays;
-    uint n_samples;   // S intervals, S + 1 edges
+    uint n_samples;  // S intervals, S + 1 edges
     uint edges_per_thread;
     uint stratified;  // 1: jitter the edges
     uint disparity;   // 1: even steps in 1 / t

@@ -1,0 +1,122 @@
+"""Scenes written as NeRF-synthetic folders, which `load_blender` and other programs read."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nerf_metal.data.blender import IMAGE_SUFFIXES
+from nerf_metal.data.scene import Scene, Split
+from nerf_metal.errors import InputError
+
+VAL_VIEWS = 4  # a scene without a val split names so many test views as val: some readers demand the file
+
+
+def write_scene(scene: Scene, directory: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Write a scene as a NeRF-synthetic folder that `load_blender` reads back.
+
+    Images come back bit for bit, poses and intrinsics to float32's precision. A scene without a val split
+    gets a ``transforms_val.json`` that names a few of its test images. The folder appears at once and whole:
+    everything is written beside it first, then renamed.
+
+    Args:
+        scene: what to write; its cameras must be what the format can say (square pixels, centred).
+        directory: the folder to make.
+        overwrite: replace `directory` if it exists and is not empty.
+
+    Raises:
+        InputError: `directory` is not empty and `overwrite` is not set, or it cannot be written, or the
+            format cannot hold the scene's cameras or names.
+    """
+    target = Path(os.path.abspath(directory))
+    if target.exists() and not target.is_dir():
+        raise InputError(
+            f"[write_scene] directory must be a folder, got the file {target}; choose another name"
+        )
+    _check_writable(scene)
+    try:
+        if target.is_dir() and any(target.iterdir()) and not overwrite:
+            raise InputError(
+                f"[write_scene] directory must be new or empty, got {target} with files in it; "
+                "choose another name or pass overwrite"
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
+            fresh, old = Path(beside) / "fresh", Path(beside) / "old"
+            fresh.mkdir()
+            _write_files(scene, fresh)
+            # Without `overwrite` the rename itself refuses a folder that has filled up in the meantime.
+            if overwrite and target.exists():
+                target.rename(old)
+            try:
+                fresh.rename(target)
+            except BaseException:  # an interrupt must not lose the old folder either
+                if old.exists():
+                    old.rename(target)
+                raise
+    except OSError as error:
+        raise InputError(
+            f"[write_scene] directory must be writable, got {target} ({error.strerror or error}); "
+            "choose another place or free some space"
+        ) from None
+
+
+def _check_writable(scene: Scene) -> None:
+    seen: dict[str, Tensor] = {}
+    entries = [
+        entry for split in scene.splits.values() for entry in zip(split.names, split.images, strict=True)
+    ]
+    for name, image in entries:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not path.name or name.lower().endswith(IMAGE_SUFFIXES):
+            raise InputError(
+                "[write_scene] image names must be paths inside the scene without extension, "
+                f"got {name!r}; rename the image"
+            )
+        # The same image may be in two splits (as val is here); case does not tell files apart on a Mac.
+        key = str(path).casefold()
+        if key in seen and not torch.equal(seen[key], image):
+            raise InputError(
+                "[write_scene] image names must be unique in the scene whatever their case, "
+                f"got {name!r} for two different images; rename one"
+            )
+        seen[key] = image
+    for split in scene.splits.values():
+        k = split.intrinsics
+        if not np.allclose(
+            (k.fl_y, k.cx, k.cy), (k.fl_x, 0.5 * k.width, 0.5 * k.height), rtol=1e-6, atol=0.0
+        ):
+            raise InputError(
+                f"[write_scene] intrinsics of {split.name!r} must have fl_x = fl_y and a centred principal "
+                f"point, got {k}; the format cannot say anything else: undistort and crop first"
+            )
+
+
+def _write_files(scene: Scene, folder: Path) -> None:
+    for split in scene.splits.values():
+        for name, pixels in zip(split.names, split.images.cpu().numpy(), strict=True):
+            file = folder / f"{name}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels if split.has_alpha else np.ascontiguousarray(pixels[..., :3])).save(file)
+        _write_transforms(folder / f"transforms_{split.name}.json", split, range(len(split.names)))
+    test = scene.splits.get("test")
+    if test is not None and "val" not in scene.splits:
+        count = min(VAL_VIEWS, len(test.names))
+        chosen = [i * len(test.names) // count for i in range(count)]
+        _write_transforms(folder / "transforms_val.json", test, chosen)
+
+
+def _write_transforms(file: Path, split: Split, chosen: Sequence[int]) -> None:
+    k = split.intrinsics
+    frames = [{"file_path": f"./{split.names[i]}", "transform_matrix": split.c2w[i].tolist()} for i in chosen]
+    angle = 2.0 * math.atan(0.5 * k.width / k.fl_x)
+    file.write_text(
+        json.dumps({"camera_angle_x": angle, "frames": frames}, indent=1) + "\n", encoding="utf-8"
+    )
