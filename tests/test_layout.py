@@ -1,0 +1,48 @@
+"""The house: every shader has its whole trail, and no file has outgrown one sitting."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STEMS = sorted(path.stem for path in (ROOT / "metal").glob("*.metal"))
+TRAIL = (
+    "nerf_metal/ops/{}.py",
+    "nerf_metal/reference/{}.py",
+    "tests/ops/test_{}.py",
+    "benchmarks/bench_{}.py",
+)
+LONGEST = 500  # lines; past it a file is two files
+
+
+@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("place", TRAIL)
+def test_every_shader_has_its_op_reference_test_and_benchmark(stem: str, place: str) -> None:
+    assert (ROOT / place.format(stem)).is_file(), f"metal/{stem}.metal lacks {place.format(stem)}"
+
+
+def test_every_op_and_reference_has_a_shader() -> None:
+    known = {*STEMS, "__init__", "checks", "random"}  # helpers of the rooms
+    for room in ("ops", "reference"):
+        assert {path.stem for path in (ROOT / "nerf_metal" / room).glob("*.py")} <= known
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    own = [
+        path
+        for folder in ("metal", "csrc", "cmake", "nerf_metal", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".cpp", ".h", ".metal")
+    ]
+    assert len(own) > 40  # the search found the tree
+    too_long = {str(p.relative_to(ROOT)): n for p in own if (n := len(p.read_text().splitlines())) > LONGEST}
+    assert not too_long
+
+
+def test_package_version_is_the_project_version() -> None:
+    import tomllib
+
+    import nerf_metal
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == nerf_metal.__version__
