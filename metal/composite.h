@@ -11,6 +11,9 @@
 // they had left the store queue (2.2 against 1.7 ns a sample), with 64 the tails of short rays cost more.
 constexpr constant uint COMPOSITE_BLOCK = 32u;
 
+// Partial sums a thread keeps, added up at the ray's end: half a block.
+constexpr constant uint COMPOSITE_LANES = COMPOSITE_BLOCK / 2u;
+
 // Which samples belong to a ray.
 struct CompositeSpan {
     uint first;    // of values, colours, weights
@@ -181,12 +184,13 @@ inline float composite_products(thread const float* keep, thread float* front, f
 
 inline float composite_total(thread float* lanes)
 {
-    for (uint half_width = COMPOSITE_BLOCK / 2u; half_width > 0u; half_width /= 2u) {
-        for (uint k = 0u; k < half_width; ++k) {
-            lanes[k] += lanes[k + half_width];
-        }
+    for (uint k = 0u; k < 8u; ++k) {
+        lanes[k] += lanes[k + 8u];
     }
-    return lanes[0];
+    for (uint k = 0u; k < 4u; ++k) {
+        lanes[k] += lanes[k + 4u];
+    }
+    return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
 }
 
 // One ray by one thread, in blocks: within a block only the products run in order, all else is element by element.
@@ -201,12 +205,12 @@ inline CompositeSums composite_forward_ray(device const T* values, device const 
     float keep[COMPOSITE_BLOCK];
     float front[COMPOSITE_BLOCK];
     float weight[COMPOSITE_BLOCK];
-    float r[COMPOSITE_BLOCK];
-    float g[COMPOSITE_BLOCK];
-    float b[COMPOSITE_BLOCK];
-    float depth[COMPOSITE_BLOCK];
-    float opacity[COMPOSITE_BLOCK];
-    for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
+    float r[COMPOSITE_LANES];
+    float g[COMPOSITE_LANES];
+    float b[COMPOSITE_LANES];
+    float depth[COMPOSITE_LANES];
+    float opacity[COMPOSITE_LANES];
+    for (uint k = 0u; k < COMPOSITE_LANES; ++k) {
         r[k] = g[k] = b[k] = depth[k] = opacity[k] = 0.0f;
     }
     float carry = 1.0f;
@@ -231,12 +235,13 @@ inline CompositeSums composite_forward_ray(device const T* values, device const 
         }
         composite_write(transmittance + j, front, n, COMPOSITE_BLOCK);
         composite_write(weights + j, weight, n, COMPOSITE_BLOCK);
-        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
-            r[k] += weight[k] * block.rgb[3u * k];
-            g[k] += weight[k] * block.rgb[3u * k + 1u];
-            b[k] += weight[k] * block.rgb[3u * k + 2u];
-            depth[k] += weight[k] * block.middle[k];
-            opacity[k] += weight[k];
+        for (uint k = 0u; k < COMPOSITE_LANES; ++k) {
+            const uint l = k + COMPOSITE_LANES;
+            r[k] += weight[k] * block.rgb[3u * k] + weight[l] * block.rgb[3u * l];
+            g[k] += weight[k] * block.rgb[3u * k + 1u] + weight[l] * block.rgb[3u * l + 1u];
+            b[k] += weight[k] * block.rgb[3u * k + 2u] + weight[l] * block.rgb[3u * l + 2u];
+            depth[k] += weight[k] * block.middle[k] + weight[l] * block.middle[l];
+            opacity[k] += weight[k] + weight[l];
         }
         if (carry < eps) {
             composite_clear(weights, transmittance, j + n, span.first + span.count, 1u);
