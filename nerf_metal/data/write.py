@@ -29,7 +29,7 @@ def write_scene(scene: Scene, directory: str | os.PathLike[str], overwrite: bool
     Args:
         scene: what to write; its cameras must be what the format can say (square pixels, centred).
         directory: the folder to make.
-        overwrite: replace `directory` if it exists and is not empty.
+        overwrite: replace `directory` if it is a scene; a folder of anything else is never replaced.
 
     Raises:
         InputError: `directory` is not empty and `overwrite` is not set, or it cannot be written, or the
@@ -46,6 +46,11 @@ def write_scene(scene: Scene, directory: str | os.PathLike[str], overwrite: bool
             raise InputError(
                 f"[write_scene] directory must be new or empty, got {target} with files in it; "
                 "choose another name or pass overwrite"
+            )
+        if overwrite and target.is_dir() and any(target.iterdir()) and not _is_scene(target):
+            raise InputError(
+                f"[write_scene] directory must be a scene to be overwritten, got {target} without "
+                "transforms_train.json; choose another name, or delete the folder yourself"
             )
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
@@ -66,6 +71,10 @@ def write_scene(scene: Scene, directory: str | os.PathLike[str], overwrite: bool
             f"[write_scene] directory must be writable, got {target} ({error.strerror or error}); "
             "choose another place or free some space"
         ) from None
+
+
+def _is_scene(folder: Path) -> bool:
+    return (folder / "transforms_train.json").is_file()
 
 
 def _check_writable(scene: Scene) -> None:

@@ -53,9 +53,13 @@ def test_an_existing_folder_is_kept_unless_told_otherwise(small: Scene, tmp_path
     (target / "thesis.txt").write_text("dear")
     with pytest.raises(InputError, match=r"directory must be new or empty, got .*mine with files in it; "):
         write_scene(small, target)
+    with pytest.raises(InputError, match=r"directory must be a scene to be overwritten, got .*mine without"):
+        write_scene(small, target, overwrite=True)
     assert _tree(tmp_path) == {"mine/thesis.txt": b"dear"}
+    (target / "thesis.txt").rename(target / "transforms_train.json")
+    (target / "old.png").write_text("old")
     write_scene(small, target, overwrite=True)
-    assert not (target / "thesis.txt").exists()
+    assert not (target / "old.png").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
     (tmp_path / "empty").mkdir()
     write_scene(small, tmp_path / "empty")
@@ -79,7 +83,7 @@ def test_a_failure_half_way_leaves_everything_as_it_was(
 ) -> None:
     target = tmp_path / "mine"
     target.mkdir()
-    (target / "thesis.txt").write_text("dear")
+    (target / "transforms_train.json").write_text("dear")
     if step == "write":
 
         def fail(*_: object) -> None:
@@ -99,7 +103,7 @@ def test_a_failure_half_way_leaves_everything_as_it_was(
         InputError, match=r"directory must be writable, got .*mine \((No space|Permission).*; "
     ):
         write_scene(small, target, overwrite=True)
-    assert _tree(tmp_path) == {"mine/thesis.txt": b"dear"}
+    assert _tree(tmp_path) == {"mine/transforms_train.json": b"dear"}
 
 
 def test_destinations_that_cannot_be_written(small: Scene, tmp_path: Path) -> None:
