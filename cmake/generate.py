@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "nerf_metal" / "kernels"))
 
-import signature  # found through the path above: the package itself is not importable yet
+import signature  # type: ignore[import-not-found]  # through the path above: the package is not built yet
 
 PARAMS_HEADER = "params.h"
 # Attribute -> member of ThreadIds in csrc/host_kernel.h.
@@ -42,14 +42,12 @@ def table(kernels: list[signature.Kernel], structs: dict[str, tuple[tuple[str, s
     """The launcher's table as C++ initialisers."""
     out = ["// Made by cmake/generate.py from the shaders.", "namespace nerf_metal {", "namespace {"]
     for name, members in structs.items():
-        out.append(f"static_assert(sizeof({name}) == {4 * len(members)}, \"{name}\");")
-        out += [f"static_assert(offsetof({name}, {m}) == {4 * i}, \"{m}\");" for i, (m, _) in enumerate(members)]
-        rows = ", ".join(f'{{"{m}", "{t}"}}' for m, t in members)
-        out.append(f"constexpr MemberInfo members_{name}[] = {{{rows}}};")
+        out.append(f'static_assert(sizeof({name}) == {4 * len(members)}, "{name}");')
+        out += [f'static_assert(offsetof({name}, {m}) == {4 * i}, "{m}");' for i, (m, _) in enumerate(members)]
+        initialisers = ", ".join(f'{{"{m}", "{t}"}}' for m, t in members)
+        out.append(f"constexpr MemberInfo members_{name}[] = {{{initialisers}}};")
     for kernel in kernels:
-        rows = [
-            f'    {{"{b.name}", DType::{b.dtype}_, {str(b.writable).lower()}}},' for b in kernel.buffers
-        ]
+        rows = [f'    {{"{b.name}", DType::{b.dtype}_, {str(b.writable).lower()}}},' for b in kernel.buffers]
         out += [f"constexpr BufferInfo buffers_{kernel.name}[] = {{", *rows, "};"]
         out.append(f"void elements_{kernel.name}(const void* params, double* n) {{")
         out.append(f"    const auto& p = *static_cast<const {kernel.params}*>(params);")
@@ -93,8 +91,7 @@ def host_kernels(kernels: list[signature.Kernel]) -> str:
     out = ["// Made by cmake/generate.py from the shaders."]
     for kernel in kernels:
         arguments = [
-            f"static_cast<{'' if b.writable else 'const '}{b.dtype}*>(buffers[{b.index}])"
-            for b in kernel.buffers
+            f"static_cast<{'' if b.writable else 'const '}{b.dtype}*>(buffers[{b.index}])" for b in kernel.buffers
         ]
         # A copy whose address goes nowhere else: stores through the buffers cannot change it, so loops vectorise.
         params = f"    const {kernel.params} p = *static_cast<const {kernel.params}*>(params);"

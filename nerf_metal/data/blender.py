@@ -65,8 +65,7 @@ def load_blender(
     opaque = [name for name, split in loaded.items() if not split.has_alpha]
     if opaque:
         notes.append(
-            f"images of {', '.join(opaque)} have no alpha channel: "
-            "the background setting has no effect on the truth"
+            f"images of {', '.join(opaque)} have no alpha channel: the background setting has no effect on the truth"
         )
     box = torch.tensor([[-HALF_EXTENT] * 3, [HALF_EXTENT] * 3])
     return Scene(root.resolve().name, str(root), loaded, box, NEAR, FAR, notes)
@@ -87,13 +86,10 @@ def _check_arguments(root: Path, splits: Sequence[str], downscale: int, max_view
                 "correct the name"
             )
     if isinstance(splits, str) or not wanted:
-        raise InputError(
-            f"[load_blender] splits must be a list of names, got {splits!r}; write ['train', 'test']"
-        )
+        raise InputError(f"[load_blender] splits must be a list of names, got {splits!r}; write ['train', 'test']")
     if isinstance(downscale, bool) or not isinstance(downscale, int) or downscale < 1:
         raise InputError(
-            f"[load_blender] downscale must be an integer of at least 1, got {downscale!r}; "
-            "1 keeps the full size"
+            f"[load_blender] downscale must be an integer of at least 1, got {downscale!r}; 1 keeps the full size"
         )
     for name, count in max_views.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
@@ -150,9 +146,7 @@ def _transforms_file(root: Path, split: str) -> Path:
                 "which this version does not read yet; convert it to the NeRF-synthetic format"
             )
     present = sorted(entry.name for entry in root.iterdir())
-    listing = (
-        ", ".join(present[:8]) + (" and more" if len(present) > 8 else "") if present else "an empty folder"
-    )
+    listing = ", ".join(present[:8]) + (" and more" if len(present) > 8 else "") if present else "an empty folder"
     raise InputError(
         f"[load_blender] {root} must have {file.name}, got {listing}; "
         f"give the folder that holds {file.name}, or leave {split!r} out of splits"
@@ -169,8 +163,7 @@ def _read_json(file: Path) -> dict[str, Any]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"[load_blender] {file} must be a readable UTF-8 text, got {error}; "
-            "check its permissions and encoding"
+            f"[load_blender] {file} must be a readable UTF-8 text, got {error}; check its permissions and encoding"
         ) from None
     if not isinstance(meta, dict):
         raise InputError(
@@ -184,9 +177,7 @@ def _parse_frame(frame: object, where: str) -> tuple[PurePosixPath, torch.Tensor
     keys = frame if isinstance(frame, dict) else {}
     for key in ("file_path", "transform_matrix"):
         if key not in keys:
-            raise InputError(
-                f"[{where}] must have {key!r}, got keys {sorted(keys)}; add it or remove the frame"
-            )
+            raise InputError(f"[{where}] must have {key!r}, got keys {sorted(keys)}; add it or remove the frame")
     text = keys["file_path"]
     if not isinstance(text, str) or not text:
         raise InputError(f"[{where}] file_path must be a path, got {text!r}; name the frame's image")

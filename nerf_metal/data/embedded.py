@@ -73,17 +73,13 @@ def make_embedded_scene(
     eyes = {"train": lambda: _train_eyes(train_views, seed), "test": lambda: _test_eyes(test_views)}
     for name in splits:
         if name not in eyes:
-            raise InputError(
-                f"[make_embedded_scene] splits must be train or test, got {name!r}; correct the name"
-            )
+            raise InputError(f"[make_embedded_scene] splits must be train or test, got {name!r}; correct the name")
     intrinsics = Intrinsics.from_fov_x(CAMERA_ANGLE_X, resolution, resolution)
     _world()  # before the threads, each of which would build it
     made = {}
     for name in splits:
         c2w = look_at(eyes[name](), _MIDDLE, (0.0, 0.0, 1.0))
-        with ThreadPoolExecutor(
-            2
-        ) as pool:  # numpy releases the GIL in large operations only: more do not help
+        with ThreadPoolExecutor(2) as pool:  # numpy releases the GIL in large operations only: more do not help
             images = list(pool.map(lambda pose: render_view(pose, intrinsics), c2w))
         names = [f"{name}/r_{i}" for i in range(len(images))]
         made[name] = Split(name, torch.from_numpy(np.stack(images)), c2w, intrinsics, names, has_alpha=True)
@@ -117,8 +113,7 @@ def sky(d: Array) -> Array:
     """Linear RGB radiance ``[3, K]`` from directions ``[3, K]``: blue, pale at the horizon, earth below."""
     up = np.clip(d[2], -1.0, 1.0)
     zenith, horizon, earth = (
-        np.array(c, dtype=np.float32)[:, None]
-        for c in ((0.30, 0.52, 1.00), (0.95, 0.98, 1.00), (0.26, 0.23, 0.20))
+        np.array(c, dtype=np.float32)[:, None] for c in ((0.30, 0.52, 1.00), (0.95, 0.98, 1.00), (0.26, 0.23, 0.20))
     )
     above = horizon + (zenith - horizon) * np.sqrt(np.maximum(up, 0.0))
     # The horizon is soft over a tenth, so that its mirror image in the dome does not alias.
@@ -224,6 +219,4 @@ def render_view(c2w: torch.Tensor, intrinsics: Intrinsics) -> NDArray[np.uint8]:
 def _to_srgb(linear: Array) -> Array:
     """Film-like shoulder ``1 - exp(-x)``, then the sRGB curve (IEC 61966-2-1)."""
     x = 1.0 - np.exp(-linear)
-    return np.where(
-        x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 0.0031308) ** np.float32(1 / 2.4) - 0.055
-    )
+    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 0.0031308) ** np.float32(1 / 2.4) - 0.055)

@@ -108,6 +108,4 @@ def box_downscale(rgba: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     divisor = np.maximum(total, 1)
     count = factor * factor
     colour = (2 * weighted + divisor) // (2 * divisor)
-    return np.concatenate([colour * (total > 0), (2 * total + count) // (2 * count)], axis=-1).astype(
-        np.uint8
-    )
+    return np.concatenate([colour * (total > 0), (2 * total + count) // (2 * count)], axis=-1).astype(np.uint8)

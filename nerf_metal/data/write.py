@@ -37,9 +37,7 @@ def write_scene(scene: Scene, directory: str | os.PathLike[str], overwrite: bool
     """
     target = Path(os.path.abspath(directory))
     if target.exists() and not target.is_dir():
-        raise InputError(
-            f"[write_scene] directory must be a folder, got the file {target}; choose another name"
-        )
+        raise InputError(f"[write_scene] directory must be a folder, got the file {target}; choose another name")
     _check_writable(scene)
     try:
         if target.is_dir() and any(target.iterdir()) and not overwrite:
@@ -79,9 +77,7 @@ def _is_scene(folder: Path) -> bool:
 
 def _check_writable(scene: Scene) -> None:
     seen: dict[str, Tensor] = {}
-    entries = [
-        entry for split in scene.splits.values() for entry in zip(split.names, split.images, strict=True)
-    ]
+    entries = [entry for split in scene.splits.values() for entry in zip(split.names, split.images, strict=True)]
     for name, image in entries:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or not path.name or name.lower().endswith(IMAGE_SUFFIXES):
@@ -99,9 +95,7 @@ def _check_writable(scene: Scene) -> None:
         seen[key] = image
     for split in scene.splits.values():
         k = split.intrinsics
-        if not np.allclose(
-            (k.fl_y, k.cx, k.cy), (k.fl_x, 0.5 * k.width, 0.5 * k.height), rtol=1e-6, atol=0.0
-        ):
+        if not np.allclose((k.fl_y, k.cx, k.cy), (k.fl_x, 0.5 * k.width, 0.5 * k.height), rtol=1e-6, atol=0.0):
             raise InputError(
                 f"[write_scene] intrinsics of {split.name!r} must have fl_x = fl_y and a centred principal "
                 f"point, got {k}; the format cannot say anything else: undistort and crop first"
@@ -126,6 +120,4 @@ def _write_transforms(file: Path, split: Split, chosen: Sequence[int]) -> None:
     k = split.intrinsics
     frames = [{"file_path": f"./{split.names[i]}", "transform_matrix": split.c2w[i].tolist()} for i in chosen]
     angle = 2.0 * math.atan(0.5 * k.width / k.fl_x)
-    file.write_text(
-        json.dumps({"camera_angle_x": angle, "frames": frames}, indent=1) + "\n", encoding="utf-8"
-    )
+    file.write_text(json.dumps({"camera_angle_x": angle, "frames": frames}, indent=1) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """Load the extension, choose a backend, pack arguments, launch. Knows kernels by name and nothing of NeRFs.
 
-Backends: ``metal`` (MPS tensors, torch's own stream), ``host`` (CPU tensors, the same shader text as C++), ``torch`` (the
-references; no kernel runs). ``auto`` takes the first that fits the tensors.
+Backends: ``metal`` (MPS tensors, torch's own stream), ``host`` (CPU tensors, the same shader text as C++), ``torch``
+(the references; no kernel runs). ``auto`` takes the first that fits the tensors.
 """
 
 from nerf_metal.kernels.backends import (

@@ -143,7 +143,7 @@ def _best(device: str, has_kernel: bool) -> str:
 
 
 def variant(stem: str, dtype: torch.dtype, backend: str) -> tuple[str, int]:
-    """A kernel's full name and the threads it wants for each item: its SIMD-group form on Metal, the plain on the host."""
+    """A kernel's full name and the threads it wants an item: the SIMD-group form on Metal, the plain on the host."""
     suffix = {torch.float32: "f32", torch.float16: "f16"}[dtype]
     if backend == "metal" or settings.simd:
         return f"{stem}_simd_{suffix}", 32

@@ -44,7 +44,7 @@ def _describe(tensor: torch.Tensor | None) -> tuple[int, int, int] | None:
     code = _DTYPE_CODES.get(tensor.dtype)
     if code is None:
         raise TypeError(f"[launch] a buffer must be float32, float16, int32, uint8 or bool, got {tensor.dtype}")
-    elements = tensor.untyped_storage().nbytes() // tensor.element_size() - tensor.storage_offset()
+    elements = int(tensor.untyped_storage().nbytes() // tensor.element_size() - tensor.storage_offset())
     return tensor.data_ptr(), elements, code
 
 

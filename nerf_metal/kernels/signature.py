@@ -60,9 +60,7 @@ class Kernel:
 
 _INCLUDE = re.compile(r'^\s*#include\s+"([^"]+)"\s*$', re.M)
 _KERNEL = re.compile(r"^kernel\s+void\s+(\w+)\s*\(\s*\n(.*?)\n\{", re.M | re.S)
-_BUFFER = re.compile(
-    r"^device\s+(const\s+)?(\w+)\*\s+(\w+)\s+\[\[buffer\((\d+)\)\]\],\s*//\s*\[(.+?)\](?:\s|$)"
-)
+_BUFFER = re.compile(r"^device\s+(const\s+)?(\w+)\*\s+(\w+)\s+\[\[buffer\((\d+)\)\]\],\s*//\s*\[(.+?)\](?:\s|$)")
 _PARAMS = re.compile(r"^constant\s+(\w+)&\s+p\s+\[\[buffer\((\d+)\)\]\],$")
 _BUILTIN = re.compile(r"^(uint|uint2|uint3)\s+\w+\s+\[\[(\w+)\]\][,)]$")
 _STRUCT = re.compile(r"^struct\s+(\w+)\s*\{(.*?)^\};", re.M | re.S)

@@ -41,11 +41,12 @@ def composite_rays(
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``rgb [R, 3]``, ``depth [R]``, ``opacity [R]``, and ``weights`` and ``transmittance`` shaped like ``t_starts``; float32.
+        ``rgb [R, 3]``, ``depth [R]``, ``opacity [R]``, and ``weights`` and ``transmittance`` shaped like ``t_starts``;
+        float32.
 
     Raises:
-        ValueError: for wrong shapes or devices, both or neither of ``sigmas`` and ``alphas``, times that require a gradient,
-            or an unusable backend.
+        ValueError: for wrong shapes or devices, both or neither of ``sigmas`` and ``alphas``, times that require a
+            gradient, or an unusable backend.
         TypeError: for wrong types and dtypes.
     """
     op = "composite_rays"
@@ -115,9 +116,7 @@ def _check_samples(
         if packed_info.dim() != 2 or packed_info.shape[1] != 2:
             raise ValueError(f"[{op}] packed_info must have shape (R, 2), got {tuple(packed_info.shape)}")
         if packed_info.device != t_starts.device:
-            raise ValueError(
-                f"[{op}] packed_info must be on {t_starts.device} like t_starts, got {packed_info.device}"
-            )
+            raise ValueError(f"[{op}] packed_info must be on {t_starts.device} like t_starts, got {packed_info.device}")
 
 
 def _times(t_starts: torch.Tensor, t_ends: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
@@ -135,7 +134,7 @@ class _Composite(torch.autograd.Function):
     """Forward and backward kernels around one set of arguments."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         values: torch.Tensor,
         rgbs: torch.Tensor,
@@ -182,7 +181,7 @@ class _Composite(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         *inputs, opacity, transmittance = ctx.saved_tensors
         values, rgbs, background = inputs[0], inputs[1], inputs[5]
         rays = opacity.shape[0]

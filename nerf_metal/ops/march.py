@@ -11,8 +11,8 @@ from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_like, c
 from nerf_metal.reference import RayBounds, RaySamples
 
 SPACINGS = ("linear", "disparity")
-# Edges of one thread on the GPU: enough to share the ray-box test, few enough that 2 048 rays make thousands of threads.
-# On the host a thread takes a whole ray.
+# Edges of one thread on the GPU: enough to share the ray-box test, few enough that 2 048 rays make thousands of
+# threads. On the host a thread takes a whole ray.
 _EDGES_PER_THREAD = 16
 
 
@@ -121,9 +121,7 @@ def march_rays(
     )
     inputs = [x.detach().contiguous() for x in (rays_o, rays_d, aabb)]
     grid = (num_samples // per_thread + 1, len(rays_o))  # S + 1 edges
-    kernels.launch(
-        "march_forward_f32", [*inputs, t_edges, *bounds], params, grid, group=(8, 16), backend=backend
-    )
+    kernels.launch("march_forward_f32", [*inputs, t_edges, *bounds], params, grid, group=(8, 16), backend=backend)
     return RaySamples(t_edges, *bounds)
 
 

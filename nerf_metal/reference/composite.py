@@ -14,8 +14,8 @@ import torch
 class Composited(NamedTuple):
     """Pictures of rays and the weights behind them.
 
-    ``rgb`` ``[R, 3]``, ``depth`` ``[R]`` (sum of weight times interval middle, world units, not divided by the opacity),
-    ``opacity`` ``[R]``, and shaped like the samples ``weights`` and ``transmittance``.
+    ``rgb`` ``[R, 3]``, ``depth`` ``[R]`` (sum of weight times interval middle, world units, not divided by the
+    opacity), ``opacity`` ``[R]``, and shaped like the samples ``weights`` and ``transmittance``.
     """
 
     rgb: torch.Tensor
@@ -53,9 +53,7 @@ def composite_rays(
         early_stop_eps: samples with ``T_i < early_stop_eps`` are left out: weight and transmittance read 0.
     """
     if packed_info is not None:
-        return _composite_packed(
-            t_starts, t_ends, rgbs, sigmas, alphas, packed_info, background, early_stop_eps
-        )
+        return _composite_packed(t_starts, t_ends, rgbs, sigmas, alphas, packed_info, background, early_stop_eps)
     if sigmas is not None:
         tau = sigmas.clamp(0.0, torch.finfo(sigmas.dtype).max) * (t_ends - t_starts)
         alpha = -torch.expm1(-tau)
