@@ -110,11 +110,12 @@ inline float fabs(float x)
 }
 
 // exp by 2^n times a polynomial of degree 6 on [-ln 2 / 2, ln 2 / 2] (Cody and Waite's reduction; Cephes expf's
-// coefficients): within 2 ulp, branch-free so that loops of it vectorise. Results below the normal numbers are 0,
-// as on a GPU that flushes them.
+// coefficients): within 2 ulp, without branches or selections so that loops of it vectorise. The limits lie where
+// the result is 0 or infinity by rounding; a NaN passes through all of it.
 inline float exp(float x)
 {
-    const float limited = x < -87.33654f ? -87.33654f : (x > 88.72283f ? 88.72283f : x);
+    const float above = x < -104.0f ? -104.0f : x;
+    const float limited = above > 89.0f ? 89.0f : above;
     const float shifted = limited * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the sum rounds to an integer
     const float n = shifted - 12582912.0f;
     const float r = (limited - n * 0.693359375f) - n * -2.12194440e-4f;
@@ -125,13 +126,10 @@ inline float exp(float x)
     y = y * r + 1.6666665459e-1f;
     y = y * r + 5.0000001201e-1f;
     y = y * r * r + r + 1.0f;
-    // 2^n in two factors: n = 128 has no float of its own.
+    // 2^n in two factors: neither 2^128 nor 2^-150 has a float of its own.
     const int whole = int(bits_from_float(shifted)) - 0x4B400000;
-    const int half_n = whole / 2;
-    const float scale = float_from_bits(uint(half_n + 127) << 23);
-    const float rest = float_from_bits(uint(whole - half_n + 127) << 23);
-    const float value = y * scale * rest;
-    return x < -87.33654f ? 0.0f : (x > 88.72283f ? __builtin_inff() : value);
+    const int part = whole >> 1;
+    return y * float_from_bits(uint(part + 127) << 23) * float_from_bits(uint(whole - part + 127) << 23);
 }
 
 // ---- collectives ----

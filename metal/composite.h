@@ -58,7 +58,8 @@ inline CompositeAlpha composite_alpha(float value, float dt)
         a.slope = 1.0f;
         return a;
     }
-    const float tau = (value < 0.0f ? 0.0f : (value > FLOAT_MAX ? FLOAT_MAX : value)) * dt;
+    const float finite = value > FLOAT_MAX ? FLOAT_MAX : value;
+    const float tau = (finite < 0.0f ? 0.0f : finite) * dt;
     const float series =
         tau * (1.0f - tau * (0.5f - tau * (0.16666667f -
                                            tau * (0.041666668f - tau * (0.0083333338f - tau * 0.0013888889f)))));
