@@ -75,8 +75,7 @@ class Intrinsics:
         """
         if not (math.isfinite(factor) and factor > 0.0):
             raise InputError(
-                f"[Intrinsics.scaled] factor must be positive and finite, got {factor!r}; "
-                "0.5 halves the image"
+                f"[Intrinsics.scaled] factor must be positive and finite, got {factor!r}; 0.5 halves the image"
             )
         width, height = round(self.width * factor), round(self.height * factor)
         if width < 1 or height < 1:
@@ -85,9 +84,7 @@ class Intrinsics:
                 f"got {factor!r}; use a larger factor"
             )
         along_x, along_y = width / self.width, height / self.height
-        return Intrinsics(
-            self.fl_x * along_x, self.fl_y * along_y, self.cx * along_x, self.cy * along_y, width, height
-        )
+        return Intrinsics(self.fl_x * along_x, self.fl_y * along_y, self.cx * along_x, self.cy * along_y, width, height)
 
 
 def pixel_rays(c2w: Tensor, intrinsics: Intrinsics, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,9 +128,7 @@ def image_rays(c2w: Tensor, intrinsics: Intrinsics) -> tuple[Tensor, Tensor]:
     return pixel_rays(c2w, intrinsics, torch.stack([x, y], dim=-1).reshape(-1, 2))
 
 
-def look_at(
-    eye: Tensor | Sequence[float], target: Tensor | Sequence[float], up: Tensor | Sequence[float]
-) -> Tensor:
+def look_at(eye: Tensor | Sequence[float], target: Tensor | Sequence[float], up: Tensor | Sequence[float]) -> Tensor:
     """The pose of a camera at `eye` that looks at `target` with `up` upwards in the image.
 
     Args:
@@ -161,9 +156,7 @@ def look_at(
     right = right / torch.linalg.vector_norm(right, dim=-1, keepdim=True)
     back = back / torch.linalg.vector_norm(back, dim=-1, keepdim=True)
     c2w = torch.zeros((*back.shape[:-1], 4, 4), dtype=torch.float64, device=back.device)
-    c2w[..., :3, :] = torch.stack(
-        [right, torch.linalg.cross(back, right), back, eye64.expand_as(back)], dim=-1
-    )
+    c2w[..., :3, :] = torch.stack([right, torch.linalg.cross(back, right), back, eye64.expand_as(back)], dim=-1)
     c2w[..., 3, 3] = 1.0
     return c2w.to(torch.float32)
 
@@ -187,8 +180,7 @@ def check_c2w(matrix: object, where: str) -> Tensor:
         m = np.asarray(matrix, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise InputError(
-            f"[{where}] camera-to-world matrix must be 4x4 numbers, got {str(matrix)[:60]}; "
-            "write four rows of four"
+            f"[{where}] camera-to-world matrix must be 4x4 numbers, got {str(matrix)[:60]}; write four rows of four"
         ) from None
     if m.shape != (4, 4):
         raise InputError(

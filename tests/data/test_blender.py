@@ -81,9 +81,7 @@ def test_images_without_alpha(folder: Path, noise: Noise) -> None:
     assert (train.images[..., 3] == 255).all()
     assert train.images[1, ..., :3].tolist() == noise(4, 6, 3, 1).tolist()
     assert train.images[2, ..., :3].tolist() == np.repeat(noise(4, 6, 1, 7), 3, axis=2).tolist()
-    assert scene.notes == [
-        "images of train have no alpha channel: the background setting has no effect on the truth"
-    ]
+    assert scene.notes == ["images of train have no alpha channel: the background setting has no effect on the truth"]
 
 
 def _remove(*keys: str) -> Callable[[Path], object]:
@@ -236,9 +234,7 @@ def test_bad_input_is_said_in_one_line(
 
 
 def test_the_path_must_be_a_folder(folder: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"path must be an existing folder, got .*gone \(nothing there\); give"
-    ):
+    with pytest.raises(InputError, match=r"path must be an existing folder, got .*gone \(nothing there\); give"):
         load_blender(folder / "gone")
     with pytest.raises(InputError, match=r"transforms_train\.json \(a file\); give the folder"):
         load_blender(folder / "transforms_train.json")

@@ -144,9 +144,7 @@ def test_dome_mirrors_and_matte_parts_do_not() -> None:
     assert np.abs(colours[0] - colours[1]).max() > 40
     # The dome's lower side mirrors the green boiler to an eye above it, the open to an eye below it.
     on_side = np.array(dome.center) + dome.radius * np.array([0.0, -0.9, -0.436])
-    boiler, open_air = (
-        _seen_at(on_side, on_side + 3.0 * np.array(v)) for v in ((0, -0.95, 0.3), (0, -0.9, -0.5))
-    )
+    boiler, open_air = (_seen_at(on_side, on_side + 3.0 * np.array(v)) for v in ((0, -0.95, 0.3), (0, -0.9, -0.5)))
     assert boiler[1] > boiler[0]  # green wins over the brass's own tint
     assert open_air[0] > open_air[1]
     # The cab's wall in its shade: the same from everywhere, up to its faint gleam.

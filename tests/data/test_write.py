@@ -99,9 +99,7 @@ def test_a_failure_half_way_leaves_everything_as_it_was(
             return rename(self, to)
 
         monkeypatch.setattr(Path, "rename", fail_fresh)
-    with pytest.raises(
-        InputError, match=r"directory must be writable, got .*mine \((No space|Permission).*; "
-    ):
+    with pytest.raises(InputError, match=r"directory must be writable, got .*mine \((No space|Permission).*; "):
         write_scene(small, target, overwrite=True)
     assert _tree(tmp_path) == {"mine/transforms_train.json": b"dear"}
 
@@ -138,18 +136,14 @@ def test_scenes_that_the_format_cannot_hold(small: Scene, tmp_path: Path) -> Non
         with pytest.raises(InputError, match=f"paths inside the scene without extension, got '{name}'"):
             write_scene(with_train(names=["train/a", "train/b", name]), tmp_path / "toy")
     for name in ("./a", "A"):
-        with pytest.raises(
-            InputError, match=f"unique .* whatever their case, got '{name}' for two different"
-        ):
+        with pytest.raises(InputError, match=f"unique .* whatever their case, got '{name}' for two different"):
             write_scene(with_train(names=["a", "b", name]), tmp_path / "toy")
     assert not list(tmp_path.iterdir())
 
 
 def test_split_checks_its_parts(small: Scene) -> None:
     train = small.splits["train"]
-    with pytest.raises(
-        InputError, match=r"images of 'train' must be uint8 \(3, 16, 16, 4\) .* got torch.float32"
-    ):
+    with pytest.raises(InputError, match=r"images of 'train' must be uint8 \(3, 16, 16, 4\) .* got torch.float32"):
         dataclasses.replace(train, images=train.images.float())
     with pytest.raises(InputError, match=r"images of 'train' .* got torch.uint8 \(2, 16, 16, 4\)"):
         dataclasses.replace(train, images=train.images[:2])
