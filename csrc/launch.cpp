@@ -109,6 +109,9 @@ void check(const Launch& launch)
                                std::to_string(argument.elements));
         }
         const auto address = reinterpret_cast<uintptr_t>(argument.data);
+        if (address == 0 && needed[i] > 0) {
+            refuse(launch, std::string(info.name) + " must have memory, got the address 0 (a meta tensor?)");
+        }
         if (argument.present && address % size_of(info.dtype) != 0) {
             refuse(launch, std::string(info.name) + " must be aligned to its element size");
         }

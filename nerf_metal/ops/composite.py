@@ -125,7 +125,7 @@ def _times(t_starts: torch.Tensor, t_ends: torch.Tensor) -> tuple[torch.Tensor, 
         return t_starts.contiguous(), t_ends.contiguous(), 0
     samples = t_starts.shape[1]
     row, column = t_starts.stride()
-    if t_ends.stride() == (row, column) and (column == 1 or samples <= 1) and samples <= row < 2**31:
+    if t_ends.stride() == (row, column) and (column == 1 or samples == 1) and 0 < samples <= row < 2**31:
         return t_starts, t_ends, row
     return t_starts.contiguous(), t_ends.contiguous(), samples
 

@@ -57,8 +57,8 @@ def composite_rays(
     if sigmas is not None:
         tau = sigmas.clamp(0.0, torch.finfo(sigmas.dtype).max) * (t_ends - t_starts)
         alpha = -torch.expm1(-tau)
-        # Shifting by padding, not by subtraction: inf - inf would be NaN behind an opaque sample.
-        trans = torch.exp(-torch.nn.functional.pad(tau.cumsum(-1)[..., :-1], (1, 0)))
+        # Shifted by a column of zeros, not by subtraction: inf - inf would be NaN behind an opaque sample.
+        trans = torch.exp(-torch.cat((torch.zeros_like(tau[..., :1]), tau.cumsum(-1)[..., :-1]), -1))
     elif alphas is not None:
         alpha = alphas
         trans = _exclusive_product(1.0 - alphas)
@@ -80,7 +80,7 @@ def _exclusive_product(x: torch.Tensor) -> torch.Tensor:
 
     ``exp(cumsum(log))`` has no gradient at 0, where an alpha of 1 puts it, and ``cumprod`` is banned.
     """
-    product = torch.nn.functional.pad(x[..., :-1], (1, 0), value=1.0)
+    product = torch.cat((torch.ones_like(x[..., :1]), x[..., :-1]), -1)
     shift = 1
     while shift < product.shape[-1]:
         product = torch.cat((product[..., :shift], product[..., shift:] * product[..., :-shift]), -1)
@@ -107,7 +107,7 @@ def _composite_packed(
     source = torch.where(filled, start[:, None] + slot, total)  # one padding sample at the end
 
     def pad(x: torch.Tensor) -> torch.Tensor:
-        return torch.cat((x, torch.zeros_like(x[:1]) if total else x.new_zeros((1, *x.shape[1:]))))[source]
+        return torch.cat((x, x.new_zeros((1, *x.shape[1:]))))[source]
 
     def unpad(x: torch.Tensor) -> torch.Tensor:
         packed = x.new_zeros(total + 1)
