@@ -117,7 +117,9 @@ py::dict shader_sources()
     py::dict sources;
     for (const Module* module : modules()) {
         for (size_t i = 0; i < module->source_count; ++i) {
-            sources[module->sources[i].name] = module->sources[i].text;
+            if (!sources.contains(module->sources[i].name)) {  // another module's params.h is not ours
+                sources[module->sources[i].name] = module->sources[i].text;
+            }
         }
     }
     return sources;

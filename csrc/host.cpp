@@ -175,6 +175,7 @@ void run(const Launch& launch, unsigned threads)
         buffers.push_back(argument.data);
     }
     // Eight pieces a worker even out rays of unequal length; below 64 kernel threads waking workers costs more.
+    threads = std::max(threads, 1u);
     const uint64_t piece = std::max<uint64_t>(1, total / (uint64_t(threads) * 8));
     std::atomic<uint64_t> next{0};
     const std::function<void()> work = [&] {

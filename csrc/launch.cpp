@@ -72,7 +72,7 @@ void check(const Launch& launch)
         refuse(launch, "must get " + std::to_string(kernel.buffer_count) + " buffers, got " +
                            std::to_string(launch.arguments.size()));
     }
-    uint64_t group = 1;
+    double group = 1;  // a product of integers could wrap
     for (int axis = 0; axis < 3; ++axis) {
         if (launch.group[axis] == 0) {
             refuse(launch, "threadgroup size must be at least 1 on every axis, got 0");
@@ -80,11 +80,16 @@ void check(const Launch& launch)
         group *= launch.group[axis];
     }
     if (group > kMaxThreadsPerGroup) {
-        refuse(launch, "threadgroup must have at most 1024 threads, got " + std::to_string(group));
+        refuse(launch, "threadgroup must have at most 1024 threads, got " + number(group));
     }
     if (kernel.collective && (launch.group[0] % kSimdWidth != 0 || launch.grid[0] % kSimdWidth != 0)) {
         refuse(launch, "grid and threadgroup must hold whole SIMD-groups of 32 along x, got " +
                            std::to_string(launch.grid[0]) + " and " + std::to_string(launch.group[0]));
+    }
+    const double threads = double(launch.grid[0]) * launch.grid[1] * launch.grid[2];
+    if (threads >= 4294967296.0) {
+        refuse(launch, "grid must have less than 2^32 threads (shaders count in 32 bits), got " + number(threads) +
+                           "; launch fewer rays at a time");
     }
     if (launch.threads() == 0) {
         return;
@@ -109,7 +114,7 @@ void check(const Launch& launch)
                                std::to_string(argument.elements));
         }
         const auto address = reinterpret_cast<uintptr_t>(argument.data);
-        if (address == 0 && needed[i] > 0) {
+        if (argument.present && address == 0 && needed[i] > 0) {
             refuse(launch, std::string(info.name) + " must have memory, got the address 0 (a meta tensor?)");
         }
         if (argument.present && address % size_of(info.dtype) != 0) {

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <stdexcept>
 
 namespace nerf_metal::metal {
@@ -30,6 +31,8 @@ struct Abi {
     FromPython from_python;
 } abi{};
 
+// Launches look kernels up without the interpreter's lock.
+std::mutex lookup;
 std::map<std::string, Handle> libraries;  // never freed: kernels live as long as the process
 std::map<std::string, Handle> kernels;
 
@@ -103,6 +106,7 @@ kernel, void* data)
 
 Handle kernel_handle(const KernelInfo& info)
 {
+    const std::lock_guard<std::mutex> lock(lookup);
     const auto known = kernels.find(info.name);
     if (known != kernels.end()) {
         return known->second;
@@ -145,6 +149,7 @@ void load(const std::string& libtorch, const std::string& provider)
     // at::native::mps::MetalKernelFunction::setArg(unsigned, void const*, unsigned long long), torch 2.6 to 2.15
     resolve(mps, "_ZN2at6native3mps19MetalKernelFunction6setArgEjPKvy", found.set_bytes_method, found.set_bytes != nullptr);
     found.loaded = true;
+    const std::lock_guard<std::mutex> lock(lookup);
     abi = found;
     libraries.clear();
     kernels.clear();
@@ -159,6 +164,7 @@ void compile(const std::string& library, const std::string& source)
     if (abi.create_library(source.c_str(), &handle) != 0 || handle == nullptr) {
         throw std::runtime_error("[" + library + "] Metal could not compile the shader" + reason());
     }
+    const std::lock_guard<std::mutex> lock(lookup);
     libraries[library] = handle;
     for (const Module* module : modules()) {  // drop kernels of an older text
         for (size_t i = 0; i < module->kernel_count; ++i) {
@@ -169,21 +175,25 @@ void compile(const std::string& library, const std::string& source)
     }
 }
 
-bool is_compiled(const std::string& library) { return libraries.count(library) != 0; }
+bool is_compiled(const std::string& library)
+{
+    const std::lock_guard<std::mutex> lock(lookup);
+    return libraries.count(library) != 0;
+}
 
 void run(const Launch& launch, const std::vector<void*>& tensors)
 {
     if (!abi.loaded) {
         throw std::runtime_error("[metal] load must come before a launch");
     }
-    if (launch.threads() == 0) {
-        return;
-    }
     // A buffer without elements is never read, but Metal wants every index bound: any tensor will do.
     std::vector<void*> bound = tensors;
     void* any = nullptr;
     for (void* tensor : bound) {
         any = any != nullptr ? any : tensor;
+    }
+    if (launch.threads() == 0 || any == nullptr) {  // without a tensor there is nothing to write
+        return;
     }
     for (void*& tensor : bound) {
         tensor = tensor != nullptr ? tensor : any;

@@ -41,12 +41,18 @@ struct Lane {
     ThreadIds ids{};
 };
 
-// One element of threadgroup memory: who touched it last, and in which interval between barriers.
+// An access to threadgroup memory: by whom, and in which interval between barriers.
+struct Touch {
+    int lane;
+    unsigned epoch, simd_epoch;
+};
+
+// One element of threadgroup memory. All readers of the current interval are kept: the last one alone may be the
+// very thread that writes, and hide another.
 struct Cell {
     bool written = false;
-    int writer = -1, reader = -1;
-    unsigned write_epoch = 0, read_epoch = 0;
-    unsigned write_simd_epoch = 0, read_simd_epoch = 0;
+    Touch writer{-1, 0, 0};
+    std::vector<Touch> readers;
 };
 
 struct SharedMemory {
@@ -186,31 +192,33 @@ void* Group::cell(int key, const char* name, size_t index, size_t count, size_t 
         memory.cells.resize(count);
     }
     Cell& cell = memory.cells[index];
-    const unsigned simd_epoch = simd_epoch_[me / kSimdWidth];
+    const Touch now{me, epoch_, simd_epoch_[me / kSimdWidth]};
     // Two lanes are ordered by a threadgroup barrier, or within one SIMD-group by any of its collectives.
-    const auto unordered = [&](int other, unsigned epoch, unsigned other_simd_epoch) {
-        return other >= 0 && other != me && epoch == epoch_ &&
-               (other / int(kSimdWidth) != me / int(kSimdWidth) || other_simd_epoch == simd_epoch);
+    const auto unordered = [&now](const Touch& other) {
+        return other.lane >= 0 && other.lane != now.lane && other.epoch == now.epoch &&
+               (other.lane / int(kSimdWidth) != now.lane / int(kSimdWidth) || other.simd_epoch == now.simd_epoch);
     };
     if (access == Access::read && !cell.written) {
         fault(who(me) + " reads " + what + " of threadgroup memory, which nobody has written");
     }
-    if (unordered(cell.writer, cell.write_epoch, cell.write_simd_epoch)) {
-        fault(who(me) + (access == Access::read ? " reads " : " writes ") + what + ", which " + who(cell.writer) +
-              " has written since the last barrier");
+    if (unordered(cell.writer)) {
+        fault(who(me) + (access == Access::read ? " reads " : " writes ") + what + ", which " +
+              who(cell.writer.lane) + " has written since the last barrier");
     }
-    if (access == Access::write && unordered(cell.reader, cell.read_epoch, cell.read_simd_epoch)) {
-        fault(who(me) + " writes " + what + ", which " + who(cell.reader) + " has read since the last barrier");
+    if (!cell.readers.empty() && cell.readers.front().epoch != epoch_) {
+        cell.readers.clear();
     }
-    if (access == Access::write) {
-        cell.written = true;
-        cell.writer = me;
-        cell.write_epoch = epoch_;
-        cell.write_simd_epoch = simd_epoch;
+    if (access == Access::read) {
+        cell.readers.push_back(now);
     } else {
-        cell.reader = me;
-        cell.read_epoch = epoch_;
-        cell.read_simd_epoch = simd_epoch;
+        for (const Touch& reader : cell.readers) {
+            if (unordered(reader)) {
+                fault(who(me) + " writes " + what + ", which " + who(reader.lane) +
+                      " has read since the last barrier");
+            }
+        }
+        cell.written = true;
+        cell.writer = now;
     }
     return memory.bytes.data() + index * element_bytes;
 }
@@ -393,7 +401,8 @@ void run(const Launch& launch, Order order, uint64_t seed)
     Group group(launch, order, seed);
     uint32_t groups[3];
     for (int axis = 0; axis < 3; ++axis) {
-        groups[axis] = (launch.grid[axis] + launch.group[axis] - 1) / launch.group[axis];
+        groups[axis] =
+            static_cast<uint32_t>((uint64_t(launch.grid[axis]) + launch.group[axis] - 1) / launch.group[axis]);
     }
     for (const size_t i : group.permutation(size_t(groups[0]) * groups[1] * groups[2])) {
         const auto n = static_cast<uint32_t>(i);

@@ -26,7 +26,10 @@ def _struct_packer(name: str) -> tuple[struct.Struct, tuple[str, ...]]:
 
 @functools.cache
 def _kernel_info(kernel: str) -> tuple[str, str]:
-    library, _, params, _ = extension.load().kernel_table()[kernel]
+    table = extension.load().kernel_table()
+    if kernel not in table:
+        raise ValueError(f"[launch] kernel must be one of the shaders' kernels, got {kernel!r}")
+    library, _, params, _ = table[kernel]
     return library, params
 
 
@@ -34,7 +37,10 @@ def _pack(kernel: str, params: Mapping[str, int | float]) -> bytes:
     packer, names = _struct_packer(_kernel_info(kernel)[1])
     if params.keys() != set(names):
         raise ValueError(f"[{kernel}] params must be {sorted(names)}, got {sorted(params)}")
-    return packer.pack(*(params[name] for name in names))
+    try:
+        return packer.pack(*(params[name] for name in names))
+    except (struct.error, OverflowError) as error:
+        raise ValueError(f"[{kernel}] params must fit 32 bits each: {error}; got {dict(params)}") from error
 
 
 def _describe(tensor: torch.Tensor | None) -> tuple[int, int, int] | None:
