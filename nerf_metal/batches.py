@@ -1,0 +1,83 @@
+"""Random batches of training rays: what a step sees depends on the seed and the step alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from nerf_metal import ops
+from nerf_metal.background import background_color, composite_over
+from nerf_metal.cameras import pixel_rays
+from nerf_metal.data.scene import Split
+from nerf_metal.samplers import Sampler
+
+OVERSAMPLING = 4
+"""Pixels drawn for each ray wanted. Rays that miss the box teach nothing; with a tight box about a third hit
+it, so four are enough to fill the batch with hits."""
+
+
+def step_seed(seed: int, step: int) -> int:
+    """One 63-bit seed for a step of a run: counters far apart, so no two steps share one."""
+    return (seed * 0x9E3779B97F4A7C15 + step) & (2**63 - 1)
+
+
+class RayBatch(NamedTuple):
+    """Rays with their truth: ``rays_o, rays_d, truth, background``, each ``[R, 3]`` float32."""
+
+    rays_o: torch.Tensor
+    rays_d: torch.Tensor
+    truth: torch.Tensor
+    background: torch.Tensor
+
+    def split(self, rays: int) -> Iterator[RayBatch]:
+        """Parts of at most ``rays`` rays, in order."""
+        for parts in zip(*(tensor.split(rays) for tensor in self), strict=True):
+            yield RayBatch(*parts)
+
+
+class RayBatches:
+    """Draws batches over all pixels of all images, on the CPU, and hands them to ``device``.
+
+    Args:
+        split: the images; they stay on the CPU.
+        aabb: the box ``[2, 3]`` that the rays should hit, on the CPU.
+        sampler: gives near, far and the backend.
+        rays: of a batch.
+        background: name of the background, see :mod:`nerf_metal.background`.
+        seed: of the run.
+        device: where batches go.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        aabb: torch.Tensor,
+        sampler: Sampler,
+        *,
+        rays: int,
+        background: str,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        """Keep what to draw from; nothing is drawn yet."""
+        self._split, self._aabb, self._sampler = split, aabb, sampler
+        self._rays, self._background, self._seed, self._device = rays, background, seed, device
+
+    def draw(self, step: int) -> RayBatch:
+        """The batch of ``step``: rays that hit the box before those that miss it."""
+        generator = torch.Generator().manual_seed(step_seed(self._seed, step))
+        views, height, width = self._split.images.shape[:3]
+        candidates = OVERSAMPLING * self._rays
+        pixel = torch.randint(views * height * width, (candidates,), generator=generator)
+        view, y, x = pixel // (height * width), pixel // width % height, pixel % width
+        rays_o, rays_d = pixel_rays(self._split.c2w[view], self._split.intrinsics, torch.stack((x, y), dim=-1))
+        hits = ops.intersect_rays(
+            rays_o, rays_d, self._aabb, near=self._sampler.near, far=self._sampler.far, backend="auto"
+        ).hits
+        keep = torch.cat((hits.nonzero()[:, 0], (~hits).nonzero()[:, 0]))[: self._rays]
+        rgba = self._split.pixels(view[keep], y[keep], x[keep])
+        background = background_color(self._background, rgba, generator).expand(len(keep), 3)
+        batch = (rays_o[keep], rays_d[keep], composite_over(rgba, background), background)
+        return RayBatch(*(tensor.contiguous().to(self._device) for tensor in batch))

@@ -1,0 +1,91 @@
+"""``nerf-metal eval``: measure a run on its test views."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from nerf_metal.errors import InputError
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """Render test views with a run's last checkpoint and measure them; writes evaluation.json and a
+    picture."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Run folder, as nerf-metal train made it."""
+    views: int | None = None
+    """Test views, evenly spaced. None: all."""
+    device: Literal["auto", "cpu", "mps", "cuda"] = "auto"
+    """Where to render. auto: mps, else cuda, else cpu."""
+    backend: Literal["auto", "metal", "host", "torch"] = "auto"
+    """Who computes marching, importance sampling and compositing."""
+
+
+def run(args: Sequence[str]) -> int:
+    """Evaluate as ``args`` say; returns 0."""
+    options = tyro.cli(EvalOptions, prog="nerf-metal eval", args=list(args))
+    if options.views is not None and options.views < 1:
+        raise InputError(f"[eval] --views must be at least 1, got {options.views}; leave it out for all")
+
+    # From here on torch is needed: help and bad options came first.
+    import dataclasses
+
+    import torch
+
+    from nerf_metal import memory
+    from nerf_metal.checkpoint import find_checkpoint, load_weights, write_atomically
+    from nerf_metal.devices import check_backend, pick_device
+    from nerf_metal.evaluate import evaluate, spread
+    from nerf_metal.report import format_table
+    from nerf_metal.run_folder import RunFolder
+    from nerf_metal.scenes import open_scene
+    from nerf_metal.trainer import PICTURE_VIEWS, build_model, build_sampler
+
+    device = pick_device(options.device)
+    check_backend(options.backend, device)
+    folder, _ = RunFolder.open(options.run, "eval")
+    checkpoint = find_checkpoint(folder.checkpoints)
+    config = dataclasses.replace(checkpoint.config, backend=options.backend)
+    model = build_model(config, torch.zeros(2, 3))  # the box comes with the weights
+    load_weights(checkpoint, model)
+    model = model.to(device)
+    sampler = build_sampler(config, checkpoint.near, checkpoint.far)
+    split = open_scene(config, splits=("test",)).splits["test"]
+    fixed = memory.fixed_bytes(model, split.images.numel())
+    result = evaluate(
+        model,
+        sampler,
+        split,
+        spread(len(split.names), options.views or len(split.names)),
+        background=config.background,
+        rays_per_chunk=memory.chunk_rays(config.max_memory, fixed, model, sampler),
+    )
+    assert result is not None  # nobody asked it to stop
+    numbers = {name: getattr(result, name) for name in ("mse", "psnr", "ssim", "blank_psnr")}
+    about = {
+        "event": "eval",
+        "step": checkpoint.step,
+        "epoch": checkpoint.step // config.steps_per_epoch,
+        "train_seconds": checkpoint.train_seconds,
+        "split": split.name,
+        "views": len(result.views),
+        **numbers,
+        "per_view": [{"name": view.name, **{name: getattr(view, name) for name in numbers}} for view in result.views],
+    }
+    path = folder.path / "evaluation.json"
+    write_atomically(path, lambda to: to.write_text(json.dumps(about, indent=1, allow_nan=False) + "\n"))
+    picture = folder.save_picture(
+        "evaluation.png", [(view.prediction, view.truth) for view in result.views[:PICTURE_VIEWS]]
+    )
+    rows = [(view.name, f"PSNR {view.psnr:6.2f} dB  SSIM {view.ssim:.3f}") for view in result.views]
+    rows.append((f"mean of {len(result.views)}", f"PSNR {result.psnr:6.2f} dB  SSIM {result.ssim:.3f}"))
+    rows.append(("blank picture", f"PSNR {result.blank_psnr:6.2f} dB"))
+    rows.append(("files", f"{path}, {picture.name}"))
+    print(format_table(rows))
+    return 0

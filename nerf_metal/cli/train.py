@@ -1,0 +1,75 @@
+"""``nerf-metal train``: train a NeRF; ``python -m nerf_metal.train`` is the same."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nerf_metal import config as options
+from nerf_metal.errors import InputError
+
+
+def run(args: Sequence[str]) -> int:
+    """Train as ``args`` say; returns 0, 1 if the loss diverged, 128 + the signal that ended the run
+    (Ctrl-C: 130)."""
+    resumed = options.given(args, "--resume")
+    if resumed is None:
+        config = options.parse(args, options.preset_config(options.given(args, "--preset") or "small"))
+    else:
+        from nerf_metal.run_folder import RunFolder
+
+        folder, before = RunFolder.open(resumed, "train --resume")
+        config = options.parse(args, before)
+        _check_same_run(before, config)
+
+    # From here on torch is needed: help and bad options came first.
+    from nerf_metal import report
+    from nerf_metal.devices import check_backend, pick_device
+    from nerf_metal.interrupt import StopRequest
+    from nerf_metal.progress import clock
+    from nerf_metal.run_folder import RunFolder, check_out
+    from nerf_metal.scenes import open_scene
+    from nerf_metal.trainer import TrainingDivergedError, train
+
+    device = pick_device(config.device)
+    check_backend(config.backend, device)
+    if resumed is None and config.out:
+        check_out(Path(config.out), config.overwrite)  # before the seconds that loading takes
+    say = (lambda line: None) if config.quiet else (lambda line: print(line, flush=True))
+    if config.data is None:
+        say("making the scene of the package ...")
+    scene = open_scene(config)
+    if resumed is None:
+        folder = RunFolder.create(config, scene.name)
+    for note in scene.notes:
+        say(f"note: {note}")
+    size = scene.splits["train"].intrinsics
+    views = ", ".join(f"{len(split.names)} {name}" for name, split in scene.splits.items())
+    say(f"{scene.name}: {views} views of {size.width} x {size.height}; preset {config.preset} on {device}")
+    say(f"run folder: {folder.path}")
+
+    with StopRequest() as stop:
+        try:
+            result = train(config, scene, folder, device, resume=resumed is not None, stop=stop)
+        except TrainingDivergedError as error:  # neither bad input nor a bug
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    print(report.format_table(report.final_rows(folder)), flush=True)
+    if stop():
+        print(
+            f"stopped at step {result.step} ({clock(result.train_seconds)} of training), checkpoint saved; "
+            f"go on with: nerf-metal train --resume {folder.path}",
+            flush=True,
+        )
+    return stop.exit_code
+
+
+def _check_same_run(before: options.TrainConfig, now: options.TrainConfig) -> None:
+    for name in options.FIXED_IN_A_RUN:
+        had, got = getattr(before, name), getattr(now, name)
+        if had != got:
+            raise InputError(
+                f"[train --resume] --{name.replace('_', '-')} must be {had} as in the run, got {got}; "
+                "leave it out, or start a new run"
+            )

@@ -1,0 +1,103 @@
+"""Measuring a model on views it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from nerf_metal import metrics
+from nerf_metal.background import background_color, composite_over, evaluation_background
+from nerf_metal.cameras import image_rays
+from nerf_metal.data.scene import Split
+from nerf_metal.fields import CoarseFineField
+from nerf_metal.render import render_image
+from nerf_metal.samplers import Sampler
+
+
+class ViewScore(NamedTuple):
+    """One view: its name, its scores, and prediction and truth ``[H, W, 3]`` on the CPU."""
+
+    name: str
+    mse: float
+    psnr: float
+    ssim: float
+    blank_psnr: float
+    prediction: torch.Tensor
+    truth: torch.Tensor
+
+
+class Evaluation(NamedTuple):
+    """Means over views of the per-view values, and the views."""
+
+    mse: float
+    psnr: float
+    ssim: float
+    blank_psnr: float
+    views: list[ViewScore]
+
+    def line(self) -> str:
+        """The scores as a person reads them."""
+        return f"PSNR {self.psnr:.2f} dB  SSIM {self.ssim:.3f}  (blank picture: {self.blank_psnr:.2f} dB)"
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """``wanted`` indices evenly spaced over ``count``, or all where there are fewer: the middle of equal
+    parts."""
+    wanted = min(wanted, count)
+    return [int((i + 0.5) * count / wanted) for i in range(wanted)]
+
+
+def evaluate(
+    model: CoarseFineField,
+    sampler: Sampler,
+    split: Split,
+    views: list[int],
+    *,
+    background: str,
+    rays_per_chunk: int,
+    stop: Callable[[], bool] = lambda: False,
+) -> Evaluation | None:
+    """Render and measure views of a split.
+
+    Args:
+        model: on its device.
+        sampler: where to sample.
+        split: the truth.
+        views: indices of images.
+        background: the run's setting; random is measured over white.
+        rays_per_chunk: rays rendered at once.
+        stop: asked before each view; None is returned where it says so.
+    """
+    device = model.aabb.device
+    size = (split.intrinsics.height, split.intrinsics.width, 3)
+    scores = []
+    for index in views:
+        if stop():
+            return None
+        rgba = split.images[index].float() / 255.0
+        color = background_color(evaluation_background(background), rgba)
+        truth = composite_over(rgba, color)
+        rays_o, rays_d = image_rays(split.c2w[index].to(device), split.intrinsics)
+        prediction = render_image(
+            model, sampler, rays_o, rays_d, background=color.to(device), rays_per_chunk=rays_per_chunk
+        )
+        prediction = prediction.view(size).cpu()
+        error = metrics.mse(prediction, truth)
+        scores.append(
+            ViewScore(
+                split.names[index],
+                error,
+                metrics.psnr(error),
+                metrics.ssim(prediction, truth),
+                metrics.blank_psnr(truth),
+                prediction,
+                truth,
+            )
+        )
+
+    def mean(name: str) -> float:
+        return sum(getattr(score, name) for score in scores) / len(scores)
+
+    return Evaluation(mean("mse"), mean("psnr"), mean("ssim"), mean("blank_psnr"), scores)

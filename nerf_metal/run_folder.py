@@ -1,0 +1,168 @@
+"""The folder of a run: ``config.json``, ``metrics.jsonl``, quick renders, ``training_losses.png``,
+checkpoints, summary."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import torch
+
+import nerf_metal
+from nerf_metal.checkpoint import write_atomically
+from nerf_metal.config import TrainConfig, from_json, to_json
+from nerf_metal.errors import InputError
+
+MARK = "nerf_metal run"
+"""Value of ``config.json``'s ``kind``: by it a folder is known to be a run, and may be deleted by
+``--overwrite``."""
+
+
+class RunFolder:
+    """A run's files. Made by :meth:`create` or :meth:`open`."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the files; nothing is read or written."""
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.metrics = path / "metrics.jsonl"
+        self.losses_plot = path / "training_losses.png"
+        self.summary = path / "SUMMARY.md"
+
+    @classmethod
+    def create(cls, config: TrainConfig, scene_name: str) -> RunFolder:
+        """Make the folder ``config.out``, or ``runs/<scene>-<preset>-<time>``, and write ``config.json``.
+
+        Raises:
+            InputError: the folder exists and is not empty (and ``--overwrite`` was not given, or it holds no
+                run), or it cannot be written.
+        """
+        slug = re.sub(r"[^A-Za-z0-9._]+", "-", scene_name).strip("-.") or "scene"
+        default = Path("runs") / f"{slug}-{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = cls(Path(config.out) if config.out else default)
+        path = folder.path
+        check_out(path, config.overwrite)
+        try:
+            if path.exists():
+                shutil.rmtree(path)
+            folder.checkpoints.mkdir(parents=True, exist_ok=True)
+            folder.write_config(config, scene_name)
+        except OSError as error:
+            raise InputError(
+                f"[train] --out must be a folder that can be written, got {path} ({error.strerror}); give another --out"
+            ) from None
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path, command: str) -> tuple[RunFolder, TrainConfig]:
+        """A run that exists, and its options; ``command`` (``train --resume``, ``eval``) is named in
+        messages.
+
+        Raises:
+            InputError: no run there.
+        """
+        folder = Path(path)
+        if not _is_run(folder):
+            raise InputError(
+                f"[{command}] the run must be a folder with a config.json, got {folder}; "
+                "give the folder that nerf-metal train printed"
+            )
+        about = json.loads((folder / "config.json").read_text())
+        return cls(folder), from_json(about["config"], str(folder / "config.json"))
+
+    def write_config(self, config: TrainConfig, scene_name: str) -> None:
+        """Write ``config.json``: the options, and the versions they were used with."""
+        about = {
+            "kind": MARK,
+            "scene": scene_name,
+            "config": to_json(config),
+            "versions": {
+                "nerf_metal": nerf_metal.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+            },
+        }
+        write_atomically(self.path / "config.json", lambda to: to.write_text(json.dumps(about, indent=1) + "\n"))
+
+    def append_metrics(self, **values: Any) -> None:
+        """Add one line to ``metrics.jsonl``; a reader sees whole lines only."""
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(values, allow_nan=False) + "\n")
+
+    def read_metrics(self) -> Iterator[dict[str, Any]]:
+        """The lines of ``metrics.jsonl`` so far."""
+        if self.metrics.exists():
+            for line in self.metrics.read_text().splitlines():
+                yield json.loads(line)
+
+    def cut_metrics(self, step: int) -> None:
+        """Drop the lines after ``step``: what a run did after its last checkpoint and a resumed one does
+        again."""
+        kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
+        write_atomically(self.metrics, lambda to: to.write_text("".join(kept)))
+
+    def save_quick_render(self, epoch: int, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Path:
+        """Write ``quick_render_epoch_XX.png``, see :func:`beside_each_other`; a later one of the epoch
+        replaces it."""
+        return self.save_picture(f"quick_render_epoch_{epoch:02d}.png", pairs)
+
+    def save_picture(self, name: str, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Path:
+        """Write pictures side by side under ``name`` and return the path."""
+        path, picture = self.path / name, beside_each_other(pairs)
+        write_atomically(path, lambda to: iio.imwrite(to, picture, extension=".png"))
+        return path
+
+
+def check_out(path: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds anything but a run to overwrite, or a run that never got to its first line.
+
+    Raises:
+        InputError: it does.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if _is_run(path) and (overwrite or not (path / "metrics.jsonl").exists()):
+        return
+    if not overwrite:
+        raise InputError(
+            f"[train] --out must be a new or empty folder, got {path}, which exists; "
+            "give another name or add --overwrite"
+        )
+    raise InputError(
+        f"[train] --overwrite must name a folder of a run, got {path} without a run's config.json; "
+        "give another --out or delete it yourself"
+    )
+
+
+def beside_each_other(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
+    """One uint8 picture of (prediction, truth) pairs ``[H, W, 3]`` in [0, 1]: a row each, a light grey gap
+    between.
+
+    Small pictures are enlarged by whole factors, pixel by pixel, until a row is about 800 pixels wide.
+    """
+    height, width = pairs[0][0].shape[:2]
+    factor, gap = max(1, 400 // width), 8
+    rows = []
+    for pair in pairs:
+        shown = [x.detach().cpu().repeat_interleave(factor, 0).repeat_interleave(factor, 1) for x in pair]
+        gutter = torch.full((height * factor, gap, 3), 0.9)
+        rows.append(torch.cat((shown[0], gutter, shown[1]), dim=1))
+        rows.append(torch.full((gap, rows[0].shape[1], 3), 0.9))
+    return (torch.cat(rows[:-1]).clamp(0, 1) * 255.0).round().to(torch.uint8).numpy()
+
+
+def _is_run(path: Path) -> bool:
+    """Whether the folder has a ``config.json`` that says it is a run."""
+    try:
+        about = json.loads((path / "config.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and about.get("kind") == MARK

@@ -1,0 +1,27 @@
+"""The scene that a run's options name."""
+
+from __future__ import annotations
+
+from nerf_metal.config import TrainConfig
+from nerf_metal.data import Scene, load_blender, make_embedded_scene
+from nerf_metal.errors import InputError
+
+EMBEDDED_WIDTH = 800
+"""Pixels of the package's scene at ``--downscale 1``, as wide as the NeRF-synthetic scenes."""
+
+
+def open_scene(config: TrainConfig, splits: tuple[str, ...] = ("train", "test")) -> Scene:
+    """Load ``config.data``, or make the package's own scene, at ``config.downscale``.
+
+    Raises:
+        InputError: the data cannot be used, or the pictures would be smaller than 8 pixels.
+    """
+    if config.data is not None:
+        return load_blender(config.data, splits=splits, downscale=config.downscale)
+    width = EMBEDDED_WIDTH // config.downscale
+    if width < 8:
+        raise InputError(
+            f"[train] --downscale must leave at least 8 pixels of {EMBEDDED_WIDTH}, got {config.downscale}; "
+            f"use at most {EMBEDDED_WIDTH // 8}"
+        )
+    return make_embedded_scene(resolution=width, splits=splits)

@@ -1,0 +1,8 @@
+"""``python -m nerf_metal.train`` is ``nerf-metal train``."""
+
+import sys
+
+from nerf_metal.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,0 +1,105 @@
+"""Options: presets, overrides, ranges, and that reading them needs no torch."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from nerf_metal import config as options
+from nerf_metal.errors import InputError
+
+
+def parse(*args: str, preset: str = "small") -> options.TrainConfig:
+    """What ``nerf-metal train`` would read."""
+    return options.parse(args, options.preset_config(preset))
+
+
+def test_preset_gives_what_is_not_given():
+    """An option overrides the preset, the rest stays the preset's."""
+    config = parse("--hidden-width", "32", preset="classic")
+    assert (config.hidden_width, config.depth, config.num_importance, config.preset) == (
+        32,
+        8,
+        128,
+        "classic",
+    )
+
+
+def test_steps_alone_lift_the_time_limit():
+    """--steps means that many steps; with --max-seconds beside it both limits hold."""
+    assert parse("--steps", "7").max_seconds is None
+    assert parse("--steps=7").max_seconds is None
+    both = parse("--steps", "7", "--max-seconds", "9")
+    assert (both.steps, both.max_seconds) == (7, 9.0)
+    assert parse().max_seconds is not None
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--steps", "-1"), r"\[train\] --steps must be at least 1, got -1; "),
+        (("--max-seconds", "0"), r"--max-seconds must be more than 0, got 0\.0; "),
+        (("--max-seconds", "nan"), r"--max-seconds must be at least 0, got nan; "),
+        (("--lr", "-0.1"), r"--lr must be at least 0, got -0\.1; "),
+        (("--lr-decay", "2"), r"--lr-decay must be at most 1, got 2\.0; "),
+        (("--downscale", "0"), r"--downscale must be at least 1, got 0; "),
+        (("--batch-rays", "0"), r"--batch-rays must be at least 1, got 0; "),
+        (
+            ("--preset", "clasic"),
+            r"--preset must be one of small, classic, got clasic; did you mean classic\?",
+        ),
+        (("--preset", "huge"), r"--preset must be one of small, classic, got huge; choose one of them"),
+        (("--max-seconds", "None"), r"--steps must be given where --max-seconds is not, got None; "),
+    ],
+)
+def test_values_out_of_range(args, message):
+    """One line that names the option, what was expected, what came and what to do."""
+    with pytest.raises(InputError, match=message):
+        parse(*args)
+
+
+def test_json_round_trip():
+    """config.json brings the same options back, less those of one call."""
+    config = parse("--lr", "0.001", "--data", "somewhere", "--overwrite")
+    stored = json.loads(json.dumps(options.to_json(config)))
+    assert not set(stored) & set(options.NOT_KEPT)
+    back = options.from_json(stored, "config.json")
+    assert back == options.TrainConfig(**{**stored, "overwrite": False})
+    assert back.lr == 0.001
+
+
+def test_unknown_stored_options_are_named():
+    """A run of a newer version says so."""
+    with pytest.raises(InputError, match=r"x.json must hold options that this version knows, got warp; "):
+        options.from_json({"warp": 1}, "x.json")
+
+
+def test_every_option_has_help_and_a_group():
+    """Each field has a docstring, each group is in the help, and the flat config holds them all."""
+    out = subprocess.run(
+        [sys.executable, "-m", "nerf_metal.train", "--preset", "classic", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=_environment(COLUMNS="80"),
+    ).stdout
+    for name in options.GROUPS:
+        assert f"{name} options" in out
+    for name in options.to_json(options.TrainConfig()):
+        assert f"--{name.replace('_', '-')}" in out
+    assert "(default: 250000)" in " ".join(out.split())  # the preset's own value
+    assert max(map(len, out.splitlines())) <= 88
+
+
+def test_reading_options_imports_no_torch():
+    """--help must come at once; torch alone takes seconds."""
+    code = "import sys; import nerf_metal.config, nerf_metal.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_environment())
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def _environment(**extra: str) -> dict[str, str]:
+    import os
+
+    return {**os.environ, **extra}

@@ -1,0 +1,217 @@
+"""The training loop: it learns, repeats itself, resumes, stops, and says when it fails."""
+
+import dataclasses
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from nerf_metal import memory, trainer
+from nerf_metal.batches import RayBatches
+from nerf_metal.config import TrainConfig
+from nerf_metal.errors import InputError
+from nerf_metal.interrupt import StopRequest
+from nerf_metal.reference import intersect_rays
+from nerf_metal.run_folder import RunFolder
+from nerf_metal.trainer import TrainingDivergedError, build_sampler, learning_rate, part_done, train
+
+CPU = torch.device("cpu")
+
+
+def run(config: TrainConfig, scene, **options):
+    """Train into a fresh folder; returns result and folder."""
+    folder = RunFolder.create(config, scene.name)
+    return train(config, scene, folder, CPU, **options), folder
+
+
+def weights(result) -> dict[str, torch.Tensor]:
+    """The trained weights."""
+    return result.model.state_dict()
+
+
+def assert_same(one, other) -> None:
+    """Two results with the same bits."""
+    for name, tensor in weights(one).items():
+        assert torch.equal(tensor, weights(other)[name]), name
+
+
+def test_it_learns(cube_scene, tiny_config):
+    """400 steps beat the blank picture by far on a cube."""
+    result, _ = run(dataclasses.replace(tiny_config, steps=400, batch_rays=128), cube_scene)
+    assert result.evaluation.psnr > result.evaluation.blank_psnr + 4
+
+
+def test_a_run_leaves_its_files(cube_scene, tiny_config):
+    """Every file of a run, and metrics lines with exactly the names that other programs read."""
+    result, folder = run(tiny_config, cube_scene)
+    names = {path.name for path in folder.path.iterdir()}
+    expected = {"config.json", "metrics.jsonl", "training_losses.png", "checkpoints", "SUMMARY.md"}
+    assert names == expected | {"quick_render_epoch_02.png"}
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    train_lines = [line for line in lines if line["event"] == "train"]
+    assert [line["step"] for line in train_lines] == [20, 40]
+    assert set(train_lines[0]) >= {"event", "step", "epoch", "train_seconds", "loss", "rays_per_second"}
+    (last,) = (line for line in lines if line["event"] == "eval")
+    numbers = {"mse", "psnr", "ssim", "blank_psnr"}
+    assert set(last) == {"event", "step", "epoch", "train_seconds", "split", "views"} | numbers
+    assert (last["step"], last["epoch"], last["split"], last["views"]) == (40, 2, "test", 2)
+    assert last["psnr"] == result.evaluation.psnr
+    summary = folder.summary.read_text()
+    assert f"{last['psnr']:.2f} dB on 2 test views" in summary and "made for a test" in summary
+
+
+def test_equal_seeds_give_equal_runs(cube_scene, tiny_config, tmp_path):
+    """Bit for bit on a CPU; another seed gives another run."""
+    one, _ = run(tiny_config, cube_scene)
+    torch.manual_seed(123)  # whatever else the program drew
+    two, _ = run(dataclasses.replace(tiny_config, out=str(tmp_path / "two")), cube_scene)
+    assert_same(one, two)
+    three, _ = run(dataclasses.replace(tiny_config, out=str(tmp_path / "three"), seed=1), cube_scene)
+    assert not torch.equal(weights(one)["fine.color.weight"], weights(three)["fine.color.weight"])
+
+
+def test_resumed_equals_unbroken(cube_scene, tiny_config, tmp_path):
+    """Half a run, resumed, ends with the bits of a whole one; metrics and seconds go on."""
+    fixed = dataclasses.replace(tiny_config, lr_decay_steps=40)  # else the decay follows the run's length
+    whole, _ = run(fixed, cube_scene)
+    half = dataclasses.replace(fixed, steps=20, out=str(tmp_path / "half"))
+    first, folder = run(half, cube_scene)
+    folder.append_metrics(event="train", step=33, train_seconds=9.0, loss=1.0, rays_per_second=1.0)  # lost steps
+    rest = train(dataclasses.replace(half, steps=40), cube_scene, folder, CPU, resume=True)
+    assert_same(whole, rest)
+    assert rest.train_seconds > first.train_seconds
+    assert [line["step"] for line in folder.read_metrics() if line["event"] == "train"] == [20, 40]
+
+
+def test_a_finished_run_is_not_resumed(cube_scene, tiny_config):
+    """Nothing left to do is bad input, with the cure."""
+    _, folder = run(tiny_config, cube_scene)
+    with pytest.raises(InputError, match=r"--resume must have something left to do, got a run of 40 steps .*; give"):
+        train(tiny_config, cube_scene, folder, CPU, resume=True)
+
+
+def test_parts_of_a_batch_are_the_batch(cube_scene, tiny_config, tmp_path, monkeypatch):
+    """A batch split for lack of memory gives the gradients of the whole, up to rounding and jitter."""
+    monkeypatch.setattr(trainer, "step_seed", lambda seed, step: 0)  # with jitter, parts draw other numbers
+    monkeypatch.setattr(trainer, "render_rays", _without_jitter(trainer.render_rays))
+    config = dataclasses.replace(tiny_config, steps=1)
+    whole, _ = run(config, cube_scene)
+    monkeypatch.setattr(memory, "rays_within", lambda *_: 7)
+    parts, _ = run(dataclasses.replace(config, out=str(tmp_path / "parts")), cube_scene)
+    for name, tensor in weights(whole).items():
+        # Adam's first step is the sign of the gradient: compare where the gradient is not rounding noise.
+        close = torch.isclose(tensor, weights(parts)[name], rtol=1e-3, atol=1e-5)
+        assert close.float().mean() > 0.98, name
+
+
+def _without_jitter(render_rays):
+    def render(*args, **options):
+        return render_rays(*args, **{**options, "stratified": False})
+
+    return render
+
+
+def test_seconds_count_training_only(cube_scene, tiny_config, monkeypatch):
+    """A slow evaluation neither counts as training nor ends the run early."""
+    evaluate = trainer.evaluate
+    monkeypatch.setattr(trainer, "evaluate", lambda *args, **options: (time.sleep(0.5), evaluate(*args, **options))[1])
+    config = dataclasses.replace(tiny_config, steps=None, max_seconds=0.6, eval_every_seconds=0.2)
+    result, folder = run(config, cube_scene)
+    evals = [line for line in folder.read_metrics() if line["event"] == "eval"]
+    assert len(evals) >= 3
+    assert 0.6 <= result.train_seconds < 1.0
+    assert [line["train_seconds"] for line in evals] == sorted(line["train_seconds"] for line in evals)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_a_checkpoint(cube_scene, tiny_config, number, monkeypatch):
+    """The step is finished, a checkpoint written, nothing evaluated, and the run can be resumed."""
+    draw = RayBatches.draw
+
+    def interrupting(self, step):
+        if step == 15:
+            signal.raise_signal(number)
+        return draw(self, step)
+
+    monkeypatch.setattr(RayBatches, "draw", interrupting)
+    with StopRequest() as stop:
+        result, folder = run(tiny_config, cube_scene, stop=stop)
+    assert stop.exit_code == 128 + number
+    assert (result.step, result.evaluation) == (16, None)
+    assert (folder.checkpoints / "step_00000016.json").exists()
+    monkeypatch.setattr(RayBatches, "draw", draw)
+    assert train(tiny_config, cube_scene, folder, CPU, resume=True).step == 40
+
+
+def test_signal_handlers_are_put_back():
+    """After the run, and after the first signal, Ctrl-C acts as before."""
+    before = signal.getsignal(signal.SIGINT)
+    with StopRequest() as stop:
+        assert signal.getsignal(signal.SIGINT) != before and not stop()
+        signal.raise_signal(signal.SIGINT)
+        assert stop() and signal.getsignal(signal.SIGINT) == before
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(cube_scene, tiny_config, monkeypatch):
+    """No carrying on, no NaN in the checkpoint; the message says what to try."""
+    loss = trainer.photometric_loss
+    monkeypatch.setattr(trainer, "photometric_loss", lambda *args: loss(*args) * float("nan"))
+    with pytest.raises(TrainingDivergedError, match=r"the loss must be finite, got nan before step 20; resume .* --lr"):
+        run(tiny_config, cube_scene)
+
+
+def test_learning_rate_by_hand():
+    """Warm-up, then the factor over the given steps, or over the whole run by steps or by seconds."""
+    config = TrainConfig(lr=1.0, lr_decay=0.01, warmup_steps=1, steps=100, max_seconds=50.0)
+    assert learning_rate(config, 0, 0.0) == 0.5
+    assert learning_rate(config, 9, part_done(config, 50, 10.0)) == pytest.approx(0.1)
+    assert learning_rate(config, 9, part_done(config, 50, 50.0)) == pytest.approx(0.01)
+    steps = dataclasses.replace(config, lr_decay_steps=200)
+    assert learning_rate(steps, 100, 0.9) == pytest.approx(0.1)
+    assert part_done(config, 10, 25.0) == 0.5 and part_done(config, 1000, 0.0) == 1.0
+
+
+@pytest.mark.parametrize("background", ["white", "black", "random"])
+def test_batches(cube_scene, tiny_config, background):
+    """Rays that hit the box, truth over the batch's own background, the same for a step whenever it is
+    drawn."""
+    box = torch.tensor([[-0.8] * 3, [0.8] * 3])
+    sampler = build_sampler(tiny_config, cube_scene.near, cube_scene.far)
+    batches = RayBatches(cube_scene.splits["train"], box, sampler, rays=32, background=background, seed=5, device=CPU)
+    batch = batches.draw(3)
+    batches.draw(4)
+    assert all(torch.equal(mine, its) for mine, its in zip(batch, batches.draw(3), strict=True))
+    assert not torch.equal(batch.truth, batches.draw(4).truth)
+    assert all(tensor.shape == (32, 3) for tensor in batch)
+    assert intersect_rays(batch.rays_o, batch.rays_d, box).hits.all()
+    empty = (batch.truth == batch.background).all(-1)
+    assert 0 < int(empty.sum()) < 32  # some pixels are transparent: they show the background exactly
+    colors = {tuple(color) for color in batch.background.tolist()}
+    assert len(colors) == (32 if background == "random" else 1)
+    assert background == "random" or colors == {(float(background == "white"),) * 3}
+    parts = list(batch.split(10))
+    assert [len(part.truth) for part in parts] == [10, 10, 10, 2]
+    assert torch.equal(torch.cat([part.rays_d for part in parts]), batch.rays_d)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_lost_network_is_neither_measured_nor_saved(cube_scene, tiny_config, monkeypatch, interrupted):
+    """Also where the loss goes bad in the last steps, between two log lines, or before Ctrl-C."""
+    loss = trainer.photometric_loss
+    monkeypatch.setattr(trainer, "photometric_loss", lambda *args: loss(*args) * float("inf"))
+    config = dataclasses.replace(tiny_config, steps=7)
+    stop = StopRequest()
+    draw = RayBatches.draw
+
+    def drawing(self, step):
+        stop.signal = signal.SIGINT if interrupted and step == 6 else None
+        return draw(self, step)
+
+    monkeypatch.setattr(RayBatches, "draw", drawing)
+    with pytest.raises(TrainingDivergedError, match=r"got (inf|nan) before step 7; "):
+        run(config, cube_scene, stop=stop)
+    assert not list((RunFolder(Path(config.out)).checkpoints).iterdir())
