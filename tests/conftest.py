@@ -1,4 +1,7 @@
-"""Fixtures shared by the tests: a scene small enough to train on in seconds."""
+"""Fixtures shared by the tests: a scene small enough to train on in seconds; and what a full run must have run."""
+
+import os
+from collections import Counter
 
 import pytest
 import torch
@@ -58,3 +61,22 @@ def tiny_config(tmp_path) -> TrainConfig:
         device="cpu",
         quiet=True,
     )
+
+
+# A whole category skipped would leave a green run that shows nothing.
+CATEGORIES = ("host_kernels", "metal_encoding", "strict")
+_passed: Counter[str] = Counter()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed:
+        _passed.update(category for category in CATEGORIES if category in report.keywords)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not os.environ.get("CI") or session.config.option.markexpr != "not slow":
+        return  # a selection by hand
+    empty = [category for category in CATEGORIES if not _passed[category]]
+    if empty:
+        print(f"\nno test of these categories passed: {', '.join(empty)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,42 @@
+"""Collects the races and prints them after everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks import machine
+from benchmarks.race import Contest, Result, run_race
+from benchmarks.table import LEGEND, table
+
+_RESULTS = pytest.StashKey[list[Result]]()
+_LOAD = pytest.StashKey[float]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_RESULTS] = []
+    config.stash[_LOAD] = machine.load()
+
+
+@pytest.fixture
+def race(pytestconfig: pytest.Config) -> Callable[[Contest], None]:
+    """Run a contest and keep its result for the table."""
+
+    def run(contest: Contest) -> None:
+        pytestconfig.stash[_RESULTS].append(run_race(contest))
+
+    return run
+
+
+@pytest.hookimpl(trylast=True)  # pytest-benchmark's own table comes first
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    results = config.stash[_RESULTS]
+    if not results:
+        return
+    terminalreporter.section("races")
+    lines = [*LEGEND, *machine.describe(config.stash[_LOAD])]
+    for stem in dict.fromkeys(result.contest.stem for result in results):
+        lines += ["", *table(stem, [r for r in results if r.contest.stem == stem], machine.copy_bandwidth())]
+    for line in lines:
+        terminalreporter.write_line(line)

@@ -1,0 +1,72 @@
+"""What the figures were measured on: processor, threads, versions, and how fast this machine copies memory."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.race import clock
+from nerf_metal import kernels
+
+_COPY_BYTES = 256 << 20  # eight times the caches of most machines, small enough for 1 GB of memory
+_COPIES = 7
+_QUIET = 0.5  # load
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    if sys.platform == "darwin":
+        asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+        return asked.stdout.strip() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@functools.cache
+def copy_bandwidth() -> float:
+    """Bytes a second, read and written together, of the best of some copies of one large array into another.
+
+    Copied with torch's threads, as many as the kernels get. The lines that a store first reads into the cache are
+    not counted, neither here nor in the bytes of the kernels.
+    """
+    source = torch.zeros(_COPY_BYTES, dtype=torch.uint8)
+    target = torch.zeros_like(source)  # zeros, not empty: the pages must exist before the clock runs
+    best = float("inf")
+    for _ in range(_COPIES):
+        start = clock()
+        target.copy_(source)
+        best = min(best, clock() - start)
+    return 2 * _COPY_BYTES / best
+
+
+def load() -> float:
+    """Processes that wanted to run in the last minute; 0 where the system does not count them."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def describe(load_before: float) -> list[str]:
+    """Lines for the head of the tables.
+
+    Args:
+        load_before: the load before the first race, other people's processes alone.
+    """
+    threads = torch.get_num_threads()
+    time = "processor time" if threads == 1 else "wall time"
+    lines = [
+        f"{processor()}, {os.cpu_count()} logical cores, load {load_before:.1f} before; "
+        f"{threads} thread{'s' if threads > 1 else ''} a side, {time}",
+        f"host kernels {kernels.host_level()}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"copies {copy_bandwidth() / 1e9:.1f} GB/s (256 MB, read + write)",
+    ]
+    if load_before > _QUIET and threads > 1:
+        lines.append("The machine was busy: torch's threads spin while they wait for each other, so others' work")
+        lines.append("costs its sides more than ours. OMP_NUM_THREADS=1 compares processor time and is steadier.")
+    return lines

@@ -1,0 +1,139 @@
+"""Races: the same work done by several sides in one process, verified equal, then timed turn by turn.
+
+The figure of a race is the median over its rounds of (other side / host): both turns of a round meet the same
+noise of the machine, which two runs do not. The nanoseconds are each side's best round.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+Call = Callable[[], Sequence[torch.Tensor]]
+
+HOST, TORCH, KERNEL = "host", "torch", "kernel only"
+RAYS = 4096
+SAMPLES = (64, 192)  # NeRF's coarse pass, and its fine one
+
+_TURN_SECONDS = 0.008  # long against the clock and the waking of threads
+_RACE_SECONDS = 1.5
+_LEAST_ROUNDS, _MOST_ROUNDS = 5, 21
+
+
+def clock() -> float:
+    """Seconds. With one thread those that the processor gave us: they do not grow while others run."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way to do the work.
+
+    Attributes:
+        call: what is timed.
+        check: what is verified in its stead, where the timed call draws other random numbers.
+    """
+
+    call: Call
+    check: Call | None = None
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One case of one op.
+
+    Attributes:
+        stem: the shader's.
+        case: its line in the table.
+        sides: by name; the host's, the reference's and any others.
+        samples: by which times are divided.
+        bytes_moved: what the host kernel must read and write, each array once.
+        bar: reference / host that the project asks for.
+        rtol: relative difference from the reference that counts as equal.
+        atol: the same, absolute.
+    """
+
+    stem: str
+    case: str
+    sides: dict[str, Side]
+    samples: int
+    bytes_moved: int
+    bar: float
+    rtol: float
+    atol: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A race's outcome: by side, the seconds a call of every round."""
+
+    contest: Contest
+    rounds: dict[str, list[float]]
+
+    @property
+    def best(self) -> dict[str, float]:
+        """Seconds of each side's best round."""
+        return {name: min(each) for name, each in self.rounds.items()}
+
+    def ratio(self, slow: str, fast: str) -> float:
+        """Median over the rounds of one side's time over another's."""
+        return statistics.median(a / b for a, b in zip(self.rounds[slow], self.rounds[fast], strict=True))
+
+
+def dense_bytes(*tensors: torch.Tensor) -> int:
+    """Bytes of these arrays."""
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def verify(contest: Contest) -> None:
+    """Every side must give what the reference gives; a fast wrong answer is not a benchmark."""
+    expected = contest.sides[TORCH].call()
+    for name, side in contest.sides.items():
+        got = (side.check or side.call)()
+        assert len(got) == len(expected), f"{name} gives {len(got)} results, the reference {len(expected)}"
+        for mine, reference in zip(got, expected, strict=True):
+            equal = torch.allclose(mine, reference, rtol=contest.rtol, atol=contest.atol)
+            assert equal, f"{name} is not the reference within {contest.rtol} relative + {contest.atol}"
+
+
+def run_race(contest: Contest) -> Result:
+    """Verify, then time the sides in turns."""
+    verify(contest)
+    calls = {name: _calls_of_a_turn(side.call) for name, side in contest.sides.items()}
+    times: dict[str, list[float]] = {name: [] for name in contest.sides}
+    start = time.perf_counter()
+    for done in range(_MOST_ROUNDS):
+        if done >= _LEAST_ROUNDS and time.perf_counter() - start > _RACE_SECONDS:
+            break
+        for name, side in contest.sides.items():
+            times[name].append(_turn(side.call, calls[name]))
+    return Result(contest, times)
+
+
+def _calls_of_a_turn(call: Call) -> int:
+    call()
+    start = clock()
+    call()
+    return max(1, round(_TURN_SECONDS / max(clock() - start, 1e-6)))
+
+
+def _turn(call: Call, calls: int) -> float:
+    """Seconds a call."""
+    if calls > 1:
+        call()  # untimed: the other side's threads may still spin, and the caches are full of its arrays
+    start = clock()
+    for _ in range(calls):
+        call()
+    return (clock() - start) / calls
+
+
+def time_side(benchmark: BenchmarkFixture, contest: Contest, side: str) -> None:
+    """One side by pytest-benchmark, whose files can be kept and compared from commit to commit."""
+    benchmark.group = f"{contest.stem}: {contest.case}"
+    benchmark.extra_info.update(samples=contest.samples, bytes_moved=contest.bytes_moved)
+    benchmark(contest.sides[side].call)

@@ -1,0 +1,66 @@
+"""The results of the races as text of at most 100 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from benchmarks.race import HOST, KERNEL, TORCH, Result
+
+# By shader: the unit, the bytes, what counts as equal, who else runs. Each benchmark writes its own.
+NOTES: dict[str, tuple[str, ...]] = {}
+LEGEND = (
+    "ns a sample: each side's best round. ratio: of that side's time to the host's, median of the rounds;",
+    "~ where the best rounds differ from it by half or more. bar: what the project asks of torch's ratio,",
+    "unclear where median and best rounds disagree. GB/s: bytes the host kernel must move / its best time;",
+    "of copy: its share of this machine's copies.",
+)
+_NAME = 32
+_NOISY = 1.5
+
+
+def table(stem: str, results: Sequence[Result], bandwidth: float) -> Iterator[str]:
+    """Lines: heading, notes, one line for each case.
+
+    Args:
+        stem: the shader's.
+        results: of this shader.
+        bandwidth: of the machine's copies, bytes a second.
+    """
+    yield stem
+    yield from (f"  {note}" for note in NOTES.get(stem, ()))
+    names = dict.fromkeys(name for result in results for name in result.best)
+    others = [name for name in names if name not in (HOST, TORCH, KERNEL)]
+    head = f"{'':{_NAME}}{'host ns':>8}{'GB/s':>6}{'of copy':>8}{'torch ns':>9}{'ratio':>8}  {'bar':10}"
+    yield head + "".join(f"{name:>9}{'ratio':>8}" for name in others)
+    for result in results:
+        yield _line(result, HOST, result.contest.case, bandwidth, others)
+        if KERNEL in result.best:
+            yield _line(result, KERNEL, f"  {KERNEL}, preallocated", bandwidth, others)
+
+
+def _line(result: Result, side: str, name: str, bandwidth: float, others: Sequence[str]) -> str:
+    contest = result.contest
+    rate = contest.bytes_moved / result.best[side]
+    line = f"{name:{_NAME}}{_ns(result, side):8.2f}{rate / 1e9:6.1f}{rate / bandwidth:8.0%}"
+    line += f"{_ns(result, TORCH):9.2f}{_ratio(result, TORCH, side)}  {_bar(result) if side == HOST else '':10}"
+    for other in others:
+        given = other in result.best
+        line += f"{_ns(result, other):9.2f}{_ratio(result, other, side)}" if given else f"{'-':>9}{'-':>7} "
+    return line.rstrip()
+
+
+def _ns(result: Result, side: str) -> float:
+    return result.best[side] / result.contest.samples * 1e9
+
+
+def _ratio(result: Result, slow: str, fast: str) -> str:
+    median, best = result.ratio(slow, fast), result.best[slow] / result.best[fast]
+    noisy = max(median / best, best / median) > _NOISY
+    return f"{median:6.1f}x{'~' if noisy else ' '}"
+
+
+def _bar(result: Result) -> str:
+    bar = result.contest.bar
+    ratios = result.ratio(TORCH, HOST), result.best[TORCH] / result.best[HOST]
+    verdict = "met" if min(ratios) >= bar else "not met" if max(ratios) < bar else "unclear"
+    return f"{bar:g}x {verdict}"

@@ -1,0 +1,95 @@
+"""Fixtures of the launcher's tests: libraries compiled once, the double of Metal, launches on numpy arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nerf_metal import _C, kernels  # type: ignore[attr-defined]
+from tests.kernels.double import Double
+from tests.kernels.libraries import build_doubles, build_kernels
+
+CODES = {"float32": 0, "float16": 1, "int32": 2, "uint32": 3, "uint8": 4}
+Launcher = Callable[..., None]
+
+
+def described(array: np.ndarray | None) -> tuple[int, int, int] | None:
+    """An array as the extension takes buffers: address, elements, type."""
+    return None if array is None else (array.ctypes.data, array.size, CODES[array.dtype.name])
+
+
+@pytest.fixture(scope="session")
+def kernel_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of tests/kernels/shaders, loaded beside the extension's own kernels."""
+    path = build_kernels(tmp_path_factory.mktemp("kernels"))
+    ctypes.CDLL(_C.__file__, mode=os.RTLD_NOLOAD | os.RTLD_GLOBAL)  # the strict executor, for the library to find
+    _C.load_module(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def doubles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Double]:
+    """Every double of Metal by name."""
+    return {name: Double(path) for name, path in build_doubles(tmp_path_factory.mktemp("doubles")).items()}
+
+
+@pytest.fixture
+def metal(doubles: dict[str, Double]) -> Iterator[Double]:
+    """The metal backend on the ``public`` double; a tensor handle that a test loses fails it."""
+    double = doubles["public"]
+    with kernels.use_metal_provider(double.path):
+        assert kernels.why_not("metal") is None
+        # Tensor handles from the double too, since it counts them.
+        _C.metal_load(double.path, double.path)
+        double.clear()
+        yield double
+        assert double.live_handles() == 0
+
+
+@pytest.fixture
+def metal_method(doubles: dict[str, Double]) -> Iterator[Double]:
+    """The metal backend on the double of torch 2.10 to 2.13, with torch's own handles."""
+    double = doubles["method"]
+    with kernels.use_metal_provider(double.path):
+        assert kernels.why_not("metal") is None
+        double.clear()
+        yield double
+
+
+@pytest.fixture
+def strict(kernel_library: Path) -> Launcher:
+    """Run a kernel in strict mode on numpy arrays."""
+
+    def run(
+        kernel: str,
+        arrays: list[np.ndarray],
+        params: bytes,
+        grid: tuple[int, int, int],
+        group: tuple[int, int, int] = (128, 1, 1),
+        order: str = "forward",
+        seed: int = 0,
+    ) -> None:
+        _C.launch_strict(kernel, [described(a) for a in arrays], params, grid, group, order, seed)
+
+    return run
+
+
+@pytest.fixture
+def host(kernel_library: Path) -> Launcher:
+    """Run a kernel on the host backend on numpy arrays."""
+
+    def run(
+        kernel: str,
+        arrays: list[np.ndarray],
+        params: bytes,
+        grid: tuple[int, int, int],
+        threads: int = 2,
+    ) -> None:
+        _C.launch_host(kernel, [described(a) for a in arrays], params, grid, (128, 1, 1), threads)
+
+    return run

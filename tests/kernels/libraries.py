@@ -1,0 +1,132 @@
+"""Libraries that the tests compile: further kernels for the launcher, and the doubles of Metal."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+SHADERS = HERE / "shaders"
+METAL = ROOT / "metal"
+_CMAKE = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+_COMMON = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
+
+
+def compiler() -> str:
+    """The C++ compiler, or the test is skipped."""
+    found = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if found is None:
+        pytest.skip("needs a C++ compiler (c++, g++ or clang++), found none")
+    return found
+
+
+def kernel_flags() -> list[str]:
+    """What the build compiles kernels with."""
+    return re.search(r"set\(KERNEL_FLAGS ([^)]*)\)", _CMAKE)[1].split()  # type: ignore[index]
+
+
+def level_flags() -> dict[str, list[str]]:
+    """Every host level of the build for this processor, with its own flags, best last."""
+    both = _CMAKE.split("CMAKE_SYSTEM_PROCESSOR MATCHES")[1].split("else()")
+    part = both[0] if re.search(r"x86_64|amd64", sysconfig.get_platform()) else both[1]
+    return {
+        name: flags.split() for name, flags in re.findall(r"add_host_level\((\w+)([^)]*)\)", part) if name != "strict"
+    }
+
+
+@functools.cache
+def generator() -> ModuleType:
+    """cmake/generate.py as a module."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "cmake" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_all(commands: list[list[str]]) -> None:
+    """Commands side by side; the first that fails raises with what it printed."""
+    started = [subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for c in commands]
+    printed = [process.communicate()[0] for process in started]
+    for command, process, text in zip(commands, started, printed, strict=True):
+        if process.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}\n{text}")
+
+
+# Barriers are dropped one at a time; the line stays, so that line numbers do.
+_BARRIER = re.compile(r"(?:threadgroup|simdgroup)_barrier\(mem_flags::mem_threadgroup\);")
+_KERNEL = re.compile(r"^kernel void (\w+)\(.*?^\}\n", re.M | re.S)
+
+
+def without_barriers(text: str) -> str:
+    """For each barrier of each kernel a copy of the kernel without it, named ``<kernel>_without_<i>``."""
+    out = ['#include "common.h"', '#include "params.h"', "constexpr constant uint MUTANT_GROUP = 128u;"]
+    for kernel in _KERNEL.finditer(text):
+        for i, barrier in enumerate(_BARRIER.finditer(kernel[0])):
+            copy = kernel[0][: barrier.start()] + kernel[0][barrier.end() :]
+            copy = copy.replace(kernel[1], f"{kernel[1]}_without_{i}", 1)
+            out.append(re.sub(r"\bGROUP\b", "MUTANT_GROUP", copy))
+    return "\n".join(out)
+
+
+def build_kernels(folder: Path) -> Path:
+    """The test shaders as a library for ``_C.load_module``: every host level, and the strict reading."""
+    metal, generated = folder / "metal", folder / "generated"
+    shutil.copytree(SHADERS, metal)
+    shutil.copy(METAL / "common.h", metal)
+    (metal / "mutants.metal").write_text(without_barriers((SHADERS / "right.metal").read_text()))
+    generator().main(metal, generated)
+    include = [f"-I{path}" for path in (ROOT / "csrc", metal, generated)]
+    levels = level_flags()
+    names = " ".join(f"X({name})" for name in levels)
+    kernel = [compiler(), *_COMMON, "-Wno-unused-function", *kernel_flags(), *include, "-c"]
+    source = str(ROOT / "csrc" / "host_kernels.cpp")
+    commands = [
+        # Visible tables: the tests call a level's kernels that the launcher would not choose.
+        [*kernel, *flags, "-fvisibility=default", f"-DNERF_METAL_LEVEL={name}", source, "-o", f"{folder}/{name}.o"]
+        for name, flags in levels.items()
+    ]
+    commands += [
+        [*kernel, "-O1", "-DNERF_METAL_LEVEL=strict", "-DNERF_METAL_STRICT=1", source, "-o", f"{folder}/strict.o"],
+        [compiler(), *_COMMON, "-O1", *include, f"-DNERF_METAL_LEVELS={names}", "-c", str(ROOT / "csrc" / "module.cpp"),
+         "-o", f"{folder}/module.o"],
+    ]  # fmt: skip
+    run_all(commands)
+    library = folder / "libtest_kernels.so"
+    # The executor's functions are found in the extension when the library is loaded.
+    undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-Wl,-Bsymbolic"]
+    objects = [f"{folder}/{name}.o" for name in (*levels, "strict", "module")]
+    run_all([[compiler(), "-shared", *undefined, *objects, "-o", str(library)]])
+    return library
+
+
+def build_doubles(folder: Path) -> dict[str, Path]:
+    """The doubles of Metal: ``public`` as torch 2.14 has it, ``method`` as 2.10 to 2.13, ``bare`` as none."""
+    source = HERE / "metal_double"
+    lib = Path(torch.__file__).parent / "lib"
+    python = sysconfig.get_path("include")
+    run_all(
+        [
+            [compiler(), *_COMMON, "-O1", f"-I{python}", "-c", str(source / f"{name}.cpp"), "-o", f"{folder}/{name}.o"]
+            for name in ("double", "public", "method")
+        ]
+    )
+    found = {}
+    for name, objects in {"public": ["double", "public"], "method": ["double", "method"], "bare": ["double"]}.items():
+        found[name] = folder / f"libmetal_{name}.so"
+        link = [compiler(), "-shared", *(f"{folder}/{o}.o" for o in objects), "-o", str(found[name])]
+        # Torch is loaded for itself alone: a library that needs its functions must name it.
+        run_all([[*link, f"-L{lib}", "-ltorch_cpu", "-lc10"]])
+    return found

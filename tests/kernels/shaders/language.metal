@@ -1,0 +1,103 @@
+// The words of the language that csrc/msl.h gives to the host, one kernel each, and grids of every dimension.
+#include "common.h"
+#include "params.h"
+
+// Dispatched threads: n.
+// Not handled: nothing.
+kernel void language_widen(
+    device const half* x [[buffer(0)]],  // [n]
+    device float* y [[buffer(1)]],       // [n]
+    constant CountParams& p [[buffer(2)]],
+    uint i [[thread_position_in_grid]])
+{
+    y[i] = float(x[i]);
+}
+
+// Dispatched threads: n.
+// Not handled: nothing.
+kernel void language_narrow(
+    device const float* x [[buffer(0)]],  // [n]
+    device half* y [[buffer(1)]],         // [n]
+    constant CountParams& p [[buffer(2)]],
+    uint i [[thread_position_in_grid]])
+{
+    y[i] = half(x[i]);
+}
+
+// Dispatched threads: n.
+// Not handled: nothing.
+kernel void language_exp(
+    device const float* x [[buffer(0)]],  // [n]
+    device float* y [[buffer(1)]],        // [n]
+    constant CountParams& p [[buffer(2)]],
+    uint i [[thread_position_in_grid]])
+{
+    y[i] = exp(x[i]);
+}
+
+// Dispatched threads: n.
+// Not handled: NaN.
+kernel void language_floats(
+    device const float* a [[buffer(0)]],  // [n]
+    device const float* b [[buffer(1)]],  // [n]
+    device float* y [[buffer(2)]],        // [3, n]
+    constant CountParams& p [[buffer(3)]],
+    uint i [[thread_position_in_grid]])
+{
+    y[i] = min(a[i], b[i]);
+    y[p.n + i] = max(a[i], b[i]);
+    y[2u * p.n + i] = fabs(a[i]);
+}
+
+// Dispatched threads: n.
+// Not handled: nothing.
+kernel void language_integers(
+    device const int* a [[buffer(0)]],  // [n]
+    device const int* b [[buffer(1)]],  // [n]
+    device int* y [[buffer(2)]],        // [4, n]
+    constant CountParams& p [[buffer(3)]],
+    uint i [[thread_position_in_grid]])
+{
+    y[i] = min(a[i], b[i]);
+    y[p.n + i] = max(a[i], b[i]);
+    y[2u * p.n + i] = int(min(uint(a[i]), uint(b[i])));
+    y[3u * p.n + i] = int(max(uint(a[i]), uint(b[i])));
+}
+
+// Which thread wrote what, over a plane.
+// Dispatched threads: nx x ny.
+// Not handled: nothing.
+kernel void language_plane(
+    device int* out [[buffer(0)]],  // [nx * ny, 2]
+    constant SpaceParams& p [[buffer(1)]],
+    uint2 gid [[thread_position_in_grid]])
+{
+    device int* row = out + 2u * (gid.y * p.nx + gid.x);
+    row[0] = int(gid.x);
+    row[1] = int(gid.y);
+}
+
+// Which thread wrote what, over a box.
+// Dispatched threads: nx x ny x nz.
+// Not handled: nothing.
+kernel void language_box(
+    device int* out [[buffer(0)]],  // [nx * ny * nz, 3]
+    constant SpaceParams& p [[buffer(1)]],
+    uint3 gid [[thread_position_in_grid]])
+{
+    device int* row = out + 3u * ((gid.z * p.ny + gid.y) * p.nx + gid.x);
+    row[0] = int(gid.x);
+    row[1] = int(gid.y);
+    row[2] = int(gid.z);
+}
+
+// How often each thread ran.
+// Dispatched threads: n.
+// Not handled: nothing.
+kernel void language_count(
+    device int* times [[buffer(0)]],  // [n]
+    constant CountParams& p [[buffer(1)]],
+    uint i [[thread_position_in_grid]])
+{
+    times[i] += 1;
+}

@@ -1,0 +1,226 @@
+"""Every failure of Metal comes up as a RuntimeError that names the kernel, and the next launch works."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+
+import pytest
+import torch
+
+import nerf_metal
+from nerf_metal import _C, kernels  # type: ignore[attr-defined]
+from tests.kernels.double import Double
+from tests.kernels.libraries import METAL
+from tests.kernels.test_metal_encoding import INTERSECT, PARAMS, launch, tensors
+
+pytestmark = pytest.mark.metal_encoding
+
+NAMES = ("rays_o", "rays_d", "aabb", "t_min", "t_max", "hits")
+LIBTORCH = f"{torch.__path__[0]}/lib/libtorch_cpu.{'dylib' if torch.backends.mps.is_built() else 'so'}"
+
+
+def fails(message: str, function=launch) -> None:
+    """The launch raises exactly this; the one after it works."""
+    with pytest.raises(RuntimeError) as caught:
+        function(tensors())
+    assert str(caught.value) == message
+    buffers, expected = tensors(), tensors()
+    launch(buffers)
+    kernels.launch(INTERSECT, expected, PARAMS, (4,), backend="host")
+    assert all(torch.equal(a, b) for a, b in zip(buffers, expected, strict=True))
+
+
+@pytest.mark.parametrize("call", ["start_encoding", "set_arg_bytes", "dispatch_array_with_group_size"])
+def test_failure_while_encoding(metal: Double, call):
+    metal.fail(call, "the GPU is on fire")
+    fails(f"[{INTERSECT}] Metal launch failed in {call}: the GPU is on fire")
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_failure_of_one_argument(metal: Double, index):
+    metal.fail("set_arg_tensor", "no such buffer", index + 1)
+    fails(f"[{INTERSECT}] Metal launch failed in set_arg_tensor for {NAMES[index]}: no such buffer")
+
+
+@pytest.mark.parametrize("call", ["start_encoding", "set_arg_tensor", "set_arg_bytes"])
+def test_nothing_follows_a_failure(metal: Double, call):
+    metal.fail(call, "no")
+    with pytest.raises(RuntimeError):
+        launch(tensors())
+    assert metal.log()[-1]["call"] == call
+
+
+def test_failure_of_the_command_block(metal: Double):
+    metal.fail("run_command_block", "no queue")
+    fails(f"[{INTERSECT}] Metal launch failed in run_command_block: no queue")
+
+
+def test_failure_of_the_kernel_look_up(metal: Double):
+    metal.fail("get_kernel_function", "function is not there")
+    fails(f"[{INTERSECT}] Metal has no such kernel in library march: function is not there")
+
+
+def test_failure_of_the_compiler(metal: Double):
+    metal.fail("create_shader_library", "program_source:7: error: expected ';'")
+    fails(f"[{INTERSECT}] [march] Metal could not compile the shader: program_source:7: error: expected ';'")
+
+
+def test_compiler_text_of_an_edited_shader(metal: Double, tmp_path, monkeypatch):
+    for path in METAL.iterdir():
+        (tmp_path / path.name).write_text(path.read_text())
+    with (tmp_path / "march.metal").open("a") as file:
+        file.write("#error half a kernel\n")
+    monkeypatch.setenv("NERF_METAL_SHADER_DIR", str(tmp_path))
+    words = f"[{INTERSECT}] [march] Metal could not compile the shader: program_source: error: #error half a kernel"
+    with pytest.raises(RuntimeError, match=f"^{re.escape(words)}$"):
+        launch(tensors())
+    monkeypatch.delenv("NERF_METAL_SHADER_DIR")
+    launch(tensors())
+
+
+def test_failure_text_is_empty_where_torch_gives_none(metal_method: Double):
+    """Torch before 2.13 only logs the text."""
+    metal_method.fail("start_encoding", "unseen")
+    fails(f"[{INTERSECT}] Metal launch failed in start_encoding")
+    metal_method.fail("get_kernel_function", "unseen")
+    _C.metal_load(LIBTORCH, metal_method.path)
+    fails(f"[{INTERSECT}] Metal has no such kernel in library march")
+    metal_method.fail("create_shader_library", "unseen")
+    _C.metal_load(LIBTORCH, metal_method.path)
+    fails(f"[{INTERSECT}] [march] Metal could not compile the shader")
+
+
+def test_handles_are_freed_when_a_later_tensor_is_none(metal: Double):
+    launch(tensors())
+    buffers = [(t.data_ptr(), t.numel(), 4 if t.dtype == torch.bool else 0) for t in tensors()]
+    with pytest.raises(TypeError, match="must be a torch.Tensor"):
+        _C.launch_metal(INTERSECT, buffers, bytes(32), (1, 1, 1), (1, 1, 1), [*tensors()[:5], "a string"])
+    assert metal.live_handles() == 0
+
+
+def test_torch_without_the_functions(doubles, tmp_path):
+    with kernels.use_metal_provider(doubles["bare"].path):
+        reason = kernels.why_not("metal")
+    assert reason == (
+        "[metal] torch must export _ZN2at6native3mps19MetalKernelFunction6setArgEjPKvy, "
+        "which it does from 2.10 on for macOS; install torch>=2.10"
+    )
+    with kernels.use_metal_provider(LIBTORCH):  # Linux's torch has none of them
+        reason = kernels.why_not("metal")
+    assert reason == (
+        "[metal] torch must export aoti_torch_mps_create_shader_library, "
+        "which it does from 2.10 on for macOS; install torch>=2.10"
+    )
+    with kernels.use_metal_provider(str(tmp_path / "nothing.so")):
+        assert re.match(r"\[metal\] .*nothing\.so.*No such file", kernels.why_not("metal") or "")
+
+
+def test_torch_must_be_loaded(tmp_path):
+    with pytest.raises(RuntimeError, match=r"^\[metal\] .*libtorch_cpu\.so must be loaded; import torch first$"):
+        _C.metal_load(str(tmp_path / "libtorch_cpu.so"), "")
+
+
+def test_nothing_works_before_load():
+    """In another process: this one has loaded it."""
+    import subprocess
+    import sys
+
+    code = (
+        "from nerf_metal import _C\n"
+        "for call in (lambda: _C.metal_compile('march', ''),"
+        " lambda: _C.launch_metal('march_intersect_f32', [None] * 6, bytes(32), (0, 1, 1), (1, 1, 1), [None] * 6)):\n"
+        "    try: call()\n"
+        "    except RuntimeError as error: print(error)\n"
+    )
+    root = str(METAL.parent)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert result.stdout.splitlines() == [
+        "[metal] load must come before compile",
+        "[metal] load must come before a launch",
+    ]
+
+
+def test_launch_before_compile(metal: Double):
+    buffers = [(t.data_ptr(), t.numel(), 4 if t.dtype == torch.bool else 0) for t in tensors()]
+    with pytest.raises(RuntimeError, match=rf"^\[{INTERSECT}\] shader library march must be compiled first$"):
+        _C.launch_metal(INTERSECT, buffers, bytes(32), (1, 1, 1), (1, 1, 1), tensors())
+
+
+class TestDouble:
+    """The double itself must refuse what Metal would not take, or the tests above prove nothing."""
+
+    @pytest.fixture
+    def raw(self, doubles) -> ctypes.CDLL:
+        library = ctypes.CDLL(doubles["public"].path)
+        library.torch_exception_get_what.restype = ctypes.c_char_p
+        doubles["public"].clear()
+        return library
+
+    def refuse(self, raw: ctypes.CDLL, code: int, words: str) -> None:
+        assert code == 1
+        assert words in raw.torch_exception_get_what().decode()
+
+    def compiled(self, raw: ctypes.CDLL) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
+        source = _C.shader_sources()["march.metal"].replace('#include "', "// ").encode()
+        library, kernel = ctypes.c_void_p(), ctypes.c_void_p()
+        assert raw.aoti_torch_mps_create_shader_library(source, ctypes.byref(library)) == 0
+        assert raw.aoti_torch_mps_get_kernel_function(library, INTERSECT.encode(), ctypes.byref(kernel)) == 0
+        return library, kernel
+
+    def inside(self, raw: ctypes.CDLL, kernel: ctypes.c_void_p, work) -> None:
+        """Run work in a command block; what it raises is raised here."""
+        errors: list[AssertionError] = []
+
+        def call(function: int, data: int) -> None:
+            try:
+                work()
+            except AssertionError as error:
+                errors.append(error)
+
+        callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(call)
+        assert raw.aoti_torch_mps_run_command_block(kernel, callback, None) == 0
+        assert not errors, errors[0]
+
+    def test_sources(self, raw):
+        library = ctypes.c_void_p()
+        create = raw.aoti_torch_mps_create_shader_library
+        self.refuse(raw, create(b'#include "params.h"\n', ctypes.byref(library)), "must be one string")
+        self.refuse(raw, create("// \u00e9".encode(), ctypes.byref(library)), "must be ASCII")
+        library, _ = self.compiled(raw)
+        kernel = ctypes.c_void_p()
+        code = raw.aoti_torch_mps_get_kernel_function(library, b"march_forward", ctypes.byref(kernel))
+        self.refuse(raw, code, "holds no kernel march_forward")
+
+    def test_order(self, raw):
+        _, kernel = self.compiled(raw)
+        three = (ctypes.c_uint64 * 3)(1, 1, 1)
+        self.refuse(raw, raw.aoti_torch_mps_start_encoding(kernel), "outside run_command_block")
+        self.refuse(raw, raw.aoti_torch_mps_set_arg_int(kernel, 0, 1), "outside run_command_block")
+        dispatch = raw.aoti_torch_mps_dispatch_array_with_group_size
+        count = ctypes.c_size_t(3)
+        self.refuse(raw, dispatch(kernel, three, count, three, count), "outside run_command_block")
+
+        def work() -> None:
+            self.refuse(raw, raw.aoti_torch_mps_set_arg_int(kernel, 0, 1), "before start_encoding")
+            assert raw.aoti_torch_mps_start_encoding(kernel) == 0
+            self.refuse(raw, raw.aoti_torch_mps_start_encoding(kernel), "twice")
+            self.refuse(raw, raw.aoti_torch_mps_set_arg_tensor(kernel, 0, None), "without a tensor")
+            assert raw.aoti_torch_mps_set_arg_int(kernel, 1, 1) == 0
+            self.refuse(raw, raw.aoti_torch_mps_set_arg_int(kernel, 1, 1), "index 1 twice")
+            self.refuse(raw, raw.aoti_torch_mps_set_arg_int(kernel, 31, 1), "there are 31")
+            self.refuse(raw, raw.torch_mps_set_arg_bytes(kernel, 2, bytes(8), ctypes.c_size_t(8)), "8 bytes")
+            self.refuse(raw, raw.torch_mps_set_arg_bytes(kernel, 2, bytes(4097), ctypes.c_size_t(4097)), "4097 bytes")
+            for axes, words in [((32, 33, 1), "1056 threads"), ((0, 1, 1), "0 threads")]:
+                group = (ctypes.c_uint64 * 3)(*axes)
+                self.refuse(raw, dispatch(kernel, three, count, group, count), words)
+            none = (ctypes.c_uint64 * 3)(0, 1, 1)
+            self.refuse(raw, dispatch(kernel, none, count, three, count), "no threads")
+            # the struct is at 1 and nothing at 0
+            self.refuse(raw, dispatch(kernel, three, count, three, count), "argument struct")
+
+        self.inside(raw, kernel, work)
+
+
+def test_package_is_the_one_under_test():
+    assert nerf_metal.__path__[0].startswith(str(METAL.parent))

@@ -1,0 +1,34 @@
+"""Compare the kernels of one processor level with the reference: ``python -m tests.ops.level_check``.
+
+The level is chosen once for a process, by ``NERF_METAL_HOST_LEVEL``; the tests run this in one process for each. The
+last line is JSON: the level in use and the worst error over tolerance.
+"""
+
+from __future__ import annotations
+
+import json
+
+import torch
+
+from nerf_metal import kernels
+from tests.ops.march_cases import IMPORTANCE_CASES, MARCH_CASES
+from tests.ops.modes import HOST
+from tests.ops.oracle import expected
+from tests.ops.run_composite import compare
+from tests.ops.test_composite_kernel import COMPARED
+from tests.ops.test_importance import compare_importance
+from tests.ops.test_march_kernel import compare_march, march
+
+
+def main() -> None:
+    """Run every named case."""
+    torch.set_num_threads(1)
+    ratios = {f"composite {case.name}": compare(expected(case), HOST) for case in COMPARED}
+    ratios |= {f"march {case.name}": compare_march(case, march(case, HOST)) for case in MARCH_CASES}
+    ratios |= {f"importance {case.name}": compare_importance(case, HOST) for case in IMPORTANCE_CASES}
+    worst = max(value for case in ratios.values() for value in case.values())
+    print(json.dumps({"level": kernels.host_level(), "cases": len(ratios), "worst": worst}))
+
+
+if __name__ == "__main__":
+    main()

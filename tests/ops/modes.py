@@ -1,0 +1,76 @@
+"""The ways a kernel is run in these tests, each of which must agree with the reference."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from nerf_metal import kernels
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A backend and, on the host, in which order the lanes of strict mode run."""
+
+    name: str
+    backend: str = "host"
+    order: str | None = None
+    seed: int = 0
+    simd: bool = False
+
+    @property
+    def device(self) -> str:
+        return "mps" if self.backend == "metal" else "cpu"
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[str]:
+        """Run launches in this mode; gives the name of the backend.
+
+        New memory is NaN meanwhile: what no kernel writes shows.
+        """
+        strict = contextlib.nullcontext()
+        if self.order is not None:
+            strict = kernels.strict_mode(self.order, self.seed, simd=self.simd)
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True)
+        try:
+            with strict:
+                yield self.backend
+        finally:
+            torch.use_deterministic_algorithms(before)
+
+
+TORCH = Mode("torch", backend="torch")
+HOST = Mode("host")
+METAL = Mode("metal", backend="metal")
+STRICT_PLAIN = Mode("strict-plain", order="forward")
+STRICT_SIMD = Mode("strict-simd-forward", order="forward", simd=True)
+STRICT = (
+    STRICT_PLAIN,
+    Mode("strict-plain-shuffled", order="shuffled", seed=7),
+    STRICT_SIMD,
+    Mode("strict-simd-reversed", order="reversed", simd=True),
+    *(Mode(f"strict-simd-shuffled-{seed}", order="shuffled", seed=seed, simd=True) for seed in (1, 2, 3)),
+)
+
+
+_KERNELS = [
+    pytest.param(mode, id=mode.name, marks=pytest.mark.host_kernels if mode is HOST else pytest.mark.strict)
+    for mode in (HOST, *STRICT)
+]
+KERNEL_MODES = pytest.mark.parametrize("mode", _KERNELS)
+ALL_MODES = pytest.mark.parametrize("mode", [pytest.param(TORCH, id="torch"), *_KERNELS])
+# For what cannot depend on the order of lanes.
+PLAIN_AND_SIMD = pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(HOST, id="host", marks=pytest.mark.host_kernels),
+        pytest.param(STRICT_SIMD, id="strict-simd", marks=pytest.mark.strict),
+    ],
+)
+# One test of each op, not one for each case: without a GPU a single line says what was not tested.
+ON_METAL = pytest.mark.skipif(kernels.why_not("metal") is not None, reason=str(kernels.why_not("metal")))

@@ -1,0 +1,201 @@
+"""Importance sampling: edges worked by hand on every backend, then the reference, then the kernel against it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nerf_metal import kernels, ops
+from nerf_metal.reference import sample_importance
+from nerf_metal.reference.random import STREAM_IMPORTANCE, uniform
+from tests.ops.guards import Guarded
+from tests.ops.march_cases import IMPORTANCE_CASES, ImportanceCase
+from tests.ops.modes import ALL_MODES, KERNEL_MODES, METAL, ON_METAL, Mode
+from tests.tolerances import CDF_BASE, CDF_PER_INTERVAL, DRAWN, EPS, HISTOGRAM_STRATA, close
+
+CASES = pytest.mark.parametrize("case", IMPORTANCE_CASES, ids=lambda case: case.name)
+FLOOR = 1e-5
+
+
+def sample(mode: Mode, edges: torch.Tensor, weights: torch.Tensor, n: int, **options: object) -> torch.Tensor:
+    with mode.active() as backend:
+        return ops.sample_importance(edges.to(mode.device), weights.to(mode.device), n, backend=backend, **options)
+
+
+@ALL_MODES
+def test_draws_follow_the_weights(mode: Mode) -> None:
+    # Masses 1 and 3 (the floor is too small to see) over [0, 1] and [1, 3]: cdf 1, 4. u = 1/8, 3/8, 5/8, 7/8 of 4 are
+    # 0.5, 1.5, 2.5, 3.5: the first in the middle of [0, 1], the others 1/6, 1/2, 5/6 into [1, 3].
+    edges, weights = torch.tensor([[0.0, 1.0, 3.0]]), torch.tensor([[1.0, 3.0]])
+    want = torch.tensor([[0.5, 1.0 + 1.0 / 3.0, 2.0, 1.0 + 5.0 / 3.0]])
+    got = sample(mode, edges, weights, 4, merge=False, weight_floor=1e-9)
+    close(got, want, "drawn", EPS * 16)
+    union = torch.tensor([[0.0, 0.5, 1.0, 1.0 + 1.0 / 3.0, 2.0, 1.0 + 5.0 / 3.0, 3.0]])
+    close(sample(mode, edges, weights, 4, weight_floor=1e-9), union, "merged", EPS * 16)
+
+
+@ALL_MODES
+def test_floor_and_negative_weights(mode: Mode) -> None:
+    # -5 counts as 0: masses 1, 2 with a floor of 1. u = 1/4 and 3/4 of 3: 0.75 and 2.25.
+    edges = torch.tensor([[0.0, 1.0, 2.0]])
+    got = sample(mode, edges, torch.tensor([[-5.0, 1.0]]), 2, merge=False, weight_floor=1.0)
+    close(got, torch.tensor([[0.75, 1.625]]), "drawn", EPS * 8)
+    # no weight at all: evenly
+    even = sample(mode, edges, torch.zeros(1, 2), 4, merge=False)
+    close(even, torch.tensor([[0.25, 0.75, 1.25, 1.75]]), "drawn", EPS * 8)
+
+
+@ALL_MODES
+def test_a_draw_on_an_edge_is_that_edge(mode: Mode) -> None:
+    # Two equal masses and one draw: u lies on the edge between them, which belongs to the interval that begins there.
+    random = torch.Generator().manual_seed(0)
+    start = -100.0 * torch.rand(500, generator=random)
+    edge = torch.rand(500, generator=random)
+    # most of these edges come out as another number when they are made as start + (edge - start)
+    assert (start + (edge - start) != edge).any()
+    edges = torch.stack((start, edge, edge + 1.0), -1)
+    got = sample(mode, edges, torch.ones(500, 2), 1, merge=False, weight_floor=0.5)
+    assert torch.equal(got[:, 0], edge)
+
+
+@ALL_MODES
+def test_jitter_is_one_number_for_each_stratum(mode: Mode) -> None:
+    u = uniform(3, 4, 21, STREAM_IMPORTANCE, torch.device("cpu"))
+    edges = torch.tensor([[0.0, 4.0]]).expand(3, 2)
+    got = sample(mode, edges, torch.ones(3, 1), 4, merge=False, stratified=True, seed=21)
+    close(got, torch.arange(4) + u, "drawn", EPS * 16)
+
+
+# ---- the reference ----
+@CASES
+def test_reference_union_is_sorted_and_whole(case: ImportanceCase) -> None:
+    edges, weights = (x.double() for x in case.build())
+    options = {"stratified": case.stratified, "seed": case.seed}
+    union = sample_importance(edges, weights, case.num_samples, **options)
+    drawn = sample_importance(edges, weights, case.num_samples, merge=False, **options)
+    assert torch.equal(union, torch.cat((edges, drawn), -1).sort(-1).values)
+    assert (drawn.diff(dim=-1) >= 0).all()
+    assert ((drawn >= edges[:, :1]) & (drawn <= edges[:, -1:])).all()
+
+
+@CASES
+def test_reference_histogram_follows_the_weights(case: ImportanceCase) -> None:
+    edges, weights = (x.double() for x in case.build())
+    draws = 2000
+    drawn = sample_importance(edges, weights, draws, stratified=case.stratified, seed=case.seed, merge=False)
+    mass = weights.clamp(min=0) + FLOOR
+    share = (mass / mass.sum(-1, keepdim=True)).cumsum(-1)
+    below = (drawn[:, None, :] < edges[:, 1:, None]).sum(-1)
+    long = (edges[:, 1:] > edges[:, :-1]).flip(-1).cummax(-1).values.flip(-1)  # followed by some length
+    assert ((below - share * draws).abs() <= HISTOGRAM_STRATA)[long & (edges.diff(dim=-1) > 0)].all()
+
+
+# ---- the kernel ----
+def cdf_distance(case: ImportanceCase, drawn: torch.Tensor) -> torch.Tensor:
+    """How far the mass below each draw is from the mass it was drawn for, as a share of the whole.
+
+    ``t`` is ill-conditioned where the density is at its floor; the mass below it is not. A draw may stand for any mass
+    between those below and up to it, rounding of ``t`` included: where an interval has no length they differ.
+    """
+    edges, weights = (x.double() for x in case.build())
+    mass = weights.clamp(min=0) + FLOOR
+    cdf = torch.nn.functional.pad(mass.cumsum(-1), (1, 0))
+    total = cdf[:, -1:]
+    jitter = torch.full((1, case.num_samples), 0.5, dtype=torch.float64)
+    if case.stratified:
+        device = torch.device("cpu")
+        jitter = uniform(case.rays, case.num_samples, case.seed, STREAM_IMPORTANCE, device)
+    target = (torch.arange(case.num_samples) + jitter) / case.num_samples
+    t = drawn.double().cpu()
+
+    def mass_below(at: torch.Tensor, inclusive: bool) -> torch.Tensor:
+        length = edges.diff(dim=-1)[:, None]
+        into = (at[..., None] - edges[:, None, :-1]) / length.clamp(min=1e-300)
+        jump = (at[..., None] >= edges[:, None, :-1]) if inclusive else (at[..., None] > edges[:, None, :-1])
+        into = torch.where(length > 0, into.clamp(0, 1), jump.double())
+        return (into * mass[:, None]).sum(-1) / total
+
+    least = mass_below(t * (1 - 2 * EPS), inclusive=False)
+    most = mass_below(t * (1 + 2 * EPS), inclusive=True)
+    return torch.maximum(least - target, target - most).clamp(min=0.0)
+
+
+def compare_importance(case: ImportanceCase, mode: Mode) -> dict[str, float]:
+    """Worst error over tolerance, in mass for all cases and in ``t`` for the well-conditioned ones."""
+    edges, weights = case.build()
+    options = {"stratified": case.stratified, "seed": case.seed}
+    drawn = sample(mode, edges, weights, case.num_samples, merge=False, **options).cpu()
+    merged = sample(mode, edges, weights, case.num_samples, **options).cpu()
+    assert torch.equal(merged, torch.cat((edges, drawn), -1).sort(-1).values)
+    assert ((drawn >= edges[:, :1]) & (drawn <= edges[:, -1:])).all()
+    distance = cdf_distance(case, drawn)
+    limit = CDF_BASE + CDF_PER_INTERVAL * case.intervals
+    ratios = {"mass": close(distance, torch.zeros_like(distance), "mass", limit, case.name)}
+    if case.weights == "ordinary" and case.edges == "random":
+        want = sample_importance(edges.double(), weights.double(), case.num_samples, merge=False, **options)
+        ratios["t"] = close(drawn, want, "t", DRAWN * edges[:, -1:].double(), case.name)
+    return ratios
+
+
+@KERNEL_MODES
+@CASES
+def test_draws_are_the_references(case: ImportanceCase, mode: Mode) -> None:
+    compare_importance(case, mode)
+
+
+@ON_METAL
+def test_metal_draws_are_the_references() -> None:
+    for case in IMPORTANCE_CASES:
+        compare_importance(case, METAL)
+
+
+@KERNEL_MODES
+@CASES
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("spoiled", [None, float("nan"), float("inf"), -float("inf")])
+def test_nothing_but_the_result_is_written(
+    spoiled: float | None, merge: bool, case: ImportanceCase, mode: Mode
+) -> None:
+    guarded = Guarded()
+    edges, weights = case.build()
+    if spoiled is not None:
+        weights[:, :: max(case.intervals // 2, 1)] = spoiled
+    width = case.num_samples + (case.intervals + 1 if merge else 0)
+    out = guarded.unfilled((case.rays, width))
+    params = {
+        "n_rays": case.rays,
+        "n_samples": case.intervals,
+        "n_importance": case.num_samples,
+        "stratified": int(case.stratified),
+        "merge": int(merge),
+        "seed": case.seed & 0xFFFFFFFF,
+        "weight_floor": FLOOR,
+    }
+    with mode.active() as backend:
+        buffers = [guarded.place(edges), guarded.place(weights), out]
+        kernels.launch("importance_forward_f32", buffers, params, (case.rays,), backend=backend)
+    guarded.check()
+    if spoiled is None:
+        options = {"stratified": case.stratified, "seed": case.seed, "merge": merge}
+        assert torch.equal(out, sample(mode, edges, weights, case.num_samples, **options))
+
+
+@ALL_MODES
+def test_equal_seeds_give_equal_draws_and_others_do_not(mode: Mode) -> None:
+    edges, weights = IMPORTANCE_CASES[4].build()
+    drawn = {s: sample(mode, edges, weights, 16, stratified=True, seed=s) for s in (0, 1, 2**32)}
+    assert torch.equal(drawn[0], sample(mode, edges, weights, 16, stratified=True, seed=0))
+    assert torch.equal(drawn[0], drawn[2**32])
+    assert not torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], sample(mode, edges, weights, 16))
+
+
+@ALL_MODES
+def test_arguments_may_be_views_and_get_no_gradient(mode: Mode) -> None:
+    edges, weights = (x.requires_grad_() for x in ImportanceCase("", 31, 33, 8).build())
+    want = sample(mode, edges, weights, 8)
+    wide = torch.nn.functional.pad(edges.detach(), (3, 2), value=float("nan"))[:, 3:-2]
+    got = sample(mode, wide, weights.detach().t().contiguous().t(), 8)
+    assert torch.equal(got, want) and not want.requires_grad
+    shared = sample(mode, edges, weights[:1].expand(31, 33), 8)
+    assert torch.equal(shared, sample(mode, edges, weights[:1].repeat(31, 1), 8))

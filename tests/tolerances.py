@@ -1,0 +1,115 @@
+"""How far a kernel's float32 may lie from the float64 reference: the only place in the tests with such numbers.
+
+Every bound is relative to a magnitude that belongs to the entry itself (the sum of the absolute values of the terms
+it is made of), so that a small entry next to a large one is still tested. ``EPS`` is the distance from 1 to the next
+float32, twice the rounding error of one operation. "worst" is the largest error over tolerance seen over all named
+cases, kernels, lane orders and x86-64 processor levels: 1 is the limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+EPS = 2.0**-23
+# Below the least normal float32 a GPU may flush: that much absolute error per term is nobody's fault.
+TINY = 2.0**-126
+HALF_EPS = 2.0**-11  # half: relative error of rounding to nearest
+HALF_DENORMAL = 2.0**-24  # and the step between its denormals, 6e-8
+
+# exp: csrc/msl.h promises 2 ulp; the fast functions of a GPU are not used. Worst 0.50, in 50 000 points.
+EXP_ULPS = 2.0
+# alpha by its series below tau = 1/4: first dropped term 4.8e-8 = 0.4 EPS, six multiply-adds whose errors shrink
+# with tau, rounding of tau and of the product. Worst 0.50.
+ALPHA_SERIES = 2.0 * EPS
+# alpha as 1 - exp above it: 2 ulp of exp below 1 (1 EPS) and a rounding, relative to alpha >= 0.22. Worst 0.26.
+ALPHA_DIFFERENCE = 6.0 * EPS
+# Ray-box bounds: a subtraction and a division, half an EPS each. Worst 0.42.
+BOUNDS = 2.0 * EPS
+# Edges: jitter, scale, length, sum: under eight roundings of numbers no greater than t_max. Worst 0.27.
+EDGES = 4.0 * EPS
+# In disparity the roundings are those of 1 / t, at most 1 / t_min, so that t's are t / t_min times greater. Worst 0.21.
+DISPARITY = 4.0 * EPS
+# Importance, in the mass of the density: K roundings of a running sum that is half the whole on average, K / 4 EPS at
+# most. Worst 0.15.
+CDF_PER_INTERVAL = 0.25 * EPS
+CDF_BASE = 2.0 * EPS
+# Importance, in t, where no interval is much fainter than the others: the mass's error over their density. Worst 0.30.
+DRAWN = 16.0 * EPS
+
+# Compositing. A product of K factors keep, whose errors (2 ulp of exp at worst, the product's rounding) mostly cancel:
+# half an EPS each; and EPS * -log T for the rounding of tau in the exponent. Worst: transmittance 0.21, weights 0.29,
+# opacity 0.29, rgb 0.22, depth 0.23; gradients to values 0.38, colours 0.36, background 0.14. Gradients in half 0.98:
+# their tolerance is little more than the rounding to half.
+PRODUCT_PER_SAMPLE = 0.5 * EPS
+PRODUCT_BASE = 4.0 * EPS
+
+# Rounding of a float64 sum in the reference's own formulas, against a formula worked differently.
+FLOAT64 = 1e-12
+# Uniformity: 256 bins have a chi-square of 255 with a deviation of 22.6; five deviations either side.
+CHI_SQUARE_255 = (142.0, 368.0)
+# A histogram of n draws with jitter inside each of n equal strata is off by less than one stratum at both ends.
+HISTOGRAM_STRATA = 2.0
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The entry furthest from its expectation, in units of its tolerance."""
+
+    kind: str
+    ratio: float
+    text: str
+
+
+def worst(kind: str, actual: torch.Tensor, expected: torch.Tensor, tolerance: torch.Tensor | float) -> Worst:
+    """Compare entry by entry; shapes must be equal and NaN counts as infinitely far."""
+    if actual.shape != expected.shape:
+        return Worst(kind, float("inf"), f"shape {tuple(actual.shape)} instead of {tuple(expected.shape)}")
+    if actual.numel() == 0:
+        return Worst(kind, 0.0, "no entries")
+    got, want = actual.detach().double().cpu(), expected.detach().double().cpu()
+    limit = torch.as_tensor(tolerance, dtype=torch.float64).expand_as(want)
+    error = torch.where(got == want, torch.zeros_like(want), (got - want).abs())  # inf equals inf
+    ratio = (error / limit).nan_to_num(nan=float("inf"), posinf=float("inf"))
+    ratio = torch.where(error == 0, torch.zeros_like(ratio), ratio)
+    at = int(ratio.argmax())
+    place = tuple(int(i) for i in torch.unravel_index(torch.tensor(at), want.shape)) if want.dim() else ()
+    entry = [x.reshape(-1)[at].item() for x in (got, want, limit)]
+    text = f"at {place}: {entry[0]:.9g} instead of {entry[1]:.9g}, tolerance {entry[2]:.3g}"
+    return Worst(kind, float(ratio.reshape(-1)[at]), text)
+
+
+def close(
+    actual: torch.Tensor, expected: torch.Tensor, kind: str, tolerance: torch.Tensor | float, where: str = ""
+) -> float:
+    """Fail with the worst entry where one lies outside its tolerance; else the worst error over tolerance."""
+    found = worst(kind, actual, expected, tolerance)
+    assert found.ratio <= 1.0, f"{where} {kind}: {found.ratio:.3g} times the tolerance {found.text}"
+    return found.ratio
+
+
+def all_close(
+    actual: Mapping[str, torch.Tensor | None],
+    expected: Mapping[str, torch.Tensor],
+    tolerance: Mapping[str, torch.Tensor],
+    where: str = "",
+) -> dict[str, float]:
+    """:func:`close` over named tensors; the names that were compared, with their worst ratios."""
+    ratios = {}
+    for kind, want in expected.items():
+        got = actual[kind]
+        assert got is not None, f"{where} {kind} is missing"
+        ratios[kind] = close(got, want, kind, tolerance[kind], where)
+    return ratios
+
+
+def product(samples: int, log_product: torch.Tensor | float = 0.0) -> torch.Tensor:
+    """Relative error of a transmittance behind so many samples, or of a sum of terms that carry one."""
+    return torch.as_tensor(PRODUCT_BASE + PRODUCT_PER_SAMPLE * samples) + EPS * torch.as_tensor(log_product)
+
+
+def rounded_to_half(expected: torch.Tensor, tolerance: torch.Tensor) -> torch.Tensor:
+    """The tolerance of a value that is stored as half after all else."""
+    return tolerance + HALF_EPS * expected.abs() + HALF_DENORMAL
