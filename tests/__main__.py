@@ -19,7 +19,9 @@ def checks(arguments: list[str]) -> list[tuple[str, list[str]]]:
     python = [sys.executable, "-m"]
     shaders = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "metal").iterdir())
     sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").iterdir())
-    native = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "tests").rglob("*.cpp"))
+    native = sorted(
+        str(p.relative_to(ROOT)) for suffix in ("cpp", "h", "metal") for p in (ROOT / "tests").rglob(f"*.{suffix}")
+    )
     scripts = Path(sys.executable).parent
     return [
         ("ruff check", [*python, "ruff", "check", "."]),

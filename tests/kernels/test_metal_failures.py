@@ -94,7 +94,7 @@ def test_failure_text_is_empty_where_torch_gives_none(metal_method: Double):
 def test_handles_are_freed_when_a_later_tensor_is_none(metal: Double):
     launch(tensors())
     buffers = [(t.data_ptr(), t.numel(), 4 if t.dtype == torch.bool else 0) for t in tensors()]
-    with pytest.raises(TypeError, match="must be a torch.Tensor"):
+    with pytest.raises(TypeError, match=r"must be a torch\.Tensor"):
         _C.launch_metal(INTERSECT, buffers, bytes(32), (1, 1, 1), (1, 1, 1), [*tensors()[:5], "a string"])
     assert metal.live_handles() == 0
 

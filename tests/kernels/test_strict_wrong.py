@@ -1,4 +1,4 @@
-"""Strict mode names every misuse of SIMD-groups and threadgroups, in whatever order the lanes run, and goes on after."""
+"""Strict mode names every misuse of SIMD-groups and threadgroups, in any order of the lanes, and goes on after."""
 
 from __future__ import annotations
 
