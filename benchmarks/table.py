@@ -12,7 +12,7 @@ LEGEND = (
     "ns a sample: each side's best round. ratio: of that side's time to the host's, median of the rounds;",
     "~ where the best rounds differ from it by half or more. bar: what the project asks of torch's ratio,",
     "unclear where median and best rounds disagree. GB/s: bytes the host kernel must move / its best time;",
-    "of copy: its share of this machine's copies.",
+    "of copy: its share of this machine's copies; arrays that stay in the caches can exceed it.",
 )
 _NAME = 32
 _NOISY = 1.5

@@ -51,6 +51,7 @@ STRICT_PLAIN = Mode("strict-plain", order="forward")
 STRICT_SIMD = Mode("strict-simd-forward", order="forward", simd=True)
 STRICT = (
     STRICT_PLAIN,
+    Mode("strict-plain-reversed", order="reversed"),
     Mode("strict-plain-shuffled", order="shuffled", seed=7),
     STRICT_SIMD,
     Mode("strict-simd-reversed", order="reversed", simd=True),
@@ -58,19 +59,18 @@ STRICT = (
 )
 
 
-_KERNELS = [
-    pytest.param(mode, id=mode.name, marks=pytest.mark.host_kernels if mode is HOST else pytest.mark.strict)
-    for mode in (HOST, *STRICT)
-]
-KERNEL_MODES = pytest.mark.parametrize("mode", _KERNELS)
-ALL_MODES = pytest.mark.parametrize("mode", [pytest.param(TORCH, id="torch"), *_KERNELS])
+def _modes(*modes: Mode) -> pytest.MarkDecorator:
+    marks = {"torch": (), "host": (pytest.mark.host_kernels,)}
+    params = [pytest.param(mode, id=mode.name, marks=marks.get(mode.name, (pytest.mark.strict,))) for mode in modes]
+    return pytest.mark.parametrize("mode", params)
+
+
+KERNEL_MODES = _modes(HOST, *STRICT)
+ALL_MODES = _modes(TORCH, HOST, *STRICT)
+# Ops whose kernels have no SIMD-group form.
+PLAIN_KERNEL_MODES = _modes(HOST, *(mode for mode in STRICT if not mode.simd))
+ALL_PLAIN_MODES = _modes(TORCH, HOST, *(mode for mode in STRICT if not mode.simd))
 # For what cannot depend on the order of lanes.
-PLAIN_AND_SIMD = pytest.mark.parametrize(
-    "mode",
-    [
-        pytest.param(HOST, id="host", marks=pytest.mark.host_kernels),
-        pytest.param(STRICT_SIMD, id="strict-simd", marks=pytest.mark.strict),
-    ],
-)
+PLAIN_AND_SIMD = _modes(HOST, STRICT_SIMD)
 # One test of each op, not one for each case: without a GPU a single line says what was not tested.
 ON_METAL = pytest.mark.skipif(kernels.why_not("metal") is not None, reason=str(kernels.why_not("metal")))

@@ -10,7 +10,7 @@ from nerf_metal.reference import sample_importance
 from nerf_metal.reference.random import STREAM_IMPORTANCE, uniform
 from tests.ops.guards import Guarded
 from tests.ops.march_cases import IMPORTANCE_CASES, ImportanceCase
-from tests.ops.modes import ALL_MODES, KERNEL_MODES, METAL, ON_METAL, Mode
+from tests.ops.modes import ALL_PLAIN_MODES, METAL, ON_METAL, PLAIN_KERNEL_MODES, Mode
 from tests.tolerances import CDF_BASE, CDF_PER_INTERVAL, DRAWN, EPS, HISTOGRAM_STRATA, close
 
 CASES = pytest.mark.parametrize("case", IMPORTANCE_CASES, ids=lambda case: case.name)
@@ -22,7 +22,7 @@ def sample(mode: Mode, edges: torch.Tensor, weights: torch.Tensor, n: int, **opt
         return ops.sample_importance(edges.to(mode.device), weights.to(mode.device), n, backend=backend, **options)
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_draws_follow_the_weights(mode: Mode) -> None:
     # Masses 1 and 3 (the floor is too small to see) over [0, 1] and [1, 3]: cdf 1, 4. u = 1/8, 3/8, 5/8, 7/8 of 4 are
     # 0.5, 1.5, 2.5, 3.5: the first in the middle of [0, 1], the others 1/6, 1/2, 5/6 into [1, 3].
@@ -34,7 +34,7 @@ def test_draws_follow_the_weights(mode: Mode) -> None:
     close(sample(mode, edges, weights, 4, weight_floor=1e-9), union, "merged", EPS * 16)
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_floor_and_negative_weights(mode: Mode) -> None:
     # -5 counts as 0: masses 1, 2 with a floor of 1. u = 1/4 and 3/4 of 3: 0.75 and 2.25.
     edges = torch.tensor([[0.0, 1.0, 2.0]])
@@ -45,7 +45,7 @@ def test_floor_and_negative_weights(mode: Mode) -> None:
     close(even, torch.tensor([[0.25, 0.75, 1.25, 1.75]]), "drawn", EPS * 8)
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_a_draw_on_an_edge_is_that_edge(mode: Mode) -> None:
     # Two equal masses and one draw: u lies on the edge between them, which belongs to the interval that begins there.
     random = torch.Generator().manual_seed(0)
@@ -58,7 +58,7 @@ def test_a_draw_on_an_edge_is_that_edge(mode: Mode) -> None:
     assert torch.equal(got[:, 0], edge)
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_jitter_is_one_number_for_each_stratum(mode: Mode) -> None:
     u = uniform(3, 4, 21, STREAM_IMPORTANCE, torch.device("cpu"))
     edges = torch.tensor([[0.0, 4.0]]).expand(3, 2)
@@ -137,7 +137,7 @@ def compare_importance(case: ImportanceCase, mode: Mode) -> dict[str, float]:
     return ratios
 
 
-@KERNEL_MODES
+@PLAIN_KERNEL_MODES
 @CASES
 def test_draws_are_the_references(case: ImportanceCase, mode: Mode) -> None:
     compare_importance(case, mode)
@@ -149,7 +149,7 @@ def test_metal_draws_are_the_references() -> None:
         compare_importance(case, METAL)
 
 
-@KERNEL_MODES
+@PLAIN_KERNEL_MODES
 @CASES
 @pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("spoiled", [None, float("nan"), float("inf"), -float("inf")])
@@ -180,7 +180,7 @@ def test_nothing_but_the_result_is_written(
         assert torch.equal(out, sample(mode, edges, weights, case.num_samples, **options))
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_equal_seeds_give_equal_draws_and_others_do_not(mode: Mode) -> None:
     edges, weights = IMPORTANCE_CASES[4].build()
     drawn = {s: sample(mode, edges, weights, 16, stratified=True, seed=s) for s in (0, 1, 2**32)}
@@ -190,7 +190,7 @@ def test_equal_seeds_give_equal_draws_and_others_do_not(mode: Mode) -> None:
     assert not torch.equal(drawn[0], sample(mode, edges, weights, 16))
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_arguments_may_be_views_and_get_no_gradient(mode: Mode) -> None:
     edges, weights = (x.requires_grad_() for x in ImportanceCase("", 31, 33, 8).build())
     want = sample(mode, edges, weights, 8)

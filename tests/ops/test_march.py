@@ -9,7 +9,7 @@ from nerf_metal import ops
 from nerf_metal.reference import RaySamples, march_rays
 from nerf_metal.reference.random import STREAM_MARCH, uniform
 from tests.ops.march_cases import BOX, MARCH_CASES, MarchCase
-from tests.ops.modes import ALL_MODES, Mode
+from tests.ops.modes import ALL_PLAIN_MODES, Mode
 from tests.tolerances import CHI_SQUARE_255, EPS, FLOAT64, close
 
 UNIT_BOX = torch.tensor([[-1.0] * 3, [1.0] * 3])
@@ -22,7 +22,7 @@ def march(mode: Mode, num_samples: int, **options: object) -> RaySamples:
         return ops.march_rays(*AXIS_RAY, UNIT_BOX, num_samples, backend=backend, **options)
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_even_edges_from_face_to_face(mode: Mode) -> None:
     # The ray enters the cube at t = 2 and leaves it at t = 4: quarters of 2 in between.
     got = march(mode, 4)
@@ -31,14 +31,14 @@ def test_even_edges_from_face_to_face(mode: Mode) -> None:
     assert got.t_starts.tolist() == [[2.0, 2.5, 3.0, 3.5]] and got.t_ends.tolist() == [[2.5, 3.0, 3.5, 4.0]]
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_even_steps_in_disparity(mode: Mode) -> None:
     # 1 / t from 1/2 to 1/4 in two steps: 1/2, 3/8, 1/4.
     got = march(mode, 2, near=0.1, spacing="disparity")
     close(got.t_edges, torch.tensor([[2.0, 8.0 / 3.0, 4.0]]), "edges", EPS * 4)
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_jitter_moves_an_edge_between_the_middles_beside_it(mode: Mode) -> None:
     # Edge i of S = 4 lies at s in [i - 1/2, i + 1/2] / 4, the first and last in half a cell. u: test_random.py.
     u = uniform(1, 5, 11, STREAM_MARCH, torch.device("cpu"))[0]
@@ -46,7 +46,7 @@ def test_jitter_moves_an_edge_between_the_middles_beside_it(mode: Mode) -> None:
     close(march(mode, 4, stratified=True, seed=11).t_edges, (2 + 2 * s)[None], "edges", EPS * 8)
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_a_miss_has_all_edges_at_near(mode: Mode) -> None:
     with mode.active() as backend:
         got = ops.march_rays(
@@ -113,7 +113,7 @@ def test_one_jittered_edge_falls_into_each_cell() -> None:
     assert low < float(((count - mean) ** 2 / mean).sum()) < high
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_equal_seeds_give_equal_edges_and_others_do_not(mode: Mode) -> None:
     edges = {seed: march(mode, 64, stratified=True, seed=seed).t_edges for seed in (0, 1, -1, 2**32)}
     assert torch.equal(edges[0], march(mode, 64, stratified=True, seed=0).t_edges)

@@ -7,7 +7,7 @@ import torch
 
 from nerf_metal import ops
 from nerf_metal.reference import RayBounds
-from tests.ops.modes import ALL_MODES, Mode
+from tests.ops.modes import ALL_PLAIN_MODES, Mode
 
 BOX = torch.tensor([[-1.0, -2.0, -4.0], [1.0, 2.0, 4.0]])
 DENORMAL = 1e-40
@@ -47,7 +47,7 @@ RAYS: dict[str, tuple[tuple[float, ...], tuple[float, ...], float, float, tuple[
 }
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 @pytest.mark.parametrize("name", RAYS)
 def test_ray_meets_box(name: str, mode: Mode) -> None:
     origin, direction, near, far, expected = RAYS[name]
@@ -65,7 +65,7 @@ def test_ray_meets_box(name: str, mode: Mode) -> None:
         assert edges.t_edges[0, [0, -1]].tolist() == list(found)
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_no_rays(mode: Mode) -> None:
     with mode.active() as backend:
         got = ops.intersect_rays(torch.zeros(0, 3), torch.zeros(0, 3), BOX, backend=backend)
@@ -73,7 +73,7 @@ def test_no_rays(mode: Mode) -> None:
     assert got.hits.dtype == torch.bool
 
 
-@ALL_MODES
+@ALL_PLAIN_MODES
 def test_positions_get_no_gradient(mode: Mode) -> None:
     o, d = torch.zeros(1, 3, requires_grad=True), torch.ones(1, 3, requires_grad=True)
     with mode.active() as backend:

@@ -9,7 +9,7 @@ from nerf_metal import kernels, ops
 from nerf_metal.reference import RaySamples, march_rays
 from tests.ops.guards import Guarded
 from tests.ops.march_cases import BOX, MARCH_CASES, MarchCase
-from tests.ops.modes import HOST, KERNEL_MODES, METAL, ON_METAL, Mode
+from tests.ops.modes import HOST, METAL, ON_METAL, PLAIN_KERNEL_MODES, Mode
 from tests.tolerances import BOUNDS, DISPARITY, EDGES, close
 
 CASES = pytest.mark.parametrize("case", MARCH_CASES, ids=lambda case: case.name)
@@ -39,7 +39,7 @@ def march(case: MarchCase, mode: Mode) -> RaySamples:
         return ops.march_rays(o, d, BOX.to(mode.device), case.samples, backend=backend, **case.options)
 
 
-@KERNEL_MODES
+@PLAIN_KERNEL_MODES
 @CASES
 def test_edges_are_the_references(case: MarchCase, mode: Mode) -> None:
     got = march(case, mode)
@@ -54,7 +54,7 @@ def test_metal_edges_are_the_references() -> None:
         compare_march(case, march(case, METAL))
 
 
-@KERNEL_MODES
+@PLAIN_KERNEL_MODES
 @CASES
 @pytest.mark.parametrize("per_thread", [1, 7, 16])
 def test_threads_of_any_length_write_every_edge_and_nothing_else(per_thread: int, case: MarchCase, mode: Mode) -> None:
@@ -89,7 +89,7 @@ def test_threads_of_any_length_write_every_edge_and_nothing_else(per_thread: int
     assert set(hits.tolist()) <= {0, 1}
 
 
-@KERNEL_MODES
+@PLAIN_KERNEL_MODES
 @CASES
 def test_bounds_alone_are_those_of_marching(case: MarchCase, mode: Mode) -> None:
     o, d = case.rays_o_d()
@@ -99,7 +99,7 @@ def test_bounds_alone_are_those_of_marching(case: MarchCase, mode: Mode) -> None
         assert torch.equal(one, two)
 
 
-@KERNEL_MODES
+@PLAIN_KERNEL_MODES
 def test_rays_may_be_views(mode: Mode) -> None:
     case = next(case for case in MARCH_CASES if case.name == "near-far")
     o, d = case.rays_o_d()
