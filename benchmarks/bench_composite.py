@@ -22,8 +22,8 @@ NOTES["composite"] = (
     "Densities; times are views of one edges tensor (packed: two tensors); backward of rgb, depth and opacity.",
     "Bytes a sample: forward 28 (f16 20, packed 32): sigma, rgb, times read, weights and transmittance written;",
     "backward 40 (f16 24, packed 44): sigma, rgb, times, transmittance read, gradients of sigma, rgb written.",
-    "Equal within 1e-4 relative + 1e-5 absolute, gradients in f16 2e-3. "
-    + ("nerfacc: its dense functions." if HAS_NERFACC else "nerfacc not installed: pip install '.[compare]'"),
+    "Equal within 1e-4 relative + 1e-5 absolute, gradients in f16 2e-3.",
+    ("nerfacc: its dense functions." if HAS_NERFACC else "nerfacc not installed: pip install '.[compare]'"),
 )
 
 

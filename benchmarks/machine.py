@@ -67,6 +67,6 @@ def describe(load_before: float) -> list[str]:
         f"copies {copy_bandwidth() / 1e9:.1f} GB/s (256 MB, read + write)",
     ]
     if load_before > _QUIET and threads > 1:
-        lines.append("The machine was busy: torch's threads spin while they wait for each other, so others' work")
-        lines.append("costs its sides more than ours. OMP_NUM_THREADS=1 compares processor time and is steadier.")
+        lines.append("The machine was busy. Torch's sides suffer from that more than the host's: the ratios flatter.")
+        lines.append("OMP_NUM_THREADS=1 compares processor time instead, which is steadier.")
     return lines

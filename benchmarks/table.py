@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from benchmarks.race import HOST, KERNEL, TORCH, Result
@@ -11,7 +12,7 @@ NOTES: dict[str, tuple[str, ...]] = {}
 LEGEND = (
     "ns a sample: each side's best round. ratio: of that side's time to the host's, median of the rounds;",
     "~ where the best rounds differ from it by half or more. bar: what the project asks of torch's ratio,",
-    "unclear where median and best rounds disagree. GB/s: bytes the host kernel must move / its best time;",
+    "unclear where median and best disagree. GB/s: bytes the host kernel must move / its best time;",
     "of copy: its share of this machine's copies; arrays that stay in the caches can exceed it.",
 )
 _NAME = 32
@@ -27,7 +28,7 @@ def table(stem: str, results: Sequence[Result], bandwidth: float) -> Iterator[st
         bandwidth: of the machine's copies, bytes a second.
     """
     yield stem
-    yield from (f"  {note}" for note in NOTES.get(stem, ()))
+    yield from textwrap.wrap(" ".join(NOTES[stem]), 100, initial_indent="  ", subsequent_indent="  ")
     names = dict.fromkeys(name for result in results for name in result.best)
     others = [name for name in names if name not in (HOST, TORCH, KERNEL)]
     head = f"{'':{_NAME}}{'host ns':>8}{'GB/s':>6}{'of copy':>8}{'torch ns':>9}{'ratio':>8}  {'bar':10}"

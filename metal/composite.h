@@ -367,13 +367,15 @@ inline void composite_backward_ray(device const T* values, device const T* rgbs,
         }
         carry = composite_suffixes(keep, direct, behind, carry);
         for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
-            slope[k] *= q[k] - behind[k];
             grad_rgb[3u * k] = weight[k] * c.r;
             grad_rgb[3u * k + 1u] = weight[k] * c.g;
             grad_rgb[3u * k + 2u] = weight[k] * c.b;
         }
-        composite_write(grad_values + j, slope, n, COMPOSITE_BLOCK);
         composite_write(grad_rgbs + 3u * j, grad_rgb, 3u * n, 3u * COMPOSITE_BLOCK);
+        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {  // last: what the suffixes stored one by one has arrived by now
+            slope[k] *= q[k] - behind[k];
+        }
+        composite_write(grad_values + j, slope, n, COMPOSITE_BLOCK);
     }
 }
 
