@@ -46,22 +46,22 @@ def refused(message: str, *, change=None, params=PARAMS, packed=None, **how) -> 
     assert str(caught.value) == f"[{INTERSECT}] {message}"
 
 
-def test_right_launch_runs():
+def test_right_launch_runs() -> None:
     launch(INTERSECT, arguments(), pack(INTERSECT, PARAMS), grid=(4, 1, 1))
 
 
-def test_struct_bytes():
+def test_struct_bytes() -> None:
     refused("MarchParams must have 32 bytes, got 31", packed=bytes(31))
     refused("MarchParams must have 32 bytes, got 0", packed=b"")
     refused("MarchParams must have 32 bytes, got 36", packed=bytes(36))
 
 
-def test_buffer_count():
+def test_buffer_count() -> None:
     refused("must get 6 buffers, got 5", change=lambda b: b.pop())
     refused("must get 6 buffers, got 7", change=lambda b: b.append(b[0]))
 
 
-def test_group():
+def test_group() -> None:
     refused("threadgroup size must be at least 1 on every axis, got 0", group=(32, 0, 1))
     refused("threadgroup must have at most 1024 threads, got 1056", group=(1056, 1, 1))
     refused("threadgroup must have at most 1024 threads, got 1025", group=(205, 5, 1))
@@ -71,7 +71,7 @@ def test_group():
         launch(INTERSECT, arguments(), pack(INTERSECT, PARAMS), group=(2**22, 2**21, 2**21))
 
 
-def test_grid():
+def test_grid() -> None:
     tail = " (shaders count in 32 bits), got {}; launch fewer rays at a time"
     refused("grid must have less than 2^32 threads" + tail.format(2**32), grid=(2**31, 2, 1))
     # a product that wraps to nothing in 64 bits must not pass for an empty grid
@@ -79,7 +79,7 @@ def test_grid():
 
 
 @pytest.mark.parametrize(("grid", "group"), [((40, 1, 1), (32, 1, 1)), ((64, 1, 1), (48, 1, 1))])
-def test_whole_simd_groups(grid, group):
+def test_whole_simd_groups(grid, group) -> None:
     name = "composite_forward_simd_f32"
     params = bytes(40)
     with pytest.raises(ValueError) as caught:
@@ -88,7 +88,7 @@ def test_whole_simd_groups(grid, group):
     assert str(caught.value) == f"[{name}] {expected}"
 
 
-def test_missing_buffer():
+def test_missing_buffer() -> None:
     refused("aabb must be given, got None", change=lambda b: b.__setitem__(2, None))
 
 
@@ -102,18 +102,18 @@ def test_missing_buffer():
         (5, 0, "hits must be uint8, got float32"),
     ],
 )
-def test_dtype(index, code, words):
+def test_dtype(index, code, words) -> None:
     refused(words, change=lambda b: b.__setitem__(index, (*b[index][:2], code)))
 
 
-def test_half_buffer_of_the_wrong_dtype():
+def test_half_buffer_of_the_wrong_dtype() -> None:
     with pytest.raises(ValueError, match=r"\[composite_forward_f16\] values must be float16, got float32"):
         buffers = [(_MEMORY[0].ctypes.data, 16, 0)] * 11
         launch("composite_forward_f16", buffers, bytes(40), (1, 1, 1))
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_one_element_too_few(index):
+def test_one_element_too_few(index) -> None:
     name = ("rays_o", "rays_d", "aabb", "t_min", "t_max", "hits")[index]
     size = (12, 12, 6, 4, 4, 4)[index]
     refused(
@@ -122,7 +122,7 @@ def test_one_element_too_few(index):
     )
 
 
-def test_too_many_elements_for_32_bits():
+def test_too_many_elements_for_32_bits() -> None:
     tail = "must have less than 2^32 elements (shaders index in 32 bits), got {}; launch fewer rays at a time"
     refused(f"rays_o {tail.format(3 * 2**31)}", params=PARAMS | {"n_rays": 2**31})
     name, params = "importance_forward_f32", IMPORTANCE | {"weight_floor": 1e-5}
@@ -141,26 +141,26 @@ def test_too_many_elements_for_32_bits():
 
 
 @pytest.mark.parametrize("offset", [1, 2, 3])
-def test_alignment(offset):
+def test_alignment(offset) -> None:
     refused(
         "rays_o must be aligned to its element size",
         change=lambda b: b.__setitem__(0, (b[0][0] + offset, b[0][1], 0)),
     )
 
 
-def test_bytes_need_no_alignment():
+def test_bytes_need_no_alignment() -> None:
     buffers = arguments()
     buffers[5] = (buffers[5][0] + 1, 4, 4)
     launch(INTERSECT, buffers, pack(INTERSECT, PARAMS), grid=(4, 1, 1))
 
 
-def test_address_zero():
+def test_address_zero() -> None:
     refused(
         "rays_o must have memory, got the address 0 (a meta tensor?)", change=lambda b: b.__setitem__(0, (0, 12, 0))
     )
 
 
-def test_unknown_kernel():
+def test_unknown_kernel() -> None:
     words = r"^\[launch\] kernel must be one of the shaders' kernels, got 'march_backward_f32'$"
     with pytest.raises(ValueError, match=words):
         _C.launch_host("march_backward_f32", [], b"", (1, 1, 1), (1, 1, 1), 1)
@@ -169,12 +169,12 @@ def test_unknown_kernel():
 
 
 @pytest.mark.parametrize("bad", [(-1, 1, 1), (2**32, 1, 1), (1, 1), (1.5, 1, 1)])
-def test_grids_that_are_no_three_counts(bad):
+def test_grids_that_are_no_three_counts(bad) -> None:
     with pytest.raises(TypeError):
         _C.launch_host(INTERSECT, arguments(), pack(INTERSECT, PARAMS), bad, (32, 1, 1), 1)
 
 
-def test_no_threads_to_run_on_means_the_caller_alone():
+def test_no_threads_to_run_on_means_the_caller_alone() -> None:
     _C.launch_host(INTERSECT, arguments(), pack(INTERSECT, PARAMS), (4, 1, 1), (32, 1, 1), 0)
 
 
@@ -184,30 +184,30 @@ def tensors() -> list[torch.Tensor]:
     return [*inputs, torch.empty(4), torch.empty(4), torch.empty(4, dtype=torch.bool)]
 
 
-def test_params_by_name():
+def test_params_by_name() -> None:
     with pytest.raises(ValueError, match=rf"\[{INTERSECT}\] params must be \['disparity', .*\], got \['n_rays'\]"):
         kernels.launch(INTERSECT, tensors(), {"n_rays": 4}, (4,), backend="host")
 
 
 @pytest.mark.parametrize("change", [{"n_rays": -1}, {"n_rays": 2**32}, {"t_far": 1e39}, {"n_rays": 0.5}])
-def test_params_that_do_not_fit(change):
+def test_params_that_do_not_fit(change) -> None:
     with pytest.raises(ValueError, match=rf"^\[{INTERSECT}\] params must fit 32 bits each: .*; got "):
         kernels.launch(INTERSECT, tensors(), PARAMS | change, (4,), backend="host")
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.bfloat16, torch.int16])
-def test_tensor_dtypes_no_kernel_takes(dtype):
+def test_tensor_dtypes_no_kernel_takes(dtype) -> None:
     words = re.escape(f"[launch] a buffer must be float32, float16, int32, uint8 or bool, got {dtype}")
     with pytest.raises(TypeError, match=f"^{words}$"):
         kernels.launch(INTERSECT, [torch.zeros(4, 3, dtype=dtype), *tensors()[1:]], PARAMS, (4,), backend="host")
 
 
-def test_meta_tensors_are_refused():
+def test_meta_tensors_are_refused() -> None:
     with pytest.raises(ValueError, match="rays_o must have memory"):
         kernels.launch(INTERSECT, [torch.zeros(4, 3, device="meta"), *tensors()[1:]], PARAMS, (4,), backend="host")
 
 
-def test_storage_behind_a_view_counts():
+def test_storage_behind_a_view_counts() -> None:
     """Strides are the kernel's affair: what counts is how far the storage reaches behind the first element."""
     buffers = tensors()
     storage = torch.zeros(12)
@@ -218,7 +218,7 @@ def test_storage_behind_a_view_counts():
         kernels.launch(INTERSECT, buffers, PARAMS, (4,), backend="host")
 
 
-def test_every_kernel_checks_its_struct_first():
+def test_every_kernel_checks_its_struct_first() -> None:
     for name in KERNELS:
         with pytest.raises(ValueError, match=rf"\[{name}\] \w+Params must have \d+ bytes, got 3"):
             launch(name, [], b"abc", (1, 1, 1))

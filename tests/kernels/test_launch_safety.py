@@ -69,7 +69,7 @@ def attempt(kernel: str, buffers: list[Described], params: bytes, grid, group) -
     return True
 
 
-def test_expressions_are_evaluated_as_c_does():
+def test_expressions_are_evaluated_as_c_does() -> None:
     values = {"a": 2, "b": 0, "n": 5}
     for text, expected in [("a ? n : 3", 5), ("b ? n : 3", 3), ("(a - 1) * n + 2", 7), ("b * (a ? 1 : 2), ", 0)]:
         assert evaluate(text.rstrip(", "), values) == expected
@@ -78,7 +78,7 @@ def test_expressions_are_evaluated_as_c_does():
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
 @EXAMPLES
 @given(seed=st.integers(0, 2**32 - 1))
-def test_exact_buffers_are_enough_and_one_less_is_refused(kernel, seed):
+def test_exact_buffers_are_enough_and_one_less_is_refused(kernel, seed) -> None:
     random = np.random.default_rng(seed)
     params = small_params(kernel, random)
     grid = grid_of(kernel, params, random)
@@ -107,7 +107,7 @@ def test_exact_buffers_are_enough_and_one_less_is_refused(kernel, seed):
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
 @EXAMPLES
 @given(data=st.data())
-def test_any_arguments_run_inside_the_buffers_or_are_refused(kernel, data):
+def test_any_arguments_run_inside_the_buffers_or_are_refused(kernel, data) -> None:
     random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     infos = KERNELS[kernel].buffers
     number = {"float": st.floats(width=32), "uint": COUNTS, "int": COUNTS}
@@ -141,7 +141,7 @@ def test_any_arguments_run_inside_the_buffers_or_are_refused(kernel, data):
 
 
 @pytest.mark.parametrize("level", _C.host_levels())
-def test_no_element_past_an_end_is_touched(level, tmp_path):
+def test_no_element_past_an_end_is_touched(level, tmp_path) -> None:
     """Sentinels show writes; pages that cannot be touched show reads too, as a crash of another process."""
     result = subprocess.run(
         [sys.executable, "-m", "tests.kernels.guard_pages", "7"],

@@ -50,7 +50,7 @@ def launch(buffers: list[torch.Tensor | None], grid=(4,), **how) -> None:
     kernels.launch(INTERSECT, buffers, PARAMS, grid, backend="metal", **how)
 
 
-def test_order_of_the_calls(metal: Double):
+def test_order_of_the_calls(metal: Double) -> None:
     launch(tensors())
     first = [entry["call"] for entry in metal.log()]
     once = ["start_encoding", *["set_arg_tensor"] * 6, "set_arg_bytes", "dispatch_array_with_group_size"]
@@ -60,7 +60,7 @@ def test_order_of_the_calls(metal: Double):
     assert [entry["call"] for entry in metal.log()] == ["run_command_block", *once]
 
 
-def test_arguments_of_the_calls(metal: Double):
+def test_arguments_of_the_calls(metal: Double) -> None:
     buffers = tensors()
     launch(buffers, grid=(5, 2), group=(8, 4, 2))
     bound = metal.calls("set_arg_tensor")
@@ -79,12 +79,12 @@ def test_arguments_of_the_calls(metal: Double):
     assert dispatch["group"] == [8, 4, 2]
 
 
-def test_group_is_four_simd_groups_by_default(metal: Double):
+def test_group_is_four_simd_groups_by_default(metal: Double) -> None:
     launch(tensors())
     assert metal.calls("dispatch_array_with_group_size")[0]["group"] == [128, 1, 1]
 
 
-def test_kernel_runs_on_what_was_bound(metal: Double):
+def test_kernel_runs_on_what_was_bound(metal: Double) -> None:
     here, there = tensors(), tensors()
     launch(here)
     kernels.launch(INTERSECT, there, PARAMS, (4,), backend="host")
@@ -93,7 +93,7 @@ def test_kernel_runs_on_what_was_bound(metal: Double):
         assert torch.equal(a._base, b._base)  # nothing beside the views has changed
 
 
-def test_struct_through_the_method_of_older_torch(metal_method: Double):
+def test_struct_through_the_method_of_older_torch(metal_method: Double) -> None:
     here, there = tensors(), tensors()
     launch(here)
     calls = [entry["call"] for entry in metal_method.log()]
@@ -106,7 +106,7 @@ def test_struct_through_the_method_of_older_torch(metal_method: Double):
 
 
 @pytest.mark.parametrize(("kernel", "params"), [("right_rotate_f32", (256, 37)), ("right_tree_f32", (256,))])
-def test_small_structs_go_as_an_integer(metal: Double, kernel_library, kernel, params):
+def test_small_structs_go_as_an_integer(metal: Double, kernel_library, kernel, params) -> None:
     """Up to 8 bytes need no function that only newer torch has."""
     text = (SHADERS / "right.metal").read_text()
     sources = {"right.metal": text, "params.h": (SHADERS / "params.h").read_text()}
@@ -126,7 +126,7 @@ def test_small_structs_go_as_an_integer(metal: Double, kernel_library, kernel, p
         assert torch.equal(y[:2], expected.sum(1))
 
 
-def test_absent_buffers_are_bound_to_some_tensor(metal: Double):
+def test_absent_buffers_are_bound_to_some_tensor(metal: Double) -> None:
     """Metal wants every index bound, also where the shader reads nothing."""
     name, rays, samples = "composite_forward_simd_f32", 2, 3
     params = dict.fromkeys((m for m, _ in STRUCTS["CompositeParams"]), 0)
@@ -145,7 +145,7 @@ def test_absent_buffers_are_bound_to_some_tensor(metal: Double):
     assert bound[4]["data"] == bound[5]["data"] == full[0].data_ptr()
 
 
-def test_nothing_is_encoded_for_no_threads(metal: Double):
+def test_nothing_is_encoded_for_no_threads(metal: Double) -> None:
     launch(tensors(), grid=(0,))
     assert not metal.calls("run_command_block")
     empty = dict(PARAMS, n_rays=0)
@@ -154,14 +154,14 @@ def test_nothing_is_encoded_for_no_threads(metal: Double):
     assert not metal.calls("run_command_block")
 
 
-def test_nothing_is_encoded_without_any_tensor(metal: Double):
+def test_nothing_is_encoded_without_any_tensor(metal: Double) -> None:
     params = {"n_rays": 0, "n_samples": 0, "n_importance": 0, "stratified": 0, "merge": 0, "seed": 0}
     params["weight_floor"] = 1.0
     kernels.launch("importance_forward_f32", [None, None, None], params, (4,), backend="metal")
     assert not metal.calls("run_command_block")
 
 
-def test_checks_come_before_anything_is_encoded(metal: Double):
+def test_checks_come_before_anything_is_encoded(metal: Double) -> None:
     buffers = tensors()
     buffers[0] = buffers[0][:2].clone()
     with pytest.raises(ValueError, match=r"\[march_intersect_f32\] rays_o must have at least 12 elements, got 6"):
@@ -169,7 +169,7 @@ def test_checks_come_before_anything_is_encoded(metal: Double):
     assert not metal.calls("run_command_block")
 
 
-def test_tensors_must_match_the_buffers(metal: Double):
+def test_tensors_must_match_the_buffers(metal: Double) -> None:
     launch(tensors())
     buffers = tensors()
     with pytest.raises(ValueError, match=r"^\[launch\] tensors must be one for each buffer$"):
@@ -180,13 +180,13 @@ def test_tensors_must_match_the_buffers(metal: Double):
         _C.launch_metal(INTERSECT, array, packed, (4, 1, 1), (32, 1, 1), [1, 2, 3, 4, 5, 6])
 
 
-def test_every_kernel_has_contiguous_indices_up_to_its_struct():
+def test_every_kernel_has_contiguous_indices_up_to_its_struct() -> None:
     for kernel in KERNELS.values():
         assert [b.index for b in kernel.buffers] == list(range(kernel.params_index))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/statm")
-def test_torchs_own_handles_are_freed(doubles):
+def test_torchs_own_handles_are_freed(doubles) -> None:
     """Before torch 2.14 a handle comes out of a capsule that frees nothing: 2 000 launches may not grow the process."""
     command = [sys.executable, "-m", "tests.kernels.handle_growth", doubles["method"].path]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -194,7 +194,7 @@ def test_torchs_own_handles_are_freed(doubles):
     assert int(result.stdout) < 4096, "kilobytes grown"  # 32 MB of rays where they are not freed
 
 
-def test_double_is_the_library_that_was_asked_for(doubles):
+def test_double_is_the_library_that_was_asked_for(doubles) -> None:
     for name, functions in {
         "public": (True, False),
         "method": (False, True),

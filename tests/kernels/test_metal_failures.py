@@ -8,7 +8,6 @@ import re
 import pytest
 import torch
 
-import nerf_metal
 from nerf_metal import _C, kernels  # type: ignore[attr-defined]
 from tests.kernels.double import Double
 from tests.kernels.libraries import METAL
@@ -32,41 +31,41 @@ def fails(message: str, function=launch) -> None:
 
 
 @pytest.mark.parametrize("call", ["start_encoding", "set_arg_bytes", "dispatch_array_with_group_size"])
-def test_failure_while_encoding(metal: Double, call):
+def test_failure_while_encoding(metal: Double, call) -> None:
     metal.fail(call, "the GPU is on fire")
     fails(f"[{INTERSECT}] Metal launch failed in {call}: the GPU is on fire")
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_failure_of_one_argument(metal: Double, index):
+def test_failure_of_one_argument(metal: Double, index) -> None:
     metal.fail("set_arg_tensor", "no such buffer", index + 1)
     fails(f"[{INTERSECT}] Metal launch failed in set_arg_tensor for {NAMES[index]}: no such buffer")
 
 
 @pytest.mark.parametrize("call", ["start_encoding", "set_arg_tensor", "set_arg_bytes"])
-def test_nothing_follows_a_failure(metal: Double, call):
+def test_nothing_follows_a_failure(metal: Double, call) -> None:
     metal.fail(call, "no")
     with pytest.raises(RuntimeError):
         launch(tensors())
     assert metal.log()[-1]["call"] == call
 
 
-def test_failure_of_the_command_block(metal: Double):
+def test_failure_of_the_command_block(metal: Double) -> None:
     metal.fail("run_command_block", "no queue")
     fails(f"[{INTERSECT}] Metal launch failed in run_command_block: no queue")
 
 
-def test_failure_of_the_kernel_look_up(metal: Double):
+def test_failure_of_the_kernel_look_up(metal: Double) -> None:
     metal.fail("get_kernel_function", "function is not there")
     fails(f"[{INTERSECT}] Metal has no such kernel in library march: function is not there")
 
 
-def test_failure_of_the_compiler(metal: Double):
+def test_failure_of_the_compiler(metal: Double) -> None:
     metal.fail("create_shader_library", "program_source:7: error: expected ';'")
     fails(f"[{INTERSECT}] [march] Metal could not compile the shader: program_source:7: error: expected ';'")
 
 
-def test_compiler_text_of_an_edited_shader(metal: Double, tmp_path, monkeypatch):
+def test_compiler_text_of_an_edited_shader(metal: Double, tmp_path, monkeypatch) -> None:
     for path in METAL.iterdir():
         (tmp_path / path.name).write_text(path.read_text())
     with (tmp_path / "march.metal").open("a") as file:
@@ -79,7 +78,7 @@ def test_compiler_text_of_an_edited_shader(metal: Double, tmp_path, monkeypatch)
     launch(tensors())
 
 
-def test_failure_text_is_empty_where_torch_gives_none(metal_method: Double):
+def test_failure_text_is_empty_where_torch_gives_none(metal_method: Double) -> None:
     """Torch before 2.13 only logs the text."""
     metal_method.fail("start_encoding", "unseen")
     fails(f"[{INTERSECT}] Metal launch failed in start_encoding")
@@ -91,7 +90,7 @@ def test_failure_text_is_empty_where_torch_gives_none(metal_method: Double):
     fails(f"[{INTERSECT}] [march] Metal could not compile the shader")
 
 
-def test_handles_are_freed_when_a_later_tensor_is_none(metal: Double):
+def test_handles_are_freed_when_a_later_tensor_is_none(metal: Double) -> None:
     launch(tensors())
     buffers = [(t.data_ptr(), t.numel(), 4 if t.dtype == torch.bool else 0) for t in tensors()]
     with pytest.raises(TypeError, match=r"must be a torch\.Tensor"):
@@ -99,7 +98,7 @@ def test_handles_are_freed_when_a_later_tensor_is_none(metal: Double):
     assert metal.live_handles() == 0
 
 
-def test_torch_without_the_functions(doubles, tmp_path):
+def test_torch_without_the_functions(doubles, tmp_path) -> None:
     with kernels.use_metal_provider(doubles["bare"].path):
         reason = kernels.why_not("metal")
     assert reason == (
@@ -116,12 +115,12 @@ def test_torch_without_the_functions(doubles, tmp_path):
         assert re.match(r"\[metal\] .*nothing\.so.*No such file", kernels.why_not("metal") or "")
 
 
-def test_torch_must_be_loaded(tmp_path):
+def test_torch_must_be_loaded(tmp_path) -> None:
     with pytest.raises(RuntimeError, match=r"^\[metal\] .*libtorch_cpu\.so must be loaded; import torch first$"):
         _C.metal_load(str(tmp_path / "libtorch_cpu.so"), "")
 
 
-def test_nothing_works_before_load():
+def test_nothing_works_before_load() -> None:
     """In another process: this one has loaded it."""
     import subprocess
     import sys
@@ -141,7 +140,7 @@ def test_nothing_works_before_load():
     ]
 
 
-def test_launch_before_compile(metal: Double):
+def test_launch_before_compile(metal: Double) -> None:
     buffers = [(t.data_ptr(), t.numel(), 4 if t.dtype == torch.bool else 0) for t in tensors()]
     with pytest.raises(RuntimeError, match=rf"^\[{INTERSECT}\] shader library march must be compiled first$"):
         _C.launch_metal(INTERSECT, buffers, bytes(32), (1, 1, 1), (1, 1, 1), tensors())
@@ -182,7 +181,7 @@ class TestDouble:
         assert raw.aoti_torch_mps_run_command_block(kernel, callback, None) == 0
         assert not errors, errors[0]
 
-    def test_sources(self, raw):
+    def test_sources(self, raw) -> None:
         library = ctypes.c_void_p()
         create = raw.aoti_torch_mps_create_shader_library
         self.refuse(raw, create(b'#include "params.h"\n', ctypes.byref(library)), "must be one string")
@@ -192,7 +191,7 @@ class TestDouble:
         code = raw.aoti_torch_mps_get_kernel_function(library, b"march_forward", ctypes.byref(kernel))
         self.refuse(raw, code, "holds no kernel march_forward")
 
-    def test_order(self, raw):
+    def test_order(self, raw) -> None:
         _, kernel = self.compiled(raw)
         three = (ctypes.c_uint64 * 3)(1, 1, 1)
         self.refuse(raw, raw.aoti_torch_mps_start_encoding(kernel), "outside run_command_block")
@@ -220,7 +219,3 @@ class TestDouble:
             self.refuse(raw, dispatch(kernel, three, count, three, count), "argument struct")
 
         self.inside(raw, kernel, work)
-
-
-def test_package_is_the_one_under_test():
-    assert nerf_metal.__path__[0].startswith(str(METAL.parent))

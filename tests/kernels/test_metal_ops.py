@@ -35,7 +35,7 @@ def equal(ours, theirs) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 130])
-def test_intersect(metal: Double, count):
+def test_intersect(metal: Double, count) -> None:
     origins, directions = rays(count)
     ours = ops.intersect_rays(origins, directions, BOX, near=0.1, far=50.0, backend="metal")
     equal(ours, ops.intersect_rays(origins, directions, BOX, near=0.1, far=50.0, backend="host"))
@@ -47,7 +47,7 @@ def test_intersect(metal: Double, count):
 @pytest.mark.parametrize("spacing", ops.SPACINGS)
 @pytest.mark.parametrize("stratified", [False, True])
 @pytest.mark.parametrize("samples", [1, 14, 15, 16, 17, 64])  # 16 edges a thread
-def test_march(metal: Double, samples, stratified, spacing):
+def test_march(metal: Double, samples, stratified, spacing) -> None:
     origins, directions = rays(19)
     how = {"near": 0.1, "far": 50.0, "stratified": stratified, "seed": -3, "spacing": spacing}
     ours = ops.march_rays(origins, directions, BOX, samples, backend="metal", **how)
@@ -61,7 +61,7 @@ def test_march(metal: Double, samples, stratified, spacing):
 
 @pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("stratified", [False, True])
-def test_importance(metal: Double, stratified, merge):
+def test_importance(metal: Double, stratified, merge) -> None:
     generator = torch.Generator().manual_seed(1)
     edges = torch.rand(11, 34, generator=generator).sort().values[:, :-1]  # a row stride of its own
     weights = torch.rand(11, 32, generator=generator) ** 4
@@ -124,7 +124,7 @@ def results(case: Case, samples: int, dtype: torch.dtype, alphas: bool, backend:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("samples", SAMPLES)
 @pytest.mark.parametrize("case", [dense, separate, shifted, packed])
-def test_composite(metal: Double, case, samples, dtype, alphas):
+def test_composite(metal: Double, case, samples, dtype, alphas) -> None:
     ours = results(case, samples, dtype, alphas, "metal")
     suffix = "f32" if dtype == torch.float32 else "f16"
     assert names(metal) == {f"composite_forward_simd_{suffix}", f"composite_backward_simd_{suffix}"}
@@ -137,14 +137,14 @@ def test_composite(metal: Double, case, samples, dtype, alphas):
             torch.testing.assert_close(a, b, rtol=rtol, atol=rtol / 10)
 
 
-def test_no_rays(metal: Double):
+def test_no_rays(metal: Double) -> None:
     empty = torch.zeros(0, 5)
     out = ops.composite_rays(empty, empty, torch.zeros(0, 5, 3), empty, backend="metal")
     assert [tuple(o.shape) for o in out] == [(0, 3), (0,), (0,), (0, 5), (0, 5)]
     assert not metal.calls("run_command_block")
 
 
-def test_views_of_one_tensor_of_edges_are_not_copied(metal: Double):
+def test_views_of_one_tensor_of_edges_are_not_copied(metal: Double) -> None:
     edges = torch.rand(4, 9).sort().values
     ops.composite_rays(edges[:, :-1], edges[:, 1:], torch.rand(4, 8, 3), torch.rand(4, 8), backend="metal")
     bound = metal.calls("set_arg_tensor")
@@ -152,12 +152,12 @@ def test_views_of_one_tensor_of_edges_are_not_copied(metal: Double):
     assert [bound[2]["offset"], bound[3]["offset"]] == [0, 1]
 
 
-def test_auto_stays_with_the_host_on_cpu_tensors(metal: Double):
+def test_auto_stays_with_the_host_on_cpu_tensors(metal: Double) -> None:
     assert kernels.resolve("op", "auto", torch.zeros(1)) == "host"
     assert kernels.resolve("op", "metal", torch.zeros(1)) == "metal"
 
 
-def test_metal_through_the_method_of_older_torch(metal_method: Double):
+def test_metal_through_the_method_of_older_torch(metal_method: Double) -> None:
     ours = results(packed, 33, torch.float32, False, "metal")
     for a, b in zip(ours, results(packed, 33, torch.float32, False, "host"), strict=True):
         torch.testing.assert_close(a, b, rtol=2e-5, atol=2e-6)

@@ -21,7 +21,7 @@ def values(n: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("order", "seed"), ORDERS)
 @pytest.mark.parametrize("n", [32, 128, 160, 512])
-def test_reduction_over_simd_groups(strict, n, order, seed):
+def test_reduction_over_simd_groups(strict, n, order, seed) -> None:
     x, sums = values(n), np.zeros(n, np.float32)
     strict("right_reduce_f32", [x, sums], struct.pack("I", n), (n, 1, 1), order=order, seed=seed)
     groups = -(-n // 128)
@@ -31,7 +31,7 @@ def test_reduction_over_simd_groups(strict, n, order, seed):
 
 
 @pytest.mark.parametrize(("order", "seed"), ORDERS)
-def test_tree_and_rotation(strict, order, seed):
+def test_tree_and_rotation(strict, order, seed) -> None:
     n = 256
     x, sums, turned = values(n), np.zeros(n, np.float32), np.zeros(n, np.float32)
     strict("right_tree_f32", [x, sums], struct.pack("I", n), (n, 1, 1), order=order, seed=seed)
@@ -42,7 +42,7 @@ def test_tree_and_rotation(strict, order, seed):
 
 @pytest.mark.parametrize(("order", "seed"), ORDERS)
 @pytest.mark.parametrize("n", [96, 128])
-def test_simdgroup_barrier(strict, n, order, seed):
+def test_simdgroup_barrier(strict, n, order, seed) -> None:
     x, y = values(n), np.zeros(n, np.float32)
     strict("right_swap_f32", [x, y], struct.pack("I", n), (n, 1, 1), order=order, seed=seed)
     assert np.array_equal(y, x.reshape(-1, 2)[:, ::-1].ravel())
@@ -51,7 +51,7 @@ def test_simdgroup_barrier(strict, n, order, seed):
 @pytest.mark.parametrize(("order", "seed"), ORDERS)
 @pytest.mark.parametrize("operand", [0, 1, 5, 31])
 @pytest.mark.parametrize("n", [32, 160])
-def test_simd_functions(strict, n, operand, order, seed):
+def test_simd_functions(strict, n, operand, order, seed) -> None:
     x, y = values(n), np.full((6, n), np.nan, np.float32)
     strict("right_simd_f32", [x, y], struct.pack("2I", n, operand), (n, 1, 1), order=order, seed=seed)
     rows = x.reshape(-1, 32).astype(np.float64)
@@ -66,7 +66,7 @@ def test_simd_functions(strict, n, operand, order, seed):
     assert np.array_equal(y[5], np.repeat(rows[:, operand : operand + 1], 32, 1).astype(np.float32))
 
 
-def test_broadcast_of_a_lane_that_is_not_there_is_nan(strict):
+def test_broadcast_of_a_lane_that_is_not_there_is_nan(strict) -> None:
     x, y = values(32), np.zeros((6, 32), np.float32)
     strict("right_simd_f32", [x, y], struct.pack("2I", 32, 32), (32, 1, 1))
     assert np.isnan(y[5]).all()
@@ -82,7 +82,7 @@ def test_broadcast_of_a_lane_that_is_not_there_is_nan(strict):
         ((64, 2, 3), (32, 2, 3)),
     ],
 )
-def test_thread_places(strict, size, group, order, seed):
+def test_thread_places(strict, size, group, order, seed) -> None:
     out = np.full((*size[::-1], 12), -1, np.int32)
     strict("right_places_u32", [out], struct.pack("3I", *size), size, group, order=order, seed=seed)
     z, y, x = np.meshgrid(*(np.arange(s) for s in size[::-1]), indexing="ij")
@@ -99,7 +99,7 @@ def test_thread_places(strict, size, group, order, seed):
     assert np.array_equal(out[..., 11], index // 32)
 
 
-def test_all_threadgroup_memory_may_be_used(strict):
+def test_all_threadgroup_memory_may_be_used(strict) -> None:
     y = np.zeros(128, np.float32)
     strict("right_memory_f32", [y], struct.pack("I", 128), (128, 1, 1))
     assert np.array_equal(y, np.arange(128) % 32)
@@ -107,7 +107,7 @@ def test_all_threadgroup_memory_may_be_used(strict):
 
 @pytest.mark.parametrize(("order", "seed"), ORDERS)
 @pytest.mark.parametrize("samples", [0, 1, 31, 32, 33, 70])
-def test_composite_as_metal_runs_it(samples, order, seed):
+def test_composite_as_metal_runs_it(samples, order, seed) -> None:
     """The SIMD-group kernels of the package, in every order, against their plain twins."""
     generator = torch.Generator().manual_seed(samples)
     edges = torch.rand(5, samples + 1, generator=generator).sort().values
@@ -127,7 +127,7 @@ def test_composite_as_metal_runs_it(samples, order, seed):
 
 
 @pytest.mark.parametrize("order", ["forward", "reversed", "shuffled"])
-def test_plain_kernels_run_strictly_too(order):
+def test_plain_kernels_run_strictly_too(order) -> None:
     rays = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
     box = torch.tensor([[-1.0] * 3, [1.0] * 3])
     plain = ops.march_rays(rays * 0.1, rays, box, 7, stratified=True, backend="host")
@@ -137,7 +137,7 @@ def test_plain_kernels_run_strictly_too(order):
         torch.testing.assert_close(a.float(), b.float(), rtol=1e-6, atol=1e-6)
 
 
-def test_strict_mode_ends_with_its_block():
+def test_strict_mode_ends_with_its_block() -> None:
     with pytest.raises(RuntimeError, match="stop"), kernels.strict_mode():
         assert kernels.variant("composite_forward", torch.float32, "host")[0] == "composite_forward_simd_f32"
         raise RuntimeError("stop")

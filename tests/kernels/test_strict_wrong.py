@@ -59,7 +59,7 @@ WRONG = {
 }
 
 
-def test_every_wrong_shader_has_its_message():
+def test_every_wrong_shader_has_its_message() -> None:
     names = re.findall(r"^kernel void (\w+)\(", (SHADERS / "wrong.metal").read_text(), re.M)
     assert sorted(names) == sorted(WRONG)
 
@@ -73,7 +73,7 @@ def check_right(strict) -> None:
 
 @pytest.mark.parametrize(("order", "seed"), ORDERS)
 @pytest.mark.parametrize("kernel", sorted(WRONG))
-def test_wrong_kernel_is_reported(strict, kernel, order, seed):
+def test_wrong_kernel_is_reported(strict, kernel, order, seed) -> None:
     y = np.zeros(128, np.float32)
     with pytest.raises(RuntimeError) as caught:
         strict(kernel, [y], struct.pack("I", 128), (128, 1, 1), order=order, seed=seed)
@@ -88,14 +88,14 @@ def mutants() -> list[str]:
     return re.findall(r"^kernel void (\w+)\(", without_barriers((SHADERS / "right.metal").read_text()), re.M)
 
 
-def test_every_barrier_of_the_right_kernels_has_its_mutant():
+def test_every_barrier_of_the_right_kernels_has_its_mutant() -> None:
     text = (SHADERS / "right.metal").read_text()
     assert len(mutants()) == len(re.findall(r"_barrier\(", text)) == 7
 
 
 @pytest.mark.parametrize(("order", "seed"), ORDERS)
 @pytest.mark.parametrize("kernel", mutants())
-def test_missing_barrier_is_reported(strict, kernel, order, seed):
+def test_missing_barrier_is_reported(strict, kernel, order, seed) -> None:
     x, y = np.ones(128, np.float32), np.zeros(128, np.float32)
     params = struct.pack("2I", 128, 37) if "rotate" in kernel else struct.pack("I", 128)
     race = r"(since the last barrier|which nobody has written)"
@@ -104,13 +104,13 @@ def test_missing_barrier_is_reported(strict, kernel, order, seed):
     check_right(strict)
 
 
-def test_unknown_order(strict):
+def test_unknown_order(strict) -> None:
     x = np.zeros(128, np.float32)
     with pytest.raises(ValueError, match="order must be forward, reversed or shuffled, got 'upwards'"):
         strict("right_tree_f32", [x, x], struct.pack("I", 128), (128, 1, 1), order="upwards")
 
 
-def test_host_refuses_kernels_with_collectives(host):
+def test_host_refuses_kernels_with_collectives(host) -> None:
     x = np.zeros(128, np.float32)
     with pytest.raises(ValueError, match=r"\[right_tree_f32\] uses SIMD-group features, .*use its plain twin"):
         host("right_tree_f32", [x, x], struct.pack("I", 128), (128, 1, 1))

@@ -29,6 +29,7 @@ RAYS: dict[str, tuple[tuple[float, ...], tuple[float, ...], float, float, tuple[
     "negative-zero-direction": ((-3, 0, 0), (1, -0.0, -0.0), 0, 1e10, (2, 4)),
     "denormal-direction-inside": ((-3, 1, 1), (1, DENORMAL, -DENORMAL), 0, 1e10, (2, 4)),
     "denormal-direction-outside": ((-3, 2.5, 1), (1, -DENORMAL, 0), 0, 1e10, None),
+    "denormal-direction-on-a-face": ((-3, 2, -4), (1, DENORMAL, -DENORMAL), 0, 1e10, (2, 4)),
     "no-direction-inside": ((0, 0, 0), (0, 0, 0), 0.5, 8, (0.5, 8)),
     "no-direction-outside": ((0, 3, 0), (0, 0, 0), 0.5, 8, None),
     "box-behind": ((3, 0, 0), (1, 0, 0), 0, 1e10, None),

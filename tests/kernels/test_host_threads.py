@@ -1,0 +1,117 @@
+"""The host backend's grid and threads: every thread of the grid once, whatever the number of workers and callers."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nerf_metal import ops
+
+pytestmark = pytest.mark.host_kernels
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2, 3, 8])
+@pytest.mark.parametrize("n", [0, 1, 63, 64, 65, 127, 1000, 4099])
+def test_each_thread_of_the_grid_runs_once(host, n, threads) -> None:
+    times = np.zeros(n + 64, np.int32)
+    host("language_count", [times], struct.pack("I", n), (n, 1, 1), threads=threads)
+    assert (times[:n] == 1).all()
+    assert not times[n:].any()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (64, 64), (3, 1000), (1000, 3)])
+def test_places_in_a_plane(host, size, threads) -> None:
+    out = np.full((size[1], size[0], 2), -1, np.int32)
+    host("language_plane", [out], struct.pack("3I", *size, 1), (*size, 1), threads=threads)
+    y, x = np.indices(size[::-1])
+    assert np.array_equal(out, np.stack([x, y], -1))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("size", [(1, 1, 1), (5, 4, 3), (3, 17, 11), (100, 1, 9)])
+def test_places_in_a_box(host, size, threads) -> None:
+    out = np.full((*size[::-1], 3), -1, np.int32)
+    host("language_box", [out], struct.pack("3I", *size), size, threads=threads)
+    z, y, x = np.indices(size[::-1])
+    assert np.array_equal(out, np.stack([x, y, z], -1))
+
+
+def composite(rays: int, seed: int) -> list[torch.Tensor]:
+    """A composite with its gradients."""
+    generator = torch.Generator().manual_seed(seed)
+    edges = torch.rand(rays, 41, generator=generator).sort().values
+    sigmas = (torch.rand(rays, 40, generator=generator) * 9).requires_grad_()
+    rgbs = torch.rand(rays, 40, 3, generator=generator).requires_grad_()
+    out = ops.composite_rays(edges[:, :-1], edges[:, 1:], rgbs, sigmas, backend="host")
+    return [*(o.detach() for o in out), *torch.autograd.grad(out.rgb.sum() + out.depth.sum(), [sigmas, rgbs])]
+
+
+@pytest.fixture
+def torch_threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_thread_count_changes_no_bit(torch_threads) -> None:
+    torch_threads(1)
+    alone = composite(333, 0)
+    for threads in (2, 3, 8):
+        torch_threads(threads)
+        assert all(torch.equal(a, b) for a, b in zip(alone, composite(333, 0), strict=True))
+
+
+def test_launches_from_several_python_threads(torch_threads) -> None:
+    """One caller has the workers, the others run alone; nobody gets another's numbers."""
+    torch_threads(3)
+    expected = {seed: composite(200, seed) for seed in range(4)}
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        torch.set_num_threads(3)  # of this thread
+        for _ in range(25):
+            if not all(torch.equal(a, b) for a, b in zip(expected[seed], composite(200, seed), strict=True)):
+                wrong.append(seed)
+
+    callers = [threading.Thread(target=work, args=(seed,)) for seed in expected]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
+
+
+def test_many_short_launches_in_a_row(host) -> None:
+    """Workers that wake late must not take part in the next launch, or in one that is over."""
+    times = np.zeros(64, np.int32)
+    for i in range(3000):
+        host("language_count", [times], struct.pack("I", 64), (64, 1, 1), threads=2 + i % 3)
+    assert (times == 3000).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_fork_after_a_launch_launches(host) -> None:
+    """The child has the memory of the workers but not the workers."""
+    n = 5000
+    times = np.zeros(n, np.int32)
+    host("language_count", [times], struct.pack("I", n), (n, 1, 1), threads=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of forks beside threads: that is the test
+        child = os.fork()
+    if child == 0:
+        host("language_count", [times], struct.pack("I", n), (n, 1, 1), threads=3)
+        tasks = Path("/proc/self/task")  # where there is one it must show workers of the child's own
+        alone = tasks.exists() and len(list(tasks.iterdir())) < 3
+        os._exit(0 if (times == 2).all() and not alone else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    host("language_count", [times], struct.pack("I", n), (n, 1, 1), threads=3)  # and the parent still has its own
+    assert (times == 2).all()

@@ -1,0 +1,164 @@
+"""csrc/msl.h, word by word, with the build's own flags, at every host level: half, exp, min, max, fabs."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nerf_metal import _C  # type: ignore[attr-defined]
+from tests.kernels.libraries import level_flags
+
+pytestmark = pytest.mark.host_kernels
+
+
+class _Kernel(ctypes.Structure):
+    """HostKernel of csrc/host_kernel.h."""
+
+    _fields_ = (("name", ctypes.c_char_p), ("range", ctypes.c_void_p), ("thread", ctypes.c_void_p))
+
+
+class _Table(ctypes.Structure):
+    _fields_ = (("kernels", ctypes.POINTER(_Kernel)), ("count", ctypes.c_ulong))
+
+
+_RANGE = ctypes.CFUNCTYPE(
+    None,
+    ctypes.POINTER(ctypes.c_void_p),
+    ctypes.c_void_p,
+    ctypes.POINTER(ctypes.c_uint),
+    ctypes.c_ulong,
+    ctypes.c_ulong,
+)
+Runner = Callable[..., None]
+
+
+@pytest.fixture(params=[name for name in level_flags() if name in _C.host_levels()])
+def run(request: pytest.FixtureRequest, kernel_library: Path) -> Runner:
+    """Calls a kernel of one level, past the launcher's choice of the best."""
+    table = _Table.in_dll(ctypes.CDLL(str(kernel_library)), f"nerf_metal_host_kernels_{request.param}")
+    functions = {table.kernels[i].name.decode(): table.kernels[i].range for i in range(table.count)}
+
+    def call(kernel: str, n: int, *arrays: np.ndarray) -> None:
+        addresses = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
+        params, grid = ctypes.c_uint(n), (ctypes.c_uint * 3)(n, 1, 1)
+        _RANGE(functions[kernel])(addresses, ctypes.addressof(params), grid, 0, n)
+
+    return call
+
+
+def test_every_half_widens_to_its_own_float(run: Runner) -> None:
+    halfs = np.arange(65536, dtype=np.uint32).astype(np.uint16).view(np.float16)
+    floats = np.zeros(65536, np.float32)
+    run("language_widen", 65536, halfs, floats)
+    expected = halfs.astype(np.float32)
+    nan = np.isnan(expected)
+    assert nan.sum() == 2046
+    assert np.isnan(floats[nan]).all()
+    assert np.array_equal(np.signbit(floats[nan]), np.signbit(halfs[nan]))
+    assert np.array_equal(floats[~nan].view(np.uint32), expected[~nan].view(np.uint32))
+
+
+def narrow(run: Runner, floats: np.ndarray) -> None:
+    """Rounded like numpy, bit by bit; a NaN stays one."""
+    floats = np.ascontiguousarray(floats, np.float32)
+    halfs = np.zeros(floats.size, np.float16)
+    run("language_narrow", floats.size, floats, halfs)
+    with np.errstate(over="ignore", under="ignore"):
+        expected = floats.astype(np.float16)
+    nan = np.isnan(floats)
+    assert np.isnan(halfs[nan]).all()
+    assert np.array_equal(halfs[~nan].view(np.uint16), expected[~nan].view(np.uint16))
+
+
+def test_every_half_comes_back(run: Runner) -> None:
+    narrow(run, np.arange(65536, dtype=np.uint32).astype(np.uint16).view(np.float16).astype(np.float32))
+
+
+def test_floats_between_halfs_round_to_nearest_even(run: Runner) -> None:
+    halfs = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)  # finite, denormals too
+    ties = (halfs[:-1] + halfs[1:]) / 2
+    beside = [np.nextafter(ties, np.float32(to)) for to in (-np.inf, np.inf)]
+    for values in (ties, *beside):
+        narrow(run, np.concatenate([values, -values]))
+
+
+def test_halfs_at_the_edges(run: Runner) -> None:
+    edges = [65504, 65519.996, 65520, 65536, 1e38, np.inf, np.nan, 2**-24, 2**-25, 2**-26, 1e-45, 1e-38, 0, 6.1e-5]
+    values = np.array(edges, np.float32)
+    near = np.concatenate([np.nextafter(values, np.float32(0)), values, np.nextafter(values, np.float32(np.inf))])
+    narrow(run, np.concatenate([near, -near]))
+    signs = np.array([0x7FC00000, 0xFFC00000, 0x7F800001, 0xFFFFFFFF], np.uint32).view(np.float32)
+    narrow(run, signs)
+
+
+def test_any_bits_narrow_like_numpy(run: Runner) -> None:
+    narrow(run, np.random.default_rng(0).integers(0, 2**32, 500_000, dtype=np.uint32).view(np.float32))
+
+
+def exponentials(run: Runner, x: np.ndarray) -> np.ndarray:
+    y = np.zeros_like(x)
+    run("language_exp", x.size, x, y)
+    return y
+
+
+def test_exp_is_within_two_ulp(run: Runner) -> None:
+    x = np.concatenate(
+        [
+            np.linspace(-87.3, 88.72, 1_000_001),
+            np.linspace(-1, 1, 200_001),
+            np.geomspace(1e-30, 1, 10_001),
+            -np.geomspace(1e-30, 1, 10_001),
+            np.arange(-126, 128) * np.log(2),  # where the power of two changes
+        ]
+    ).astype(np.float32)
+    exact = np.exp(x.astype(np.float64))
+    ulp = np.spacing(exact.astype(np.float32)).astype(np.float64)
+    assert (np.abs(exponentials(run, x) - exact) / ulp).max() <= 2
+
+
+def test_exp_below_the_normal_numbers(run: Runner) -> None:
+    """Gradual, or 0 where a processor flushes: never off by more than the place of the least denormal."""
+    x = np.linspace(-110, -87, 100_001, dtype=np.float32)
+    assert np.abs(exponentials(run, x) - np.exp(x.astype(np.float64))).max() <= 2 * 1.5e-45
+
+
+def test_exp_of_special_values(run: Runner) -> None:
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e38, -1e38, 88.73, 89, -104, -1000, 1e-45], np.float32)
+    expected = np.array([1, 1, np.inf, 0, np.nan, np.inf, 0, np.inf, np.inf, 0, 0, 1], np.float32)
+    assert np.array_equal(exponentials(run, x), expected, equal_nan=True)
+    negative_nan = np.array([0xFFC00000, 0x7F800001, 0xFF812345], np.uint32).view(np.float32)
+    assert np.isnan(exponentials(run, negative_nan)).all()
+
+
+def test_exp_grows_with_its_argument(run: Runner) -> None:
+    x = np.linspace(-104, 89, 1_000_001, dtype=np.float32)
+    y = exponentials(run, x).astype(np.float64)
+    # Two neighbours may each err by 2 ulp, no more.
+    slack = 4 * np.spacing(y[:-1].astype(np.float32)).astype(np.float64)
+    finite = np.isfinite(y[1:])
+    assert (y[1:][finite] >= (y[:-1] - slack)[finite]).all()
+
+
+def test_min_max_and_fabs(run: Runner) -> None:
+    values = np.array([0, 1, -1, np.inf, -np.inf, 1e-45, -1e-45, 3.4e38, 0.5], np.float32)
+    a, b = (m.ravel().copy() for m in np.meshgrid(values, values))
+    y = np.zeros((3, a.size), np.float32)
+    run("language_floats", a.size, a, b, y)
+    assert np.array_equal(y, [np.minimum(a, b), np.maximum(a, b), np.abs(a)])
+    whole = np.array([0, 1, -1, 2**31 - 1, -(2**31), 77], np.int32)
+    a, b = (m.ravel().copy() for m in np.meshgrid(whole, whole))
+    out = np.zeros((4, a.size), np.int32)
+    run("language_integers", a.size, a, b, out)
+    ua, ub = a.view(np.uint32), b.view(np.uint32)
+    assert np.array_equal(out[:2], [np.minimum(a, b), np.maximum(a, b)])
+    assert np.array_equal(out[2:].view(np.uint32), [np.minimum(ua, ub), np.maximum(ua, ub)])
+
+
+def test_fabs_clears_the_sign_of_zero(run: Runner) -> None:
+    a, y = np.array([-0.0], np.float32), np.zeros((3, 1), np.float32)
+    run("language_floats", 1, a, a, y)
+    assert not np.signbit(y[2])

@@ -1,0 +1,263 @@
+"""Reading shaders: each mistake in words, and the table of the build says what the shaders say."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+import pytest
+
+from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal.kernels import signature
+from tests.kernels.launches import KERNELS, SOURCES, STRUCTS
+from tests.kernels.libraries import generator
+
+pytestmark = pytest.mark.host_kernels
+
+HEAD = "kernel void add_f32(\n"
+A = "    device const float* a [[buffer(0)]],  // [n] world units\n"
+B = "    device half* b [[buffer(1)]],  // [n, (m ? 2 : 3)]\n"
+P = "    constant AddParams& p [[buffer(2)]],\n"
+GID = "    uint gid [[thread_position_in_grid]])\n"
+BODY = "{\n    b[gid] = a[gid];\n}\n"
+
+
+def parse(*parts: str) -> tuple[signature.Kernel, ...]:
+    return signature.parse_kernels("add", "".join(parts))
+
+
+def test_kernel_is_read() -> None:
+    (kernel,) = parse(HEAD, A, B, P, GID, BODY)
+    assert kernel == signature.Kernel(
+        "add_f32",
+        "add",
+        (
+            signature.Buffer(0, "a", "float", False, ("n",)),
+            signature.Buffer(1, "b", "half", True, ("n", "(m ? 2 : 3)")),
+        ),
+        "AddParams",
+        2,
+        (signature.Builtin("thread_position_in_grid", 1),),
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["{\n    x = simd_sum(a[0]);\n}\n", "{\n    threadgroup_barrier(0);\n}\n", "{\n    SHARED(float, s, 4);\n}\n"],
+)
+def test_kernel_with_collectives(body) -> None:
+    first, second = parse(HEAD, A, B, P, GID, body, HEAD.replace("add", "sub"), A, B, P, GID, BODY)
+    assert first.collective
+    assert not second.collective
+
+
+@pytest.mark.parametrize("attribute", ["thread_index_in_simdgroup", "simdgroup_index_in_threadgroup"])
+def test_kernel_with_a_lane_has_collectives(attribute) -> None:
+    two = GID.replace("])\n", "],\n") + f"    uint lane [[{attribute}]])\n"
+    assert parse(HEAD, A, B, P, two, BODY)[0].collective
+
+
+MISTAKES = {
+    "parameters on the first line": (
+        ["kernel void add_f32(device const float* a [[buffer(0)]],  // [n]\n", P, GID, BODY],
+        "[add] a kernel must start with 'kernel void name(' and a line break",
+    ),
+    "buffer without shape": (
+        [HEAD, "    device const float* a [[buffer(0)]],\n", P, GID, BODY],
+        "[add_f32] cannot read the parameter 'device const float* a [[buffer(0)]],'; "
+        "see nerf_metal/kernels/signature.py",
+    ),
+    "buffer without index": (
+        [HEAD, "    device const float* a,  // [n]\n", P, GID, BODY],
+        "[add_f32] cannot read the parameter 'device const float* a,  // [n]'; see nerf_metal/kernels/signature.py",
+    ),
+    "unknown type": (
+        [HEAD, A.replace("float", "double"), B, P, GID, BODY],
+        "[add_f32] a must be of type ['float', 'half', 'int', 'uchar', 'uint'], got double",
+    ),
+    "hole in the indices": (
+        [HEAD, A, B.replace("(1)", "(2)"), P, GID, BODY],
+        "[add_f32] buffers must count 0, 1, 2, ... with the argument struct last",
+    ),
+    "struct before a buffer": (
+        [HEAD, A, P.replace("(2)", "(1)"), B.replace("(1)", "(2)"), GID, BODY],
+        "[add_f32] buffers must count 0, 1, 2, ... with the argument struct last",
+    ),
+    "no struct": (
+        [HEAD, A, B, GID, BODY],
+        "[add_f32] buffers must count 0, 1, 2, ... with the argument struct last",
+    ),
+    "unknown attribute": (
+        [HEAD, A, B, P, GID.replace("thread_position_in_grid", "grid_origin"), BODY],
+        "[add_f32] cannot read the parameter 'uint gid [[grid_origin]])'; see nerf_metal/kernels/signature.py",
+    ),
+    "unsigned attribute of another type": (
+        [HEAD, A, B, P, GID.replace("uint", "ushort"), BODY],
+        "[add_f32] cannot read the parameter 'ushort gid [[thread_position_in_grid]])'; "
+        "see nerf_metal/kernels/signature.py",
+    ),
+    "too many buffers": (
+        [
+            HEAD,
+            *(f"    device float* a{i} [[buffer({i})]],  // [1]\n" for i in range(31)),
+            P.replace("(2)", "(31)"),
+            GID,
+            BODY,
+        ],
+        "[add_f32] must have at most 31 buffers, got 32",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_in_a_kernel(mistake) -> None:
+    parts, message = MISTAKES[mistake]
+    with pytest.raises(ValueError) as caught:
+        parse(*parts)
+    assert str(caught.value) == message
+
+
+def test_structs_are_read() -> None:
+    text = "struct P {\n    uint n;  // how many\n\n    float x;\n    // more\n    int k;\n};\n"
+    text += "struct Q {\n    uint a;\n};\n"
+    assert signature.parse_structs(text) == {"P": (("n", "uint"), ("x", "float"), ("k", "int")), "Q": (("a", "uint"),)}
+
+
+@pytest.mark.parametrize("member", ["float3 x;", "uint a, b;", "float m[4];", "bool b;", "ushort s;"])
+def test_members_of_other_types_are_refused(member) -> None:
+    with pytest.raises(
+        ValueError, match=rf"^\[P\] a member must be 'uint\|int\|float name;', got '{re.escape(member)}'$"
+    ):
+        signature.parse_structs(f"struct P {{\n    {member}\n}};\n")
+
+
+def test_includes_are_put_in_once() -> None:
+    sources = {
+        "a.metal": '#include <metal_stdlib>\n#include "b.h"\n#include "c.h"\n#include "b.h"\na\n',
+        "b.h": 'b1\n#include "c.h"\nb2\n',
+        "c.h": '#include "b.h"\nc\n',  # a circle ends too
+    }
+    text = signature.inline_includes("a.metal", sources)
+    assert text.split() == ["#include", "<metal_stdlib>", "b1", "c", "b2", "a"]
+
+
+def test_missing_include() -> None:
+    with pytest.raises(ValueError) as caught:
+        signature.inline_includes("a.metal", {"a.metal": '#include "b.h"\n'})
+    assert str(caught.value) == "[a.metal] #include \"b.h\" must name one of ['a.metal']; add the file"
+
+
+@pytest.mark.parametrize("file", ["a.metal", "b.h"])
+def test_other_characters_than_ascii(file) -> None:
+    sources = {"a.metal": '#include "b.h"\n', "b.h": "b\n"}
+    sources[file] += "// 1 \u2212 \u03b1\n"
+    with pytest.raises(ValueError, match=rf"^\[{re.escape(file)}\] shader text must be ASCII, got other characters"):
+        signature.inline_includes("a.metal", sources)
+
+
+def test_embedded_sources_are_the_folder() -> None:
+    embedded = _C.shader_sources()
+    assert {name: embedded[name] for name in SOURCES} == SOURCES
+
+
+def test_table_says_what_the_shaders_say() -> None:
+    table = _C.kernel_table()
+    assert len(KERNELS) > 8
+    for name, kernel in KERNELS.items():
+        buffers = tuple((b.name, b.dtype, b.writable) for b in kernel.buffers)
+        assert table[name] == (kernel.library, buffers, kernel.params, kernel.collective)
+    libraries = {kernel.library for kernel in KERNELS.values()}
+    assert {name for name, row in table.items() if row[0] in libraries} == set(KERNELS)
+
+
+def test_structs_of_the_build() -> None:
+    """The sizes that C++ asserted are those that Python packs."""
+    built = _C.struct_table()
+    for name, members in STRUCTS.items():
+        assert built[name] == members
+    for kernel in KERNELS.values():
+        size = struct.calcsize("<" + "I" * len(STRUCTS[kernel.params]))
+        with pytest.raises(ValueError, match=f"must have {size} bytes, got 1"):
+            _C.launch_host(kernel.name, [], b"x", (1, 1, 1), (32, 1, 1), 1)
+
+
+def test_every_kernel_with_simd_features_has_a_plain_twin() -> None:
+    for kernel in KERNELS.values():
+        if kernel.collective:
+            twin = KERNELS[kernel.name.replace("_simd", "")]
+            assert not twin.collective
+            assert (twin.buffers, twin.params) == (kernel.buffers, kernel.params)
+
+
+@pytest.mark.parametrize("name", sorted(KERNELS))
+def test_every_kernel_says_its_grid_and_its_limits(name) -> None:
+    text = SOURCES[f"{KERNELS[name].library}.metal"]
+    lines = text[: text.index(f"kernel void {name}(")].splitlines()
+    head = []
+    while lines and lines[-1].startswith("//"):
+        head.append(lines.pop())
+    comment = "\n".join(head)
+    assert "Dispatched threads: " in comment
+    assert "Not handled: " in comment
+
+
+def test_every_kernel_is_named_after_its_file() -> None:
+    for kernel in KERNELS.values():
+        assert kernel.name.startswith(f"{kernel.library}_")
+
+
+class TestGenerator:
+    """cmake/generate.py on small folders."""
+
+    @pytest.fixture
+    def metal(self, tmp_path):
+        folder = tmp_path / "metal"
+        folder.mkdir()
+        (folder / "params.h").write_text("struct AddParams {\n    uint n;\n    uint m;\n};\n")
+        (folder / "add.metal").write_text('#include "params.h"\n' + HEAD + A + B + P + GID + BODY)
+        return folder
+
+    def test_files(self, metal, tmp_path) -> None:
+        generator().main(metal, tmp_path / "out")
+        table = (tmp_path / "out" / "kernel_table.inc").read_text()
+        assert "static_assert(offsetof(AddParams, m) == 4" in table
+        assert "n[1] = (double(p.n)) * ((double(p.m) ? 2 : 3));" in table
+        assert '{"b", DType::half_, true},' in table
+        host = (tmp_path / "out" / "host_kernels.inc").read_text()
+        assert "static_cast<const float*>(buffers[0])" in host
+        assert "static_cast<half*>(buffers[1])" in host
+        assert (tmp_path / "out" / "shaders.inc").read_text() == '#include "add.metal"\n'
+
+    def test_files_that_would_not_change_are_left(self, metal, tmp_path) -> None:
+        generator().main(metal, tmp_path / "out")
+        before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+        generator().main(metal, tmp_path / "out")
+        assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+
+    def test_long_sources_are_cut_into_literals(self, metal, tmp_path) -> None:
+        text = "// " + "x" * 30_000 + "\n"
+        (metal / "long.h").write_text(text)
+        generator().main(metal, tmp_path / "out")
+        table = (tmp_path / "out" / "kernel_table.inc").read_text()
+        row = table[table.index('{"long.h", ') :].split("},")[0]
+        pieces = re.findall(r'R"NERF_METAL\((.*?)\)NERF_METAL"', row, re.S)
+        assert "".join(pieces) == text
+        assert max(map(len, pieces)) <= 8000
+
+    def test_struct_that_is_not_there(self, metal, tmp_path) -> None:
+        (metal / "params.h").write_text("struct OtherParams {\n    uint n;\n};\n")
+        words = r"^\[add_f32\] argument struct AddParams must stand in params\.h$"
+        with pytest.raises(ValueError, match=words):
+            generator().main(metal, tmp_path / "out")
+
+    def test_plain_kernel_with_more_than_its_position(self, metal, tmp_path) -> None:
+        more = GID.replace("])\n", "],\n") + "    uint group [[threadgroup_position_in_grid]])\n"
+        (metal / "add.metal").write_text(HEAD + A + B + P + more + BODY)
+        with pytest.raises(ValueError, match=r"^\[add_f32\] a plain kernel must take thread_position_in_grid alone$"):
+            generator().main(metal, tmp_path / "out")
+
+    def test_other_characters_than_ascii(self, metal, tmp_path) -> None:
+        (metal / "add.metal").write_text("// \u03c3\n", encoding="utf-8")
+        with pytest.raises(ValueError, match=r"^\[add\.metal\] shader text must be ASCII"):
+            generator().main(metal, tmp_path / "out")
