@@ -17,6 +17,7 @@ _LOAD = pytest.StashKey[float]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_RESULTS] = []
     config.stash[_LOAD] = machine.load()
+    machine.keep_freed_memory()
 
 
 @pytest.fixture

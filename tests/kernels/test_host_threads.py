@@ -97,6 +97,15 @@ def test_many_short_launches_in_a_row(host) -> None:
     assert (times == 3000).all()
 
 
+def test_small_numbers_are_the_callers_own_again(host) -> None:
+    """Kernels flush results below the normal numbers; what calls them must not from then on."""
+    n = 1000
+    host("language_count", [np.zeros(n, np.int32)], struct.pack("I", n), (n, 1, 1), threads=1)
+    host("language_count", [np.zeros(n, np.int32)], struct.pack("I", n), (n, 1, 1), threads=3)
+    assert np.float32(1e-38) * np.float32(0.5) > 0
+    assert (torch.full((8,), 1e-38) * 0.5 > 0).all()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_fork_after_a_launch_launches(host) -> None:
     """The child has the memory of the workers but not the workers."""

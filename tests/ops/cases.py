@@ -115,6 +115,8 @@ def times(kind: str, shape: tuple[int, ...], random: torch.Generator) -> tuple[t
         wide = torch.full((*rows, samples + 9), float("nan"))
         wide[..., 4 : 5 + samples] = edges
         edges = wide[..., 4 : 5 + samples]
+    if kind == "every-other":  # a column stride of 2
+        edges = torch.stack((edges, torch.full_like(edges, float("nan"))), -1).flatten(-2)[..., ::2]
     t_starts, t_ends = edges[..., :-1], edges[..., 1:]
     if kind == "apart":  # intervals that do not touch, in tensors of their own
         return t_starts.clone(), t_starts + 0.7 * (t_ends - t_starts)
@@ -124,7 +126,7 @@ def times(kind: str, shape: tuple[int, ...], random: torch.Generator) -> tuple[t
         return t_starts.t().contiguous().t(), t_ends.t().contiguous().t()
     if kind == "expanded":
         return t_starts[:1].expand(shape), t_ends[:1].expand(shape)
-    assert kind in ("edges", "even", "no-length", "wide"), kind
+    assert kind in ("edges", "even", "every-other", "no-length", "wide"), kind
     return t_starts, t_ends
 
 
@@ -198,6 +200,7 @@ def _composite_cases() -> tuple[CompositeCase, ...]:
         # layouts
         replace(base, name="apart", times="apart"),
         replace(base, name="wide-rows", times="wide"),
+        replace(base, name="every-other-time", times="every-other"),
         replace(base, name="different-strides", times="different-strides"),
         replace(base, name="transposed", times="transposed", density="transposed"),
         replace(base, name="expanded", times="expanded", density="expanded", color="uniform"),

@@ -22,6 +22,37 @@ def sample(mode: Mode, edges: torch.Tensor, weights: torch.Tensor, n: int, **opt
         return ops.sample_importance(edges.to(mode.device), weights.to(mode.device), n, backend=backend, **options)
 
 
+def launch(
+    mode: Mode,
+    edges: torch.Tensor,
+    weights: torch.Tensor,
+    n: int,
+    *,
+    seed: int,
+    stratified: bool,
+    merge: bool,
+    weight_floor: float = FLOOR,
+) -> torch.Tensor:
+    """The kernel itself, with every buffer between guards."""
+    guarded = Guarded()
+    rows, intervals = weights.shape
+    out = guarded.unfilled((rows, n + (intervals + 1 if merge else 0)))
+    params = {
+        "n_rays": rows,
+        "n_samples": intervals,
+        "n_importance": n,
+        "stratified": int(stratified),
+        "merge": int(merge),
+        "seed": seed & 0xFFFFFFFF,
+        "weight_floor": weight_floor,
+    }
+    with mode.active() as backend:
+        buffers = [guarded.place(edges), guarded.place(weights), out]
+        kernels.launch("importance_forward_f32", buffers, params, (rows,), backend=backend)
+    guarded.check()
+    return out
+
+
 @ALL_PLAIN_MODES
 def test_draws_follow_the_weights(mode: Mode) -> None:
     # Masses 1 and 3 (the floor is too small to see) over [0, 1] and [1, 3]: cdf 1, 4. u = 1/8, 3/8, 5/8, 7/8 of 4 are
@@ -56,6 +87,23 @@ def test_a_draw_on_an_edge_is_that_edge(mode: Mode) -> None:
     edges = torch.stack((start, edge, edge + 1.0), -1)
     got = sample(mode, edges, torch.ones(500, 2), 1, merge=False, weight_floor=0.5)
     assert torch.equal(got[:, 0], edge)
+
+
+@PLAIN_KERNEL_MODES
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_jitter_that_rounds_up_to_the_end_stays_inside_the_ray(merge: bool, mode: Mode) -> None:
+    # Of 2^16 draws the last has u = (65535 + r) / 65536 and, for this seed, an r that float32 rounds up to 1: the
+    # target is the whole mass, which no interval holds. Behind the buffers lie NaNs.
+    seed, draws = 67, 2**16
+    r = uniform(1, draws, seed, STREAM_IMPORTANCE, torch.device("cpu"))[0, -1].float()
+    assert r < 1 and draws - 1 + r == draws
+    edges = torch.tensor([[-12.0, -10.3, 0.3]])
+    start, end = edges[0, 1:]
+    assert start + (end - start) > end  # and rounding would carry the last draw beyond the last edge
+    out = launch(mode, edges, torch.full((1, 2), 0.5), draws, seed=seed, stratified=True, merge=merge, weight_floor=0.5)
+    assert out[0, -1] == end and (out <= end).all()
+    assert (out.diff() >= 0).all()
+    assert (out == end).sum() == 1 + merge
 
 
 @ALL_PLAIN_MODES
@@ -156,25 +204,10 @@ def test_metal_draws_are_the_references() -> None:
 def test_nothing_but_the_result_is_written(
     spoiled: float | None, merge: bool, case: ImportanceCase, mode: Mode
 ) -> None:
-    guarded = Guarded()
     edges, weights = case.build()
     if spoiled is not None:
         weights[:, :: max(case.intervals // 2, 1)] = spoiled
-    width = case.num_samples + (case.intervals + 1 if merge else 0)
-    out = guarded.unfilled((case.rays, width))
-    params = {
-        "n_rays": case.rays,
-        "n_samples": case.intervals,
-        "n_importance": case.num_samples,
-        "stratified": int(case.stratified),
-        "merge": int(merge),
-        "seed": case.seed & 0xFFFFFFFF,
-        "weight_floor": FLOOR,
-    }
-    with mode.active() as backend:
-        buffers = [guarded.place(edges), guarded.place(weights), out]
-        kernels.launch("importance_forward_f32", buffers, params, (case.rays,), backend=backend)
-    guarded.check()
+    out = launch(mode, edges, weights, case.num_samples, seed=case.seed, stratified=case.stratified, merge=merge)
     if spoiled is None:
         options = {"stratified": case.stratified, "seed": case.seed, "merge": merge}
         assert torch.equal(out, sample(mode, edges, weights, case.num_samples, **options))
