@@ -151,7 +151,9 @@ class _Composite(torch.autograd.Function):
         t_starts, t_ends, t_stride = _times(t_starts, t_ends)
         values, rgbs = values.contiguous(), rgbs.contiguous()
         if packed_info is not None:
-            packed_info = packed_info.to(torch.int32).contiguous()
+            if packed_info.dtype == torch.int64:  # cut, not wrapped, to what the kernels index with
+                packed_info = packed_info.clamp(0, 2**31 - 1).to(torch.int32)
+            packed_info = packed_info.contiguous()
         background = None if background is None else background.contiguous()
         params: dict[str, int | float] = {
             "n_rays": rays,

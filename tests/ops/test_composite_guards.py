@@ -8,7 +8,7 @@ import torch
 from nerf_metal import kernels, ops
 from tests.ops.cases import COMPOSITE_CASES, COMPOSITE_HALF_CASES, CompositeCase, CompositeInputs
 from tests.ops.guards import Guarded
-from tests.ops.modes import KERNEL_MODES, PLAIN_AND_SIMD, Mode
+from tests.ops.modes import PLAIN_AND_SIMD, Mode
 from tests.ops.oracle import expected
 from tests.tolerances import all_close
 
@@ -74,7 +74,7 @@ GUARDED = [
 ]
 
 
-@KERNEL_MODES
+@PLAIN_AND_SIMD
 @pytest.mark.parametrize("case", GUARDED, ids=lambda case: case.name)
 def test_no_kernel_touches_memory_around_its_buffers(case: CompositeCase, mode: Mode) -> None:
     want = expected(case)
@@ -82,7 +82,7 @@ def test_no_kernel_touches_memory_around_its_buffers(case: CompositeCase, mode: 
     all_close(got, want.outputs | want.grads, want.tolerance, mode.name)
 
 
-@KERNEL_MODES
+@PLAIN_AND_SIMD
 @pytest.mark.parametrize("half", [False, True], ids=["float", "half"])
 def test_samples_of_no_ray_are_left_alone(half: bool, mode: Mode) -> None:
     inputs = CompositeCase("", 7, 33, packed="gaps", background="each", half=half).build()
@@ -95,7 +95,7 @@ def test_samples_of_no_ray_are_left_alone(half: bool, mode: Mode) -> None:
         assert torch.equal(got[name].isnan(), ~mine), name
 
 
-@KERNEL_MODES
+@PLAIN_AND_SIMD
 @pytest.mark.parametrize("half", [False, True], ids=["float", "half"])
 @pytest.mark.parametrize(("wild", "cut"), WILD, ids=[str(w) for w, _ in WILD])
 def test_wild_packed_info_is_cut_to_the_samples(
@@ -141,3 +141,13 @@ def test_guards_notice_one_changed_byte() -> None:
     torch.as_strided(view, (1,), (1,), view.storage_offset() + 3).fill_(0.0)
     with pytest.raises(AssertionError):
         guarded.check()
+
+
+@pytest.mark.parametrize("start", [4, 2**31, 2**32, 2**32 + 1, 2**62])
+def test_a_start_behind_the_samples_owns_none_of_them(start: int) -> None:
+    # Beyond 32 bits it must not wrap around to the first samples.
+    times = torch.arange(5.0)
+    info = torch.tensor([[start, 2]], dtype=torch.int64)
+    out = ops.composite_rays(times[:-1], times[1:], torch.ones(4, 3), torch.ones(4), packed_info=info, backend="host")
+    assert (out.opacity == 0).all()
+    assert (out.weights == 0).all()
