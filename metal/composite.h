@@ -372,7 +372,8 @@ inline void composite_backward_ray(device const T* values, device const T* rgbs,
             grad_rgb[3u * k + 2u] = weight[k] * c.b;
         }
         composite_write(grad_rgbs + 3u * j, grad_rgb, 3u * n, 3u * COMPOSITE_BLOCK);
-        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {  // last: what the suffixes stored one by one has arrived by now
+        // Last, so that what the suffixes stored one by one has left the store queue.
+        for (uint k = 0u; k < COMPOSITE_BLOCK; ++k) {
             slope[k] *= q[k] - behind[k];
         }
         composite_write(grad_values + j, slope, n, COMPOSITE_BLOCK);

@@ -116,6 +116,9 @@ def test_shared_functions_have_no_newer_instruction() -> None:
     path = Path(_C.__file__)
     shared = {name for kind, name in symbols(path, "-D") if kind in "TWVui"}
     assert "nerf_metal_execute" in shared
+    local = {name for kind, name in symbols(path) if kind in "tT"}
+    if not local:  # pip strips what it installs: its code cannot be told apart by function then
+        pytest.skip("the extension is stripped; an editable install is not")
     text = subprocess.run(
         [tool("objdump"), "-d", "--no-show-raw-insn", str(path)], capture_output=True, text=True, check=True
     )
@@ -128,11 +131,10 @@ def test_shared_functions_have_no_newer_instruction() -> None:
             new.add(function)
     assert len(functions & shared) > 10
     assert not new & shared
-    local = {name for kind, name in symbols(path) if kind in "tT"} if new else set()
-    if local:  # not stripped: the newer levels' kernels must be found, or the search above sees nothing
+    if "avx2" in level_flags():  # or the search above sees nothing
         assert any("range_composite" in name for name in new)
-        owner = re.compile(r"range_|composite_|march_|importance_|_GLOBAL__|nerf_metal_host_kernels")
-        assert not [name for name in new if not owner.search(name)]
+    owner = re.compile(r"range_|composite_|march_|importance_|_GLOBAL__|nerf_metal_host_kernels")
+    assert not [name for name in new if not owner.search(name)]
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="emulates older processors of x86-64")
