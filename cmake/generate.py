@@ -115,6 +115,8 @@ def host_kernels(kernels: list[signature.Kernel]) -> str:
         position = {1: "uint(i)", 2: "uint2(x, y)", 3: "uint3(x, y, z)"}[kernel.builtins[0].components]
         out += [
             "#else",
+            # Everything inline, as on a GPU: constants are loaded once for all threads of the range.
+            "__attribute__((flatten))",
             f"void range_{kernel.name}(void* const* buffers, const void* params, const uint* grid, "
             "unsigned long begin, unsigned long end)",
             "{",

@@ -34,17 +34,16 @@ struct float3 {
     float3(float a, float b, float c) : x(a), y(b), z(c) {}
 };
 
+// ---- bits ----
+template <typename To, typename From>
+inline To as_type(From value)
+{
+    return __builtin_bit_cast(To, value);
+}
+
 // ---- half: storage only, arithmetic is float ----
 // Bit arithmetic instead of the compiler's type: it needs no run-time library, vectorises, and is the same
 // everywhere.
-inline float float_from_bits(uint bits)
-{
-    return __builtin_bit_cast(float, bits);
-}
-inline uint bits_from_float(float value)
-{
-    return __builtin_bit_cast(uint, value);
-}
 
 struct half {
     ushort bits;
@@ -55,22 +54,22 @@ struct half {
         const uint magnitude = bits & 0x7FFFu;
         // 2^112 moves the exponent bias from 15 to 127 and makes denormals normal, exactly; infinity and NaN keep
         // their all-ones exponent by hand.
-        const float finite = float_from_bits(magnitude << 13) * 5.192296858534828e33f;
-        const uint body = magnitude >= 0x7C00u ? (magnitude << 13) | 0x7F800000u : bits_from_float(finite);
-        return float_from_bits(body | (uint(bits & 0x8000u) << 16));
+        const float finite = as_type<float>(magnitude << 13) * 5.192296858534828e33f;
+        const uint body = magnitude >= 0x7C00u ? (magnitude << 13) | 0x7F800000u : as_type<uint>(finite);
+        return as_type<float>(body | (uint(bits & 0x8000u) << 16));
     }
 
 private:
     // Round to nearest, ties to even.
     static ushort round_from(float value)
     {
-        const uint all = bits_from_float(value);
+        const uint all = as_type<uint>(value);
         const uint sign = (all >> 16) & 0x8000u;
         const uint magnitude = all & 0x7FFFFFFFu;
         // Normal results: add half of the last place (and the last bit kept, for ties), then shift.
         const uint normal = (magnitude + 0xFFFu + ((magnitude >> 13) & 1u) - (112u << 23)) >> 13;
         // Denormal results: adding 0.5 makes the FPU round at 2^-24.
-        const uint denormal = bits_from_float(float_from_bits(magnitude) + 0.5f) - 0x3F000000u;
+        const uint denormal = as_type<uint>(as_type<float>(magnitude) + 0.5f) - 0x3F000000u;
         const uint special = magnitude > 0x7F800000u ? 0x7E00u : 0x7C00u;
         const uint body = magnitude >= 0x477FF000u ? special : magnitude < 0x38800000u ? denormal : normal;
         return ushort(sign | body);
@@ -127,10 +126,13 @@ inline float exp(float x)
     y = y * r + 5.0000001201e-1f;
     y = y * r * r + r + 1.0f;
     // 2^n in two factors: neither 2^128 nor 2^-150 has a float of its own.
-    const int whole = int(bits_from_float(shifted)) - 0x4B400000;
+    const int whole = int(as_type<uint>(shifted)) - 0x4B400000;
     const int part = whole >> 1;
-    return y * float_from_bits(uint(part + 127) << 23) * float_from_bits(uint(whole - part + 127) << 23);
+    return y * as_type<float>(uint(part + 127) << 23) * as_type<float>(uint(whole - part + 127) << 23);
 }
+
+// ---- scans by one thread ----
+#include "scan_host.h"
 
 // ---- collectives ----
 enum class mem_flags { mem_none = 0, mem_device = 1, mem_threadgroup = 2 };

@@ -1,12 +1,13 @@
 // Alpha compositing, front to back: rgb = sum_i w_i c_i + (1 - sum_i w_i) background, w_i = T_i alpha_i,
 // T_i = prod_{j<i} (1 - alpha_j), alpha_i = 1 - exp(-sigma_i dt_i). Equations: nerf_metal/reference/composite.py;
-// the backward recursion: composite.h.
+// the backward recursion: composite_ray.h.
 //
 // Each kernel twice: one ray per thread, which the host runs, and one ray per SIMD-group (_simd), which the GPU
 // runs; each for float and for half inputs (sums in float). Dense rays have n_samples each, and t may have a row
 // stride; packed rays have (start, count) in packed_info.
 #include "common.h"
 #include "composite.h"
+#include "composite_ray.h"
 #include "composite_simd.h"
 #include "params.h"
 

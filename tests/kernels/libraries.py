@@ -33,7 +33,10 @@ def compiler() -> str:
 
 def kernel_flags() -> list[str]:
     """What the build compiles kernels with."""
-    return re.search(r"set\(KERNEL_FLAGS ([^)]*)\)", _CMAKE)[1].split()  # type: ignore[index]
+    version = subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=True).stdout
+    names = ["KERNEL_FLAGS"] if "clang" in version else ["KERNEL_FLAGS", "GNU_KERNEL_FLAGS"]
+    found = dict(re.findall(r"set\((\w+) ([^)]*)\)", _CMAKE))
+    return [flag for name in names for flag in found[name].split()]
 
 
 def level_flags() -> dict[str, list[str]]:
@@ -85,7 +88,8 @@ def build_kernels(folder: Path) -> Path:
     """The test shaders as a library for ``_C.load_module``: every host level, and the strict reading."""
     metal, generated = folder / "metal", folder / "generated"
     shutil.copytree(SHADERS, metal)
-    shutil.copy(METAL / "common.h", metal)
+    for header in ("common.h", "scan.h"):
+        shutil.copy(METAL / header, metal)
     (metal / "mutants.metal").write_text(without_barriers((SHADERS / "right.metal").read_text()))
     generator().main(metal, generated)
     include = [f"-I{path}" for path in (ROOT / "csrc", metal, generated)]

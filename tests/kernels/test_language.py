@@ -1,4 +1,4 @@
-"""csrc/msl.h, word by word, with the build's own flags, at every host level: half, exp, min, max, fabs."""
+"""csrc/msl.h, word by word, with the build's own flags, at every host level: half, exp, min, max, fabs, bits, scans."""
 
 from __future__ import annotations
 
@@ -173,3 +173,29 @@ def test_fabs_clears_the_sign_of_zero(run: Runner) -> None:
     a, y = np.array([-0.0], np.float32), np.zeros((3, 1), np.float32)
     run("language_floats", 1, a, a, y)
     assert not np.signbit(y[2])
+
+
+def test_bits(run: Runner) -> None:
+    x = np.array([0.0, 1.0, -2.5, np.inf, np.nan, 1e-45], np.float32)
+    y = np.zeros_like(x)
+    run("language_bits", x.size, x, y)
+    assert np.array_equal(y.view(np.uint32), x.view(np.uint32) ^ np.uint32(0x80000001))
+
+
+def test_scans_are_the_loops_they_stand_for(run: Runner) -> None:
+    """Numbers whose products and sums are exact in any order: powers of two, zeros among them, and small integers."""
+    random = np.random.default_rng(0)
+    scale = random.choice(np.array([0.5, 1, 1, 1, 2, -1, 0], np.float32), (50, 32))
+    offset = random.integers(-4, 5, (50, 32)).astype(np.float32)
+    products, maps, sums = np.zeros((50, 33), np.float32), np.zeros((50, 33), np.float32), np.zeros(50, np.float32)
+    run("language_scans", 50, scale, offset, products, maps, sums)
+    before, after = np.full(50, 0.5), np.full(50, 2.0)
+    for k in range(32):
+        assert np.array_equal(products[:, k], before)
+        before = before * scale[:, k]
+        last = 31 - k
+        assert np.array_equal(maps[:, last], after)
+        after = offset[:, last] + scale[:, last] * after
+    assert np.array_equal(products[:, 32], before)
+    assert np.array_equal(maps[:, 32], after)
+    assert np.array_equal(sums, offset.sum(-1))

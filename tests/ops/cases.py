@@ -179,7 +179,8 @@ def _clear_of_the_threshold(inputs: CompositeInputs) -> bool:
 
 
 def _composite_cases() -> tuple[CompositeCase, ...]:
-    sizes = [(1, n) for n in (1, 2, 31, 32, 33, 64, 65, 192)]
+    # Around the blocks of the plain kernels (16, 64) and the SIMD width.
+    sizes = [(1, n) for n in (1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 81, 129, 192)]
     sizes += [(0, 5), (0, 0), (3, 0), (31, 33), (33, 31), (33, 1), (257, 65)]
     base = CompositeCase("", 33, 65, background="each")
     packed = replace(base, rays=31, samples=13)

@@ -15,7 +15,11 @@ from tests.ops.march_cases import IMPORTANCE_CASES, MARCH_CASES
 from tests.ops.modes import HOST
 from tests.ops.oracle import expected
 from tests.ops.run_composite import compare
-from tests.ops.test_composite_kernel import COMPARED
+from tests.ops.test_composite_kernel import (
+    COMPARED,
+    test_exp_is_within_its_promise,
+    test_opacity_of_one_interval_is_accurate_at_every_depth,
+)
 from tests.ops.test_importance import compare_importance
 from tests.ops.test_march_kernel import compare_march, march
 
@@ -23,6 +27,8 @@ from tests.ops.test_march_kernel import compare_march, march
 def main() -> None:
     """Run every named case."""
     torch.set_num_threads(1)
+    test_exp_is_within_its_promise(HOST)
+    test_opacity_of_one_interval_is_accurate_at_every_depth(HOST)
     ratios = {f"composite {case.name}": compare(expected(case), HOST) for case in COMPARED}
     ratios |= {f"march {case.name}": compare_march(case, march(case, HOST)) for case in MARCH_CASES}
     ratios |= {f"importance {case.name}": compare_importance(case, HOST) for case in IMPORTANCE_CASES}

@@ -1,6 +1,7 @@
 // The words of the language that csrc/msl.h gives to the host, one kernel each, and grids of every dimension.
 #include "common.h"
 #include "params.h"
+#include "scan.h"
 
 // Dispatched threads: n.
 // Not handled: nothing.
@@ -62,6 +63,47 @@ kernel void language_integers(
     y[p.n + i] = max(a[i], b[i]);
     y[2u * p.n + i] = int(min(uint(a[i]), uint(b[i])));
     y[3u * p.n + i] = int(max(uint(a[i]), uint(b[i])));
+}
+
+// Dispatched threads: n.
+// Not handled: nothing.
+kernel void language_bits(
+    device const float* x [[buffer(0)]],  // [n]
+    device float* y [[buffer(1)]],        // [n]
+    constant CountParams& p [[buffer(2)]],
+    uint i [[thread_position_in_grid]])
+{
+    y[i] = as_type<float>(as_type<uint>(x[i]) ^ 0x80000001u);
+}
+
+// The scans of scan.h over 32 numbers of each thread.
+// Dispatched threads: n.
+// Not handled: nothing.
+kernel void language_scans(
+    device const float* x [[buffer(0)]],  // [n, 32]
+    device const float* y [[buffer(1)]],  // [n, 32]
+    device float* products [[buffer(2)]],  // [n, 33] before each number, and what follows the last
+    device float* maps [[buffer(3)]],      // [n, 33] after each number, and what comes before the first
+    device float* sums [[buffer(4)]],      // [n]
+    constant CountParams& p [[buffer(5)]],
+    uint i [[thread_position_in_grid]])
+{
+    float one[32];
+    float two[32];
+    float out[32];
+    for (uint k = 0u; k < 32u; ++k) {
+        one[k] = x[32u * i + k];
+        two[k] = y[32u * i + k];
+    }
+    products[33u * i + 32u] = prefix_products<32>(one, out, 0.5f);
+    for (uint k = 0u; k < 32u; ++k) {
+        products[33u * i + k] = out[k];
+    }
+    maps[33u * i + 32u] = suffix_maps<32>(one, two, out, 2.0f);
+    for (uint k = 0u; k < 32u; ++k) {
+        maps[33u * i + k] = out[k];
+    }
+    sums[i] = total<32>(two);
 }
 
 // Which thread wrote what, over a plane.
