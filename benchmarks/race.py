@@ -21,6 +21,7 @@ RAYS = 4096
 SAMPLES = (64, 192)  # NeRF's coarse pass, and its fine one
 
 _TURN_SECONDS = 0.008  # long against the clock and the waking of threads
+_SETTLE_SECONDS = 0.01  # OpenMP's threads spin for some 3 ms after their last work, and take the processor from others
 _RACE_SECONDS = 1.5
 _LEAST_ROUNDS, _MOST_ROUNDS = 5, 21
 
@@ -124,8 +125,9 @@ def _calls_of_a_turn(call: Call) -> int:
 
 def _turn(call: Call, calls: int) -> float:
     """Seconds a call."""
+    time.sleep(_SETTLE_SECONDS)
     if calls > 1:
-        call()  # untimed: the other side's threads may still spin, and the caches are full of its arrays
+        call()  # untimed: the caches are full of the other side's arrays, and our own threads asleep
     start = clock()
     for _ in range(calls):
         call()

@@ -38,6 +38,11 @@ def elements_expression(buffer: signature.Buffer) -> str:
     return re.sub(r"\b([a-z_]\w*)\b", r"double(p.\1)", product)
 
 
+def axes(kernel: signature.Kernel) -> int:
+    """Axes of the grid that the kernel's threads look at."""
+    return max((b.components for b in kernel.builtins if b.attribute in VECTOR_IDS), default=1)
+
+
 def table(kernels: list[signature.Kernel], structs: dict[str, tuple[tuple[str, str], ...]]) -> str:
     """The launcher's table as C++ initialisers."""
     out = ["// Made by cmake/generate.py from the shaders.", "namespace nerf_metal {", "namespace {"]
@@ -59,7 +64,7 @@ def table(kernels: list[signature.Kernel], structs: dict[str, tuple[tuple[str, s
     for k in kernels:
         out.append(
             f'    {{"{k.name}", "{k.library}", buffers_{k.name}, {len(k.buffers)}, "{k.params}", sizeof({k.params}),'
-            f" {str(k.collective).lower()}, &elements_{k.name}}},"
+            f" {str(k.collective).lower()}, {axes(k)}, &elements_{k.name}}},"
         )
     out += ["};", f"const size_t kKernelCount = {len(kernels)};", "}  // namespace nerf_metal"]
     return "\n".join(out) + "\n"

@@ -3,8 +3,8 @@
 #include <pybind11/stl.h>
 
 #include <cstring>
-#include <optional>
 
+#include "arguments.h"
 #include "host.h"
 #include "launch.h"
 #include "metal.h"
@@ -15,27 +15,7 @@ using namespace nerf_metal;
 
 namespace {
 
-using Buffer = std::optional<std::tuple<uintptr_t, uint64_t, int>>;  // address, elements, DType; None: absent
-
-Launch make_launch(const std::string&
-kernel, const std::vector<Buffer>& buffers, const py::bytes& params,
-                   const std::array<uint32_t, 3>& grid, const std::array<uint32_t, 3>& group)
-{
-    Launch launch = find_kernel(kernel);
-    for (const Buffer& buffer : buffers) {
-        Argument argument;
-        if (buffer.has_value()) {
-            const auto [address, elements, dtype] = *buffer;
-            argument = {reinterpret_cast<void*>(address), elements, static_cast<DType>(dtype), true};
-        }
-        launch.arguments.push_back(argument);
-    }
-    launch.params = params;
-    launch.grid = grid;
-    launch.group = group;
-    check(launch);
-    return launch;
-}
+using Size = std::array<uint32_t, 3>;
 
 metal::TensorHandle handle_of(const py::handle& tensor)
 {
@@ -47,8 +27,8 @@ metal::TensorHandle handle_of(const py::handle& tensor)
         return metal::TensorHandle(handle);
     }
     // Before torch 2.14: the capsule holds a new at::Tensor and no destructor, so the handle is ours to free.
-    static const py::object& alloc =
-        *new py::object(py::module_::import("torch").attr("_C").attr("_aoti").attr("unsafe_alloc_void_ptr_from_tensor"));
+    static const py::object& alloc = *new py::object(
+        py::module_::import("torch").attr("_C").attr("_aoti").attr("unsafe_alloc_void_ptr_from_tensor"));
     const py::object capsule = alloc(tensor);
     handle = PyCapsule_GetPointer(capsule.ptr(), nullptr);
     if (handle == nullptr) {
@@ -57,22 +37,52 @@ metal::TensorHandle handle_of(const py::handle& tensor)
     return metal::TensorHandle(handle);
 }
 
-void launch_metal(const std::string& kernel, const std::vector<Buffer>& buffers, const py::bytes& params,
-                  const std::array<uint32_t, 3>& grid, const std::array<uint32_t, 3>& group, const py::list& tensors)
+strict::Order order_of(const std::string& name)
 {
-    const Launch launch = make_launch(kernel, buffers, params, grid, group);
+    if (name == "forward")
+        return strict::Order::forward;
+    if (name == "reversed")
+        return strict::Order::reversed;
+    if (name == "shuffled")
+        return strict::Order::shuffled;
+    throw py::value_error("[launch_strict] order must be forward, reversed or shuffled, got '" + name + "'");
+}
+
+void launch_host(const std::string&
+kernel, const py::sequence& buffers, const py::object& params, const Size& grid,
+                 const Size& group, unsigned threads)
+{
+    const Launch launch = make_launch(kernel, buffers, params, grid, group, Memory::cpu);
+    const py::gil_scoped_release unlocked;
+    host::run(launch, threads);
+}
+
+void launch_strict(const std::string& kernel, const py::sequence& buffers, const py::object& params,
+                   const Size& grid, const Size& group, const std::string& order, uint64_t seed)
+{
+    const strict::Order lanes = order_of(order);
+    const Launch launch = make_launch(kernel, buffers, params, grid, group, Memory::cpu);
+    const py::gil_scoped_release unlocked;
+    strict::run(launch, lanes, seed);
+}
+
+void launch_metal(const std::string& kernel, const py::sequence& tensors, const py::object& params,
+                  const Size& grid, const Size& group)
+{
+    for (const py::handle tensor : tensors) {
+        if (py::isinstance<py::tuple>(tensor)) {
+            throw py::type_error("[launch] a buffer must be a torch.Tensor or None, got tuple");
+        }
+    }
+    const Launch launch =
+        make_launch(kernel, tensors, params, grid, group, metal::has_provider() ? Memory::cpu : Memory::mps);
     std::vector<metal::TensorHandle> handles;
     std::vector<void*> raw;
-    for (const py::handle tensor : tensors) {
-        if (tensor.is_none()) {
-            raw.push_back(nullptr);
-            continue;
+    for (size_t i = 0; i < launch.arguments.size(); ++i) {
+        if (launch.arguments[i].present) {
+            handles.push_back(handle_of(tensors[i]));
         }
-        handles.push_back(handle_of(tensor));
-        raw.push_back(handles.back().get());
-    }
-    if (raw.size() != buffers.size()) {
-        throw py::value_error("[launch] tensors must be one for each buffer");
+        raw.push_back(launch.arguments[i].present ? handles.back().get() : nullptr);
     }
     // Torch's stream queue may be held by a thread that waits for the interpreter.
     const py::gil_scoped_release unlocked;
@@ -125,14 +135,6 @@ py::dict shader_sources()
     return sources;
 }
 
-strict::Order order_of(const std::string& name)
-{
-    if (name == "forward") return strict::Order::forward;
-    if (name == "reversed") return strict::Order::reversed;
-    if (name == "shuffled") return strict::Order::shuffled;
-    throw py::value_error("[launch_strict] order must be forward, reversed or shuffled, got '" + name + "'");
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_C, m)
@@ -144,26 +146,8 @@ PYBIND11_MODULE(_C, m)
     m.def("load_module", &load_module, "Load a shared library of further kernels.");
     m.def("host_levels", &host::usable_levels, "Host kernel levels this processor can run, best last.");
     m.def("host_level", &host::level, "The host kernel level in use.");
-    m.def(
-        "launch_host",
-        [](const std::string& kernel, const std::vector<Buffer>& buffers, const py::bytes& params,
-           const std::array<uint32_t, 3>& grid, const std::array<uint32_t, 3>& group, unsigned threads) {
-            const Launch launch = make_launch(kernel, buffers, params, grid, group);
-            const py::gil_scoped_release unlocked;
-            host::run(launch, threads);
-        },
-        "Run a kernel on CPU memory, on threads.");
-    m.def(
-        "launch_strict",
-        [](const std::string& kernel, const std::vector<Buffer>& buffers, const py::bytes& params,
-           const std::array<uint32_t, 3>& grid, const std::array<uint32_t, 3>& group, const std::string& order,
-           uint64_t seed) {
-            const strict::Order lanes = order_of(order);
-            const Launch launch = make_launch(kernel, buffers, params, grid, group);
-            const py::gil_scoped_release unlocked;
-            strict::run(launch, lanes, seed);
-        },
-        "Run a kernel on CPU memory lane by lane, with every misuse reported.");
+    m.def("launch_host", &launch_host, "Run a kernel on CPU memory, on threads.");
+    m.def("launch_strict", &launch_strict, "Run a kernel on CPU memory lane by lane, with every misuse reported.");
     m.def("launch_metal", &launch_metal, "Encode a kernel on MPS tensors into torch's stream.");
     m.def("metal_load", &metal::load, "Resolve torch's Metal C ABI.");
     m.def("metal_compile", &metal::compile, "Compile a shader library from source.");
@@ -180,12 +164,12 @@ extern "C" __attribute__((visibility("default"))) int nerf_metal_execute(const c
     try {
         Launch launch = find_kernel(kernel);
         for (size_t i = 0; i < buffer_count; ++i) {
-            launch.arguments.push_back({buffers[i], 0, launch.kernel->buffers[i].dtype, true});
+            launch.arguments.push_back({buffers[i], 0, launch.info->buffers[i].dtype, true});
         }
         launch.params.assign(static_cast<const char*>(params), params_bytes);
         std::copy(grid, grid + 3, launch.grid.begin());
         std::copy(group, group + 3, launch.group.begin());
-        if (launch.kernel->collective) {
+        if (launch.info->collective) {
             strict::run(launch, strict::Order::forward, 0);
         } else {
             host::run(launch, 1);

@@ -11,6 +11,10 @@
 #include <stdexcept>
 #include <thread>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 namespace nerf_metal::host {
 namespace {
 
@@ -41,6 +45,36 @@ void relax()
 #endif
 }
 
+// The processor this thread runs on, or -1 where the system does not say.
+int processor()
+{
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+// Moves this thread off a processor. A worker is often woken on the one of the thread that called it, and a
+// scheduler leaves them there for milliseconds while another idles: a launch is over by then, and took twice as
+// long.
+void leave(int taken)
+{
+#if defined(__linux__)
+    cpu_set_t allowed;
+    if (taken < 0 || sched_getcpu() != taken || sched_getaffinity(0, sizeof allowed, &allowed) != 0 ||
+        CPU_COUNT(&allowed) < 2) {
+        return;
+    }
+    cpu_set_t others = allowed;
+    CPU_CLR(taken, &others);
+    sched_setaffinity(0, sizeof others, &others);  // moves at once, and stays when all are allowed again
+    sched_setaffinity(0, sizeof allowed, &allowed);
+#else
+    (void)taken;
+#endif
+}
+
 // Waiting is asked so often before it sleeps, about 50 us: a launch takes a few hundred, being woken up to 50.
 constexpr int kSpins = 2000;
 
@@ -56,6 +90,7 @@ public:
                 std::thread([this] { serve(); }).detach();
             }
             work_ = &work;
+            caller_ = processor();
             open_ = threads - 1;
         }
         start_.notify_all();
@@ -79,11 +114,18 @@ private:
                 relax();
             }
             std::unique_lock<std::mutex> lock(mutex_);
-            start_.wait(lock, [this] { return open_ > 0; });
+            if (open_ == 0) {
+                start_.wait(lock);
+            }
+            if (open_ == 0) {
+                continue;  // woken too late for a short launch: be awake for the next
+            }
             --open_;
             ++active_;
             const auto* work = work_;
+            const int caller = caller_;
             lock.unlock();
+            leave(caller);
             (*work)();
             lock.lock();
             --active_;
@@ -95,6 +137,7 @@ private:
     std::mutex mutex_;
     std::condition_variable start_, idle_;
     const std::function<void()>* work_ = nullptr;
+    int caller_ = -1;                  // processor of the thread that launched
     unsigned workers_ = 0;             // threads started
     std::atomic<unsigned> open_{0};    // places left in the current launch
     std::atomic<unsigned> active_{0};  // workers inside it
@@ -179,9 +222,9 @@ void run(const Launch& launch, unsigned threads)
 {
     const auto range = table_of(*launch.module, level()).kernels[launch.index].range;
     if (range == nullptr) {
-        throw std::invalid_argument(std::string("[") + launch.
-        kernel->name +
-                                    "] uses SIMD-group features, which the host runs in strict mode alone; use its plain twin");
+        throw std::invalid_argument(
+            std::string("[") + launch.info->name +
+            "] uses SIMD-group features, which the host runs in strict mode alone; use its plain twin");
     }
     const uint64_t total = launch.threads();
     if (total == 0) {

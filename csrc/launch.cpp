@@ -13,8 +13,7 @@ constexpr uint32_t kSimdWidth = 32;
 
 [[noreturn]] void refuse(const Launch& launch, const std::string& text)
 {
-    throw std::invalid_argument(std::string("[") + launch.
-    kernel->name + "] " + text);
+    throw std::invalid_argument(std::string("[") + launch.info->name + "] " + text);
 }
 
 std::string number(double value)
@@ -30,7 +29,10 @@ std::vector<const Module*>& registry()
 
 }  // namespace
 
-const std::vector<const Module*>& modules() { return registry(); }
+const std::vector<const Module*>& modules()
+{
+    return registry();
+}
 
 void load_module(const std::string& path)
 {
@@ -40,7 +42,8 @@ void load_module(const std::string& path)
     }
     const auto* module = static_cast<const Module*>(dlsym(library, "nerf_metal_module"));
     if (module == nullptr) {
-        throw std::runtime_error("[load_module] " + path + " must export nerf_metal_module; build it around csrc/module.cpp");
+        throw std::runtime_error("[load_module] " + path +
+                                 " must export nerf_metal_module; build it around csrc/module.cpp");
     }
     registry().push_back(module);
 }
@@ -52,7 +55,7 @@ Launch find_kernel(const std::string& name)
             if (name == module->kernels[i].name) {
                 Launch launch;
                 launch.module = module;
-                launch.kernel = &module->kernels[i];
+                launch.info = &module->kernels[i];
                 launch.index = i;
                 return launch;
             }
@@ -63,7 +66,8 @@ Launch find_kernel(const std::string& name)
 
 void check(const Launch& launch)
 {
-    const KernelInfo& kernel = *launch.kernel;
+    const KernelInfo&
+    kernel = *launch.info;
     if (launch.params.size() != kernel.params_bytes) {
         refuse(launch, std::string(kernel.params) + " must have " + std::to_string(kernel.params_bytes) +
                            " bytes, got " + std::to_string(launch.params.size()));
@@ -90,6 +94,12 @@ void check(const Launch& launch)
     if (threads >= 4294967296.0) {
         refuse(launch, "grid must have less than 2^32 threads (shaders count in 32 bits), got " + number(threads) +
                            "; launch fewer rays at a time");
+    }
+    for (unsigned axis = kernel.axes; axis < 3; ++axis) {
+        if (launch.grid[axis] > 1) {
+            refuse(launch, "grid must have one thread on every axis past the " + std::to_string(kernel.axes) +
+                               " that the shader looks at, got " + std::to_string(launch.grid[axis]));
+        }
     }
     if (launch.threads() == 0) {
         return;

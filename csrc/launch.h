@@ -18,8 +18,7 @@ struct Argument {
 
 struct Launch {
     const Module* module = nullptr;
-    const KernelInfo*
-    kernel = nullptr;
+    const KernelInfo* info = nullptr;
     size_t index = 0;  // of the kernel in its module
     std::vector<Argument> arguments;
     std::string params;

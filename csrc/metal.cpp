@@ -15,6 +15,7 @@ using Handle = void*;
 
 struct Abi {
     bool loaded = false;
+    bool provided = false;
     Error (*delete_tensor)(Handle);
     Error (*create_library)(const char*, Handle*);
     Error (*get_kernel)(Handle, const char*, Handle*);
@@ -149,11 +150,14 @@ void load(const std::string& libtorch, const std::string& provider)
     // at::native::mps::MetalKernelFunction::setArg(unsigned, void const*, unsigned long long), torch 2.6 to 2.15
     resolve(mps, "_ZN2at6native3mps19MetalKernelFunction6setArgEjPKvy", found.set_bytes_method, found.set_bytes != nullptr);
     found.loaded = true;
+    found.provided = !provider.empty();
     const std::lock_guard<std::mutex> lock(lookup);
     abi = found;
     libraries.clear();
     kernels.clear();
 }
+
+bool has_provider() { return abi.provided; }
 
 void compile(const std::string& library, const std::string& source)
 {
@@ -199,15 +203,15 @@ void run(const Launch& launch, const std::vector<void*>& tensors)
         tensor = tensor != nullptr ? tensor : any;
     }
     Encoding encoding{launch, bound, 0, "run_command_block", 0};
-    const Error code = abi.run_block(kernel_handle(*launch.kernel), &encode, &encoding);
+    const Error code = abi.run_block(kernel_handle(*launch.info), &encode, &encoding);
     if (code != 0 && encoding.code == 0) {
         encoding.failed = "run_command_block";
         encoding.code = code;
     }
     if (encoding.code != 0) {
-        std::string text = std::string("[") + launch.kernel->name + "] Metal launch failed in " + encoding.failed;
+        std::string text = std::string("[") + launch.info->name + "] Metal launch failed in " + encoding.failed;
         if (encoding.failed == std::string("set_arg_tensor")) {
-            text += std::string(" for ") + launch.kernel->buffers[encoding.at].name;
+            text += std::string(" for ") + launch.info->buffers[encoding.at].name;
         }
         throw std::runtime_error(text + reason());
     }

@@ -13,6 +13,9 @@ namespace nerf_metal::metal {
 // is missing and the torch that has it.
 void load(const std::string& libtorch, const std::string& provider);
 
+// Whether a provider stands in for torch: its tensors are then on the CPU.
+bool has_provider();
+
 // Compiles a shader library from source. Throws std::runtime_error with the compiler's text where torch hands it
 // out.
 void compile(const std::string& library, const std::string& source);

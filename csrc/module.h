@@ -57,6 +57,7 @@ struct KernelInfo {
     const char* params;
     size_t params_bytes;
     bool collective;  // uses SIMD-group or threadgroup features
+    unsigned axes;    // of the grid that its threads look at: 1 to 3
     // Elements that each buffer must have for these arguments, as written beside it in the shader.
     void (*elements)(const void* params, double* out);
 };

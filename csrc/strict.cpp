@@ -408,8 +408,7 @@ void run(const Launch& launch, Order order, uint64_t seed)
         const auto n = static_cast<uint32_t>(i);
         const std::string error = group.run({n % groups[0], n / groups[0] % groups[1], n / groups[0] / groups[1]});
         if (!error.empty()) {
-            throw std::runtime_error(std::string("[") + launch.
-    kernel->name + "] " + error);
+            throw std::runtime_error(std::string("[") + launch.info->name + "] " + error);
         }
     }
 }

@@ -24,8 +24,9 @@ inline MarchBounds march_bounds(device const float* rays_o, device const float* 
         if (fabs(d) < FLOAT_TINY) {
             t_max = (o < lo || o > hi) ? -1.0f : t_max;  // t_near >= 0, so this is a miss
         } else {
-            const float t0 = (lo - o) / d;
-            const float t1 = (hi - o) / d;
+            const float inverse = 1.0f / d;
+            const float t0 = (lo - o) * inverse;
+            const float t1 = (hi - o) * inverse;
             t_min = max(t_min, min(t0, t1));
             t_max = min(t_max, max(t0, t1));
         }
@@ -76,8 +77,8 @@ inline void march_edges(device float* out, uint first, uint count, MarchBounds b
             s = lower + (upper - lower) * random_uniform(ray, i, p.seed, STREAM_MARCH);
         }
         const float even = origin + length * (s * scale);
-        const float t = DISPARITY ? 1.0f / even : even;
-        out[k] = min(max(t, bounds.t_min), bounds.t_max);
+        // Rounding must not lead out of the bounds; below the first, a sum of t_min and no negative number cannot.
+        out[k] = min(DISPARITY ? max(1.0f / even, bounds.t_min) : even, bounds.t_max);
     }
 }
 

@@ -17,6 +17,8 @@ from nerf_metal.kernels import extension
 
 BACKENDS = ("auto", "metal", "host", "torch")
 _DEVICES = {"metal": "mps", "host": "cpu"}
+_BEST = {device: backend for backend, device in _DEVICES.items()}
+_KERNEL_DTYPES = frozenset((torch.float32, torch.float16))
 
 
 @dataclass
@@ -114,7 +116,7 @@ def resolve(op: str, backend: str, *tensors: torch.Tensor) -> str:
     """
     device = tensors[0].device.type
     if backend == "auto":
-        return _best(device, all(t.dtype in (torch.float32, torch.float16) for t in tensors))
+        return _best(device, _KERNEL_DTYPES.issuperset([t.dtype for t in tensors]))
     if backend not in BACKENDS:
         raise ValueError(f"[{op}] backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if backend == "torch":
@@ -132,7 +134,7 @@ def resolve(op: str, backend: str, *tensors: torch.Tensor) -> str:
 
 
 def _best(device: str, has_kernel: bool) -> str:
-    wanted = {"mps": "metal", "cpu": "host"}.get(device)
+    wanted = _BEST.get(device)
     if wanted is None or not has_kernel:  # other devices and dtypes have the reference alone
         return "torch"
     reason = why_not(wanted)

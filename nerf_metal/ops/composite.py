@@ -8,7 +8,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_kernel_dtype, check_like, check_shape, check_tensor
+from nerf_metal.ops.checks import check_kernel_dtype, check_like, check_match, check_shape, check_tensor
 from nerf_metal.reference import Composited
 
 
@@ -100,11 +100,9 @@ def _check_samples(
     if t_starts.dim() != dims:
         raise ValueError(f"[{op}] t_starts must have shape {form}, got {tuple(t_starts.shape)}")
     shape = tuple(t_starts.shape)
-    check_shape(op, "t_ends", check_tensor(op, "t_ends", t_ends), shape, " like t_starts")
-    check_like(op, "t_ends", t_ends, "t_starts", t_starts)
+    check_match(op, "t_ends", t_ends, "t_starts", t_starts, shape, " like t_starts")
     check_shape(op, name, values, shape, " like t_starts")
-    check_shape(op, "rgbs", check_tensor(op, "rgbs", rgbs), (*shape, 3))
-    check_like(op, "rgbs", rgbs, name, values)
+    check_match(op, "rgbs", rgbs, name, values, (*shape, 3))
     if values.device != t_starts.device:
         raise ValueError(f"[{op}] {name} must be on {t_starts.device} like t_starts, got {values.device}")
     if t_starts.requires_grad or t_ends.requires_grad:

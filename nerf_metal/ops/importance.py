@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_like, check_shape, check_tensor
+from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_match, check_tensor, constant
 
 
 def sample_importance(
@@ -40,12 +40,10 @@ def sample_importance(
     """
     op = "sample_importance"
     check_tensor(op, "weights", weights)
-    check_tensor(op, "t_edges", t_edges)
     if weights.dim() != 2 or weights.shape[1] == 0:
         raise ValueError(f"[{op}] weights must have shape (R, S) with S at least 1, got {tuple(weights.shape)}")
     rows, intervals = weights.shape
-    check_shape(op, "t_edges", t_edges, (rows, intervals + 1), ", one more column than weights")
-    check_like(op, "t_edges", t_edges, "weights", weights)
+    check_match(op, "t_edges", t_edges, "weights", weights, (rows, intervals + 1), ", one more column than weights")
     check_count(op, "num_samples", num_samples)
     check_count(op, "seed", seed, least=-(2**63))
     if not 0 < weight_floor < float("inf"):
@@ -72,6 +70,6 @@ def sample_importance(
         "seed": seed & 0xFFFFFFFF,
         "weight_floor": weight_floor,
     }
-    inputs = [t_edges.detach().contiguous(), weights.detach().contiguous()]
+    inputs = constant(t_edges), constant(weights)
     kernels.launch("importance_forward_f32", [*inputs, out], params, (rows,), backend=backend)
     return out

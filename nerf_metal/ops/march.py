@@ -7,7 +7,7 @@ import math
 import torch
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_like, check_shape, check_tensor
+from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_match, check_tensor, constant
 from nerf_metal.reference import RayBounds, RaySamples
 
 SPACINGS = ("linear", "disparity")
@@ -45,10 +45,11 @@ def intersect_rays(
     backend = _check("intersect_rays", rays_o, rays_d, aabb, near, far, backend)
     if backend == "torch":
         return reference.intersect_rays(rays_o, rays_d, aabb, near=near, far=far)
-    bounds = _empty_bounds(rays_o)
-    params = _params(len(rays_o), 1, near, far)
-    inputs = [x.detach().contiguous() for x in (rays_o, rays_d, aabb)]
-    kernels.launch("march_intersect_f32", [*inputs, *bounds], params, (len(rays_o),), backend=backend)
+    rays = rays_o.shape[0]
+    bounds = _empty_bounds(rays_o, rays)
+    params = _params(rays, 1, near, far)
+    inputs = constant(rays_o), constant(rays_d), constant(aabb)
+    kernels.launch("march_intersect_f32", [*inputs, *bounds], params, (rays,), backend=backend)
     return bounds
 
 
@@ -106,11 +107,12 @@ def march_rays(
             seed=seed,
             spacing=spacing,
         )
-    t_edges = rays_o.new_empty((len(rays_o), num_samples + 1))
-    bounds = _empty_bounds(rays_o)
+    rays = rays_o.shape[0]
+    t_edges = rays_o.new_empty((rays, num_samples + 1))
+    bounds = _empty_bounds(rays_o, rays)
     per_thread = _EDGES_PER_THREAD if backend == "metal" else num_samples + 1
     params = _params(
-        len(rays_o),
+        rays,
         num_samples,
         near,
         far,
@@ -119,15 +121,14 @@ def march_rays(
         disparity=spacing == "disparity",
         seed=seed,
     )
-    inputs = [x.detach().contiguous() for x in (rays_o, rays_d, aabb)]
-    grid = (num_samples // per_thread + 1, len(rays_o))  # S + 1 edges
+    inputs = constant(rays_o), constant(rays_d), constant(aabb)
+    grid = (num_samples // per_thread + 1, rays)  # S + 1 edges
     kernels.launch("march_forward_f32", [*inputs, t_edges, *bounds], params, grid, group=(8, 16), backend=backend)
     return RaySamples(t_edges, *bounds)
 
 
-def _empty_bounds(rays_o: torch.Tensor) -> RayBounds:
-    t_min = rays_o.new_empty(len(rays_o))
-    return RayBounds(t_min, torch.empty_like(t_min), torch.empty_like(t_min, dtype=torch.bool))
+def _empty_bounds(rays_o: torch.Tensor, rays: int) -> RayBounds:
+    return RayBounds(rays_o.new_empty(rays), rays_o.new_empty(rays), rays_o.new_empty(rays, dtype=torch.bool))
 
 
 def _params(
@@ -165,10 +166,8 @@ def _check(
     check_tensor(op, "rays_o", rays_o)
     if rays_o.dim() != 2 or rays_o.shape[1] != 3:
         raise ValueError(f"[{op}] rays_o must have shape (R, 3), got {tuple(rays_o.shape)}")
-    check_shape(op, "rays_d", check_tensor(op, "rays_d", rays_d), tuple(rays_o.shape), " like rays_o")
-    check_like(op, "rays_d", rays_d, "rays_o", rays_o)
-    check_shape(op, "aabb", check_tensor(op, "aabb", aabb), (2, 3))
-    check_like(op, "aabb", aabb, "rays_o", rays_o)
+    check_match(op, "rays_d", rays_d, "rays_o", rays_o, rays_o.shape, " like rays_o")
+    check_match(op, "aabb", aabb, "rays_o", rays_o, (2, 3))
     if not (math.isfinite(near) and near >= 0):
         raise ValueError(f"[{op}] near must be finite and at least 0, got {near}")
     if not (math.isfinite(far) and far > near):

@@ -1,4 +1,4 @@
-"""What the launcher refuses, and in which words: every message of csrc/launch.cpp and nerf_metal/kernels/launch.py."""
+"""What the launcher refuses, and in which words: csrc/launch.cpp, csrc/arguments.cpp and kernels/launch.py."""
 
 from __future__ import annotations
 
@@ -76,6 +76,16 @@ def test_grid() -> None:
     refused("grid must have less than 2^32 threads" + tail.format(2**32), grid=(2**31, 2, 1))
     # a product that wraps to nothing in 64 bits must not pass for an empty grid
     refused("grid must have less than 2^32 threads" + tail.format("more than 9e15"), grid=(2**22, 2**21, 2**21))
+
+
+def test_grid_has_the_axes_that_the_shader_looks_at() -> None:
+    """Threads on a further axis would all be the same ones: Metal and strict mode run them twice, the host others."""
+    words = "grid must have one thread on every axis past the {} that the shader looks at, got {}"
+    refused(words.format(1, 2), grid=(4, 2, 1))
+    refused(words.format(1, 3), grid=(4, 1, 3))
+    params = {"edges_per_thread": 1} | {name: 1 for name in PARAMS}
+    with pytest.raises(ValueError, match=re.escape(words.format(2, 5))):
+        launch("march_forward_f32", [None] * 7, pack("march_forward_f32", params), (1, 4, 5))
 
 
 @pytest.mark.parametrize(("grid", "group"), [((40, 1, 1), (32, 1, 1)), ((64, 1, 1), (48, 1, 1))])
@@ -205,6 +215,50 @@ def test_tensor_dtypes_no_kernel_takes(dtype) -> None:
 def test_meta_tensors_are_refused() -> None:
     with pytest.raises(ValueError, match="rays_o must have memory"):
         kernels.launch(INTERSECT, [torch.zeros(4, 3, device="meta"), *tensors()[1:]], PARAMS, (4,), backend="host")
+
+
+@pytest.mark.parametrize(("grid", "axes"), [((), 0), ((4, 1, 1, 1), 4)])
+def test_grids_have_one_to_three_axes(grid, axes) -> None:
+    with pytest.raises(ValueError, match=rf"^\[{INTERSECT}\] grid must have 1 to 3 axes, got {axes}$"):
+        kernels.launch(INTERSECT, tensors(), PARAMS, grid, backend="host")
+    with pytest.raises(ValueError, match=rf"^\[{INTERSECT}\] group must have 1 to 3 axes, got {axes}$"):
+        kernels.launch(INTERSECT, tensors(), PARAMS, (4,), group=grid, backend="host")
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto", "cuda", ""])
+def test_launches_run_on_two_backends(backend) -> None:
+    with pytest.raises(ValueError, match=rf"^\[{INTERSECT}\] backend must be metal or host, got '{backend}'$"):
+        kernels.launch(INTERSECT, tensors(), PARAMS, (4,), backend=backend)
+
+
+class _OnMps(torch.Tensor):
+    """What a tensor on another device says of itself."""
+
+    is_cpu = False
+    is_mps = True
+    device = torch.device("mps")
+
+
+def test_device() -> None:
+    words = "buffers must be on cpu, got one on mps; move it or take its backend"
+    with pytest.raises(ValueError, match=rf"^\[{INTERSECT}\] {words}$"):
+        kernels.launch(INTERSECT, [torch.zeros(4, 3).as_subclass(_OnMps), *tensors()[1:]], PARAMS, (4,), backend="host")
+
+
+def test_params_in_any_order() -> None:
+    one, two = tensors(), tensors()
+    kernels.launch(INTERSECT, one, PARAMS, (4,), backend="host")
+    kernels.launch(INTERSECT, two, dict(reversed(PARAMS.items())), (4,), backend="host")
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    wrong = {("rays" if name == "n_rays" else name): value for name, value in PARAMS.items()}
+    with pytest.raises(ValueError, match=rf"\[{INTERSECT}\] params must be \[.*'n_rays'.*\], got \[.*'rays'.*\]"):
+        kernels.launch(INTERSECT, one, wrong, (4,), backend="host")
+
+
+def test_params_that_are_no_names() -> None:
+    wrong = {(5 if name == "seed" else name): value for name, value in PARAMS.items()}
+    with pytest.raises(ValueError, match=rf"\[{INTERSECT}\] params must be \[.*\], got \[5, 'disparity', .*\]"):
+        kernels.launch(INTERSECT, tensors(), wrong, (4,), backend="host")
 
 
 def test_storage_behind_a_view_counts() -> None:

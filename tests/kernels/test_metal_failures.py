@@ -90,11 +90,20 @@ def test_failure_text_is_empty_where_torch_gives_none(metal_method: Double) -> N
     fails(f"[{INTERSECT}] [march] Metal could not compile the shader")
 
 
-def test_handles_are_freed_when_a_later_tensor_is_none(metal: Double) -> None:
+def test_handles_are_freed_when_a_later_tensor_gives_none(metal: Double, monkeypatch) -> None:
     launch(tensors())
-    buffers = [(t.data_ptr(), t.numel(), 4 if t.dtype == torch.bool else 0) for t in tensors()]
-    with pytest.raises(TypeError, match=r"must be a torch\.Tensor"):
-        _C.launch_metal(INTERSECT, buffers, bytes(32), (1, 1, 1), (1, 1, 1), [*tensors()[:5], "a string"])
+    aoti = torch._C._aoti
+    alloc, calls = aoti.unsafe_alloc_void_ptr_from_tensor, iter(range(6))
+
+    def fail_at_the_fourth(tensor: torch.Tensor) -> object:
+        if next(calls) == 3:
+            raise RuntimeError("no handle")
+        return alloc(tensor)
+
+    monkeypatch.setattr(aoti, "unsafe_alloc_void_ptr_from_tensor", fail_at_the_fourth)
+    with pytest.raises(TypeError, match=r"^\[launch\] a buffer must be a torch\.Tensor$"):
+        launch(tensors())
+    assert next(calls) == 4
     assert metal.live_handles() == 0
 
 
@@ -128,7 +137,7 @@ def test_nothing_works_before_load() -> None:
     code = (
         "from nerf_metal import _C\n"
         "for call in (lambda: _C.metal_compile('march', ''),"
-        " lambda: _C.launch_metal('march_intersect_f32', [None] * 6, bytes(32), (0, 1, 1), (1, 1, 1), [None] * 6)):\n"
+        " lambda: _C.launch_metal('march_intersect_f32', [None] * 6, bytes(32), (0, 1, 1), (1, 1, 1))):\n"
         "    try: call()\n"
         "    except RuntimeError as error: print(error)\n"
     )
@@ -141,9 +150,8 @@ def test_nothing_works_before_load() -> None:
 
 
 def test_launch_before_compile(metal: Double) -> None:
-    buffers = [(t.data_ptr(), t.numel(), 4 if t.dtype == torch.bool else 0) for t in tensors()]
     with pytest.raises(RuntimeError, match=rf"^\[{INTERSECT}\] shader library march must be compiled first$"):
-        _C.launch_metal(INTERSECT, buffers, bytes(32), (1, 1, 1), (1, 1, 1), tensors())
+        _C.launch_metal(INTERSECT, tensors(), bytes(32), (1, 1, 1), (1, 1, 1))
 
 
 class TestDouble:
