@@ -4,42 +4,70 @@
 #include "params.h"
 #include "random.h"
 
+// Rays whose bounds a thread works out together: a vector of them on the host.
+#if defined(__METAL_VERSION__)
+constexpr constant uint MARCH_TILE = 1u;
+#else
+constexpr constant uint MARCH_TILE = 16u;
+#endif
+
 struct MarchBounds {
-    float t_min;
-    float t_max;
-    bool hit;
+    float t_min[MARCH_TILE];
+    float t_max[MARCH_TILE];
 };
 
-// Slab method. A component too small to divide by bounds nothing inside its slab and misses outside it.
-inline MarchBounds march_bounds(device const float* rays_o, device const float* rays_d, device const float* aabb,
-                                float t_near, float t_far, uint ray)
+// Slab method for n rays. A component too small to divide by bounds nothing inside its slab and misses outside it.
+inline void march_bounds(thread MarchBounds& bounds, device const float* rays_o, device const float* rays_d,
+                         device const float* aabb, constant MarchParams& p, uint n)
 {
-    float t_min = t_near;
-    float t_max = t_far;
-    for (uint axis = 0u; axis < 3u; ++axis) {
-        const float o = rays_o[3u * ray + axis];
-        const float d = rays_d[3u * ray + axis];
-        const float lo = aabb[axis];
-        const float hi = aabb[3u + axis];
-        if (fabs(d) < FLOAT_TINY) {
-            t_max = (o < lo || o > hi) ? -1.0f : t_max;  // t_near >= 0, so this is a miss
-        } else {
+    for (uint k = 0u; k < n; ++k) {
+        float t_min = p.t_near;
+        float t_max = p.t_far;
+        for (uint axis = 0u; axis < 3u; ++axis) {
+            const float o = rays_o[3u * k + axis];
+            const float d = rays_d[3u * k + axis];
+            const float lo = aabb[axis];
+            const float hi = aabb[3u + axis];
             const float inverse = 1.0f / d;
             const float t0 = (lo - o) * inverse;
             const float t1 = (hi - o) * inverse;
-            t_min = max(t_min, min(t0, t1));
-            t_max = min(t_max, max(t0, t1));
+            const float enter = max(t_min, min(t0, t1));
+            const float leave = min(t_max, max(t0, t1));
+            const float beside = o < lo || o > hi ? -1.0f : t_max;  // t_near >= 0, so -1 is a miss
+            const bool parallel = fabs(d) < FLOAT_TINY;
+            t_min = parallel ? t_min : enter;
+            t_max = parallel ? beside : leave;
         }
+        const bool hit = t_max > t_min;
+        bounds.t_min[k] = hit ? t_min : p.t_near;
+        bounds.t_max[k] = hit ? t_max : p.t_near;
     }
-    MarchBounds bounds;
-    bounds.hit = t_max > t_min;
-    bounds.t_min = bounds.hit ? t_min : t_near;
-    bounds.t_max = bounds.hit ? t_max : t_near;
-    return bounds;
+}
+
+// The bounds of a tile of rays, whole or what is left of one; returns how many those are.
+inline uint march_tile(thread MarchBounds& bounds, device const float* rays_o, device const float* rays_d,
+                       device const float* aabb, constant MarchParams& p, uint left)
+{
+    if (left >= MARCH_TILE) {  // a loop of known length becomes whole vectors
+        march_bounds(bounds, rays_o, rays_d, aabb, p, MARCH_TILE);
+        return MARCH_TILE;
+    }
+    march_bounds(bounds, rays_o, rays_d, aabb, p, left);
+    return left;
+}
+
+inline void march_store(thread const MarchBounds& bounds, device float* t_min, device float* t_max,
+                        device uchar* hits, uint n)
+{
+    for (uint k = 0u; k < n; ++k) {
+        t_min[k] = bounds.t_min[k];
+        t_max[k] = bounds.t_max[k];
+        hits[k] = bounds.t_max[k] > bounds.t_min[k] ? 1 : 0;  // a miss has both at t_near
+    }
 }
 
 // Where rays enter and leave a box: t_min = max(near, entry), t_max = min(far, exit).
-// Dispatched threads: n_rays, one per ray.
+// Dispatched threads: ceil(n_rays / rays_per_thread).
 // Not handled: per-ray near and far; boxes that are not axis-aligned.
 kernel void march_intersect_f32(
     device const float* rays_o [[buffer(0)]],  // [n_rays, 3] world units
@@ -49,25 +77,29 @@ kernel void march_intersect_f32(
     device float* t_max [[buffer(4)]],         // [n_rays] world units
     device uchar* hits [[buffer(5)]],          // [n_rays] 0 or 1
     constant MarchParams& p [[buffer(6)]],
-    uint ray [[thread_position_in_grid]])
+    uint gid [[thread_position_in_grid]])
 {
-    if (ray >= p.n_rays) {
+    const uint begin = gid * p.rays_per_thread;
+    if (begin >= p.n_rays) {
         return;
     }
-    const MarchBounds bounds = march_bounds(rays_o, rays_d, aabb, p.t_near, p.t_far, ray);
-    t_min[ray] = bounds.t_min;
-    t_max[ray] = bounds.t_max;
-    hits[ray] = bounds.hit ? 1 : 0;
+    const uint end = begin + min(p.rays_per_thread, p.n_rays - begin);
+    MarchBounds bounds;
+    for (uint ray = begin; ray < end; ray += MARCH_TILE) {
+        const uint n = march_tile(bounds, rays_o + 3u * ray, rays_d + 3u * ray, aabb, p, end - ray);
+        march_store(bounds, t_min + ray, t_max + ray, hits + ray, n);
+    }
 }
 
 // Edges first to first + count of one ray. A loop without branches, so that the host's compiler makes vectors of it.
 template <bool STRATIFIED, bool DISPARITY>
-inline void march_edges(device float* out, uint first, uint count, MarchBounds bounds, uint ray, constant MarchParams& p)
+inline void march_edges(device float* out, uint first, uint count, float t_min, float t_max, uint ray,
+                        constant MarchParams& p)
 {
     const float scale = 1.0f / float(p.n_samples);
     const float samples = float(p.n_samples);
-    const float origin = DISPARITY ? 1.0f / bounds.t_min : bounds.t_min;
-    const float length = (DISPARITY ? 1.0f / bounds.t_max : bounds.t_max) - origin;
+    const float origin = DISPARITY ? 1.0f / t_min : t_min;
+    const float length = (DISPARITY ? 1.0f / t_max : t_max) - origin;
     for (uint k = 0u; k < count; ++k) {
         const uint i = first + k;
         float s = float(int(i));  // a signed conversion is one instruction everywhere
@@ -77,14 +109,30 @@ inline void march_edges(device float* out, uint first, uint count, MarchBounds b
             s = lower + (upper - lower) * random_uniform(ray, i, p.seed, STREAM_MARCH);
         }
         const float even = origin + length * (s * scale);
-        // Rounding must not lead out of the bounds; below the first, a sum of t_min and no negative number cannot.
-        out[k] = min(DISPARITY ? max(1.0f / even, bounds.t_min) : even, bounds.t_max);
+        // Rounding must not lead out of the bounds. t_min and no negative number on top cannot lead below.
+        out[k] = min(DISPARITY ? max(1.0f / even, t_min) : even, t_max);
+    }
+}
+
+inline void march_ray(device float* out, uint first, uint count, float t_min, float t_max, uint ray,
+                      constant MarchParams& p)
+{
+    if (p.stratified != 0u) {
+        if (p.disparity != 0u) {
+            march_edges<true, true>(out, first, count, t_min, t_max, ray, p);
+        } else {
+            march_edges<true, false>(out, first, count, t_min, t_max, ray, p);
+        }
+    } else if (p.disparity != 0u) {
+        march_edges<false, true>(out, first, count, t_min, t_max, ray, p);
+    } else {
+        march_edges<false, false>(out, first, count, t_min, t_max, ray, p);
     }
 }
 
 // march_intersect and the edges of n_samples intervals in one launch:
 // s_i = i / S, or uniform between the middles beside it; t = t_min + s (t_max - t_min), or the same in 1 / t.
-// Dispatched threads: ceil((n_samples + 1) / edges_per_thread) x n_rays, each for that many edges of a ray.
+// Dispatched threads: ceil((n_samples + 1) / edges_per_thread) x ceil(n_rays / rays_per_thread).
 // Not handled: disparity with t_near = 0 (refused by the op).
 kernel void march_forward_f32(
     device const float* rays_o [[buffer(0)]],  // [n_rays, 3] world units
@@ -97,28 +145,23 @@ kernel void march_forward_f32(
     constant MarchParams& p [[buffer(7)]],
     uint2 gid [[thread_position_in_grid]])
 {
-    const uint ray = gid.y;
+    const uint begin = gid.y * p.rays_per_thread;
     const uint first = gid.x * p.edges_per_thread;
-    if (ray >= p.n_rays || first > p.n_samples) {
+    if (begin >= p.n_rays || first > p.n_samples) {
         return;
     }
-    const MarchBounds bounds = march_bounds(rays_o, rays_d, aabb, p.t_near, p.t_far, ray);
-    if (gid.x == 0u) {
-        t_min[ray] = bounds.t_min;
-        t_max[ray] = bounds.t_max;
-        hits[ray] = bounds.hit ? 1 : 0;
-    }
+    const uint end = begin + min(p.rays_per_thread, p.n_rays - begin);
     const uint count = min(p.edges_per_thread, p.n_samples + 1u - first);
-    device float* out = t_edges + ray * (p.n_samples + 1u) + first;
-    if (p.stratified != 0u) {
-        if (p.disparity != 0u) {
-            march_edges<true, true>(out, first, count, bounds, ray, p);
-        } else {
-            march_edges<true, false>(out, first, count, bounds, ray, p);
+    MarchBounds bounds;
+    for (uint tile = begin; tile < end; tile += MARCH_TILE) {
+        const uint n = march_tile(bounds, rays_o + 3u * tile, rays_d + 3u * tile, aabb, p, end - tile);
+        if (gid.x == 0u) {
+            march_store(bounds, t_min + tile, t_max + tile, hits + tile, n);
         }
-    } else if (p.disparity != 0u) {
-        march_edges<false, true>(out, first, count, bounds, ray, p);
-    } else {
-        march_edges<false, false>(out, first, count, bounds, ray, p);
+        for (uint k = 0u; k < n; ++k) {
+            const uint ray = tile + k;
+            device float* out = t_edges + ray * (p.n_samples + 1u) + first;
+            march_ray(out, first, count, bounds.t_min[k], bounds.t_max[k], ray, p);
+        }
     }
 }

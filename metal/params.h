@@ -6,6 +6,7 @@
 struct MarchParams {
     uint n_rays;
     uint n_samples;  // S intervals, S + 1 edges
+    uint rays_per_thread;
     uint edges_per_thread;
     uint stratified;  // 1: jitter the edges
     uint disparity;   // 1: even steps in 1 / t

@@ -12,8 +12,9 @@ from nerf_metal.reference import RayBounds, RaySamples
 
 SPACINGS = ("linear", "disparity")
 # Edges of one thread on the GPU: enough to share the ray-box test, few enough that 2 048 rays make thousands of
-# threads. On the host a thread takes a whole ray.
+# threads. On the host a thread takes whole rays, as many as a vector of the widest level holds.
 _EDGES_PER_THREAD = 16
+_HOST_RAYS_PER_THREAD = 16
 
 
 def intersect_rays(
@@ -47,9 +48,11 @@ def intersect_rays(
         return reference.intersect_rays(rays_o, rays_d, aabb, near=near, far=far)
     rays = rays_o.shape[0]
     bounds = _empty_bounds(rays_o, rays)
-    params = _params(rays, 1, near, far)
+    per_thread = 1 if backend == "metal" else _HOST_RAYS_PER_THREAD
+    params = _params(rays, 1, near, far, rays_per_thread=per_thread)
     inputs = constant(rays_o), constant(rays_d), constant(aabb)
-    kernels.launch("march_intersect_f32", [*inputs, *bounds], params, (rays,), backend=backend)
+    grid = (-(-rays // per_thread),)
+    kernels.launch("march_intersect_f32", [*inputs, *bounds], params, grid, backend=backend)
     return bounds
 
 
@@ -110,19 +113,20 @@ def march_rays(
     rays = rays_o.shape[0]
     t_edges = rays_o.new_empty((rays, num_samples + 1))
     bounds = _empty_bounds(rays_o, rays)
-    per_thread = _EDGES_PER_THREAD if backend == "metal" else num_samples + 1
+    per_thread = (1, _EDGES_PER_THREAD) if backend == "metal" else (_HOST_RAYS_PER_THREAD, num_samples + 1)
     params = _params(
         rays,
         num_samples,
         near,
         far,
-        edges_per_thread=per_thread,
+        rays_per_thread=per_thread[0],
+        edges_per_thread=per_thread[1],
         stratified=stratified,
         disparity=spacing == "disparity",
         seed=seed,
     )
     inputs = constant(rays_o), constant(rays_d), constant(aabb)
-    grid = (num_samples // per_thread + 1, rays)  # S + 1 edges
+    grid = (num_samples // per_thread[1] + 1, -(-rays // per_thread[0]))  # S + 1 edges
     kernels.launch("march_forward_f32", [*inputs, t_edges, *bounds], params, grid, group=(8, 16), backend=backend)
     return RaySamples(t_edges, *bounds)
 
@@ -137,6 +141,7 @@ def _params(
     near: float,
     far: float,
     *,
+    rays_per_thread: int,
     edges_per_thread: int = 1,
     stratified: bool = False,
     disparity: bool = False,
@@ -145,6 +150,7 @@ def _params(
     return {
         "n_rays": n_rays,
         "n_samples": n_samples,
+        "rays_per_thread": rays_per_thread,
         "edges_per_thread": edges_per_thread,
         "stratified": int(stratified),
         "disparity": int(disparity),

@@ -16,7 +16,8 @@ from tests.kernels.double import Double
 
 _KERNEL = "march_intersect_f32"
 _RAYS = 683  # 8 KB of origins
-_PARAMS = {"n_rays": _RAYS, "n_samples": 1, "edges_per_thread": 1, "stratified": 0, "disparity": 0, "seed": 0}
+_PARAMS = {"n_rays": _RAYS, "n_samples": 1, "rays_per_thread": _RAYS, "edges_per_thread": 1}
+_PARAMS |= {"stratified": 0, "disparity": 0, "seed": 0}
 
 
 def kilobytes() -> int:

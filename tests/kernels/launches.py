@@ -90,7 +90,7 @@ def small_params(kernel: str, random: np.random.Generator) -> dict[str, int | fl
     for name, kind in STRUCTS[KERNELS[kernel].params]:
         if kind == "float":
             params[name] = float(random.choice([0.0, 1e-5, 0.5, 2.0, 1e10, -1.0, np.inf, np.nan]))
-        elif name.startswith("n_") or name == "edges_per_thread":
+        elif name.startswith("n_") or name.endswith("_per_thread"):
             params[name] = int(random.choice([0, 1, 2, 7, 31, 32, 33, 70]))
         elif name == "t_stride":
             params[name] = int(random.choice([0, 1, 31, 70, 71, 100]))

@@ -17,6 +17,7 @@ INTERSECT = "march_intersect_f32"
 PARAMS = {
     "n_rays": 4,
     "n_samples": 1,
+    "rays_per_thread": 1,
     "edges_per_thread": 1,
     "stratified": 0,
     "disparity": 0,
@@ -51,9 +52,9 @@ def test_right_launch_runs() -> None:
 
 
 def test_struct_bytes() -> None:
-    refused("MarchParams must have 32 bytes, got 31", packed=bytes(31))
-    refused("MarchParams must have 32 bytes, got 0", packed=b"")
-    refused("MarchParams must have 32 bytes, got 36", packed=bytes(36))
+    refused("MarchParams must have 36 bytes, got 35", packed=bytes(35))
+    refused("MarchParams must have 36 bytes, got 0", packed=b"")
+    refused("MarchParams must have 36 bytes, got 40", packed=bytes(40))
 
 
 def test_buffer_count() -> None:
@@ -83,7 +84,7 @@ def test_grid_has_the_axes_that_the_shader_looks_at() -> None:
     words = "grid must have one thread on every axis past the {} that the shader looks at, got {}"
     refused(words.format(1, 2), grid=(4, 2, 1))
     refused(words.format(1, 3), grid=(4, 1, 3))
-    params = {"edges_per_thread": 1} | {name: 1 for name in PARAMS}
+    params = dict.fromkeys(PARAMS, 1)
     with pytest.raises(ValueError, match=re.escape(words.format(2, 5))):
         launch("march_forward_f32", [None] * 7, pack("march_forward_f32", params), (1, 4, 5))
 

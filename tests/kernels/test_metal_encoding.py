@@ -25,6 +25,7 @@ INTERSECT = "march_intersect_f32"
 PARAMS = {
     "n_rays": 4,
     "n_samples": 1001,
+    "rays_per_thread": 1005,
     "edges_per_thread": 1002,
     "stratified": 1003,
     "disparity": 1004,
@@ -72,7 +73,7 @@ def test_arguments_of_the_calls(metal: Double) -> None:
         assert entry["data"] == start + entry["offset"] * tensor.element_size()
     (constants,) = metal.calls("set_arg_bytes")
     assert constants["index"] == 6
-    values = struct.unpack("<6I2f", bytes.fromhex(constants["bytes"]))
+    values = struct.unpack("<7I2f", bytes.fromhex(constants["bytes"]))
     assert values == (*(PARAMS[name] for name, _ in STRUCTS["MarchParams"]),)
     (dispatch,) = metal.calls("dispatch_array_with_group_size")
     assert dispatch["grid"] == [5, 1, 1]

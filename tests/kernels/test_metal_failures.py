@@ -137,7 +137,7 @@ def test_nothing_works_before_load() -> None:
     code = (
         "from nerf_metal import _C\n"
         "for call in (lambda: _C.metal_compile('march', ''),"
-        " lambda: _C.launch_metal('march_intersect_f32', [None] * 6, bytes(32), (0, 1, 1), (1, 1, 1))):\n"
+        " lambda: _C.launch_metal('march_intersect_f32', [None] * 6, bytes(36), (0, 1, 1), (1, 1, 1))):\n"
         "    try: call()\n"
         "    except RuntimeError as error: print(error)\n"
     )
@@ -151,7 +151,7 @@ def test_nothing_works_before_load() -> None:
 
 def test_launch_before_compile(metal: Double) -> None:
     with pytest.raises(RuntimeError, match=rf"^\[{INTERSECT}\] shader library march must be compiled first$"):
-        _C.launch_metal(INTERSECT, tensors(), bytes(32), (1, 1, 1), (1, 1, 1))
+        _C.launch_metal(INTERSECT, tensors(), bytes(36), (1, 1, 1), (1, 1, 1))
 
 
 class TestDouble:

@@ -56,36 +56,39 @@ def test_metal_edges_are_the_references() -> None:
 
 @PLAIN_KERNEL_MODES
 @CASES
-@pytest.mark.parametrize("per_thread", [1, 7, 16])
-def test_threads_of_any_length_write_every_edge_and_nothing_else(per_thread: int, case: MarchCase, mode: Mode) -> None:
+@pytest.mark.parametrize(("rays", "edges"), [(1, 1), (1, 16), (5, 7), (16, 1000), (40, 16)])
+def test_threads_of_any_size_write_every_edge_and_nothing_else(
+    rays: int, edges: int, case: MarchCase, mode: Mode
+) -> None:
     guarded = Guarded()
     o, d = case.rays_o_d()
     inputs = [guarded.place(x) for x in (o, d, BOX)]
-    edges = guarded.unfilled((case.rays, case.samples + 1))
+    t_edges = guarded.unfilled((case.rays, case.samples + 1))
     t_min, t_max = guarded.unfilled((case.rays,)), guarded.unfilled((case.rays,))
     hits = guarded.unfilled((case.rays,), torch.uint8)
     params = {
         "n_rays": case.rays,
         "n_samples": case.samples,
-        "edges_per_thread": per_thread,
+        "rays_per_thread": rays,
+        "edges_per_thread": edges,
         "stratified": int(case.stratified),
         "disparity": int(case.spacing == "disparity"),
         "seed": case.seed & 0xFFFFFFFF,
         "t_near": case.near,
         "t_far": case.far,
     }
-    grid = (case.samples // per_thread + 1, case.rays)
+    grid = (case.samples // edges + 1, -(-case.rays // rays))
     with mode.active() as backend:
         kernels.launch(
             "march_forward_f32",
-            [*inputs, edges, t_min, t_max, hits],
+            [*inputs, t_edges, t_min, t_max, hits],
             params,
             grid,
             group=(8, 16),
             backend=backend,
         )
     guarded.check()
-    compare_march(case, RaySamples(edges, t_min, t_max, hits == 1))
+    compare_march(case, RaySamples(t_edges, t_min, t_max, hits == 1))
     assert set(hits.tolist()) <= {0, 1}
 
 
