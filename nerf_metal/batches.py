@@ -18,9 +18,11 @@ OVERSAMPLING = 4
 it, so four are enough to fill the batch with hits."""
 
 
-def step_seed(seed: int, step: int) -> int:
-    """One 63-bit seed for a step of a run: counters far apart, so no two steps share one."""
-    return (seed * 0x9E3779B97F4A7C15 + step) & (2**63 - 1)
+def step_seed(seed: int, step: int, part: int = 0) -> int:
+    """A 63-bit seed for a step of a run, or a part of its batch. Runs, and parts, lie far apart in the low 32 bits too,
+    which are what the kernels take: no two steps or parts of a run share one.
+    """
+    return (seed * 0x9E3779B97F4A7C15 + part * 0xC2B2AE35 + step) & (2**63 - 1)
 
 
 class RayBatch(NamedTuple):

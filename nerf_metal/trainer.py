@@ -235,7 +235,7 @@ def train(
                         part.rays_d,
                         background=part.background,
                         stratified=True,
-                        seed=step_seed(config.seed, step) + index,
+                        seed=step_seed(config.seed, step, index),
                     )
                     loss = photometric_loss(rendered, part.truth) * (len(part.truth) / len(batch.truth))
                     loss.backward()

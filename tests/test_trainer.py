@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nerf_metal import memory, trainer
-from nerf_metal.batches import RayBatches
+from nerf_metal.batches import RayBatches, step_seed
 from nerf_metal.config import TrainConfig
 from nerf_metal.errors import InputError
 from nerf_metal.interrupt import StopRequest
@@ -93,9 +93,15 @@ def test_a_finished_run_is_not_resumed(cube_scene, tiny_config):
         train(tiny_config, cube_scene, folder, CPU, resume=True)
 
 
+def test_steps_and_parts_share_no_random_numbers():
+    """The kernels take the low 32 bits."""
+    seeds = {step_seed(3, step, part) & 0xFFFFFFFF for step in range(5000) for part in range(16)}
+    assert len(seeds) == 5000 * 16
+
+
 def test_parts_of_a_batch_are_the_batch(cube_scene, tiny_config, tmp_path, monkeypatch):
     """A batch split for lack of memory gives the gradients of the whole, up to rounding and jitter."""
-    monkeypatch.setattr(trainer, "step_seed", lambda seed, step: 0)  # with jitter, parts draw other numbers
+    monkeypatch.setattr(trainer, "step_seed", lambda *_: 0)  # with jitter, parts draw other numbers
     monkeypatch.setattr(trainer, "render_rays", _without_jitter(trainer.render_rays))
     config = dataclasses.replace(tiny_config, steps=1)
     whole, _ = run(config, cube_scene)
