@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -124,3 +125,16 @@ def test_a_fork_after_a_launch_launches(host) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
     host("language_count", [times], struct.pack("I", n), (n, 1, 1), threads=3)  # and the parent still has its own
     assert (times == 2).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux's processor affinity")
+def test_workers_that_moved_may_run_everywhere(host) -> None:
+    """A worker woken on its caller's processor leaves it; what it may run on must not stay cut."""
+    allowed = os.sched_getaffinity(0)
+    n = 100_000
+    for _ in range(40):  # a scheduler wakes about every second one there
+        time.sleep(0.002)  # long enough for the workers to sleep
+        host("language_count", [np.zeros(n, np.int32)], struct.pack("I", n), (n, 1, 1), threads=2)
+    threads = [int(name) for name in os.listdir("/proc/self/task")]
+    assert len(threads) > 1
+    assert all(os.sched_getaffinity(thread) == allowed for thread in threads)
