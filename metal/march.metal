@@ -91,42 +91,33 @@ kernel void march_intersect_f32(
     }
 }
 
-// Edges first to first + count of one ray. A loop without branches, so that the host's compiler makes vectors of it.
+// Edges first to first + count of a tile of rays, the first of them `tile`. A loop without branches, so that the host's
+// compiler makes vectors of it.
 template <bool STRATIFIED, bool DISPARITY>
-inline void march_edges(device float* out, uint first, uint count, float t_min, float t_max, uint ray,
-                        constant MarchParams& p)
+inline void march_edges(device float* t_edges, thread const MarchBounds& bounds, uint tile, uint n, uint first,
+                        uint count, constant MarchParams& p)
 {
     const float scale = 1.0f / float(p.n_samples);
     const float samples = float(p.n_samples);
-    const float origin = DISPARITY ? 1.0f / t_min : t_min;
-    const float length = (DISPARITY ? 1.0f / t_max : t_max) - origin;
-    for (uint k = 0u; k < count; ++k) {
-        const uint i = first + k;
-        float s = float(int(i));  // a signed conversion is one instruction everywhere
-        if (STRATIFIED) {
-            const float lower = max(s - 0.5f, 0.0f);
-            const float upper = min(s + 0.5f, samples);
-            s = lower + (upper - lower) * random_uniform(ray, i, p.seed, STREAM_MARCH);
+    for (uint k = 0u; k < n; ++k) {
+        const uint ray = tile + k;
+        const float t_min = bounds.t_min[k];
+        const float t_max = bounds.t_max[k];
+        const float origin = DISPARITY ? 1.0f / t_min : t_min;
+        const float length = (DISPARITY ? 1.0f / t_max : t_max) - origin;
+        device float* out = t_edges + ray * (p.n_samples + 1u) + first;
+        for (uint j = 0u; j < count; ++j) {
+            const uint i = first + j;
+            float s = float(int(i));  // a signed conversion is one instruction everywhere
+            if (STRATIFIED) {
+                const float lower = max(s - 0.5f, 0.0f);
+                const float upper = min(s + 0.5f, samples);
+                s = lower + (upper - lower) * random_uniform(ray, i, p.seed, STREAM_MARCH);
+            }
+            const float even = origin + length * (s * scale);
+            // Rounding must not lead out of the bounds. t_min and no negative number on top cannot lead below.
+            out[j] = min(DISPARITY ? max(1.0f / even, t_min) : even, t_max);
         }
-        const float even = origin + length * (s * scale);
-        // Rounding must not lead out of the bounds. t_min and no negative number on top cannot lead below.
-        out[k] = min(DISPARITY ? max(1.0f / even, t_min) : even, t_max);
-    }
-}
-
-inline void march_ray(device float* out, uint first, uint count, float t_min, float t_max, uint ray,
-                      constant MarchParams& p)
-{
-    if (p.stratified != 0u) {
-        if (p.disparity != 0u) {
-            march_edges<true, true>(out, first, count, t_min, t_max, ray, p);
-        } else {
-            march_edges<true, false>(out, first, count, t_min, t_max, ray, p);
-        }
-    } else if (p.disparity != 0u) {
-        march_edges<false, true>(out, first, count, t_min, t_max, ray, p);
-    } else {
-        march_edges<false, false>(out, first, count, t_min, t_max, ray, p);
     }
 }
 
@@ -158,10 +149,16 @@ kernel void march_forward_f32(
         if (gid.x == 0u) {
             march_store(bounds, t_min + tile, t_max + tile, hits + tile, n);
         }
-        for (uint k = 0u; k < n; ++k) {
-            const uint ray = tile + k;
-            device float* out = t_edges + ray * (p.n_samples + 1u) + first;
-            march_ray(out, first, count, bounds.t_min[k], bounds.t_max[k], ray, p);
+        if (p.stratified != 0u) {
+            if (p.disparity != 0u) {
+                march_edges<true, true>(t_edges, bounds, tile, n, first, count, p);
+            } else {
+                march_edges<true, false>(t_edges, bounds, tile, n, first, count, p);
+            }
+        } else if (p.disparity != 0u) {
+            march_edges<false, true>(t_edges, bounds, tile, n, first, count, p);
+        } else {
+            march_edges<false, false>(t_edges, bounds, tile, n, first, count, p);
         }
     }
 }
