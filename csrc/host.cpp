@@ -143,6 +143,12 @@ private:
     std::atomic<unsigned> active_{0};  // workers inside it
 };
 
+// A part of a launch's grid, on a cache line of its own: its pieces are handed out by counting.
+struct alignas(64) Part {
+    std::atomic<uint64_t> next{0};
+    uint64_t end = 0;
+};
+
 // One launch at a time uses the workers; a second one, from another Python thread, runs on its own thread alone.
 std::mutex pool_user;
 Pool* pool = nullptr;  // never destroyed: its threads live as long as the process
@@ -234,23 +240,31 @@ void run(const Launch& launch, unsigned threads)
     for (const Argument& argument : launch.arguments) {
         buffers.push_back(argument.data);
     }
-    // Eight pieces a worker even out rays of unequal length; below 64 kernel threads waking workers costs more.
-    threads = std::max(threads, 1u);
-    const uint64_t piece = std::max<uint64_t>(1, total / (uint64_t(threads) * 8));
-    std::atomic<uint64_t> next{0};
+    // Below 64 kernel threads waking workers costs more than they do.
+    const unsigned members = total >= 64 ? std::max(threads, 1u) : 1u;
+    // Each takes the same part of the grid launch after launch, as torch's threads do of a tensor: its numbers are
+    // still in its own cache. Eight pieces each, so that who is through early helps the others.
+    std::vector<Part> parts(members);
+    for (unsigned i = 0; i < members; ++i) {
+        parts[i].next = total * i / members;
+        parts[i].end = total * (i + 1) / members;
+    }
+    const uint64_t piece = std::max<uint64_t>(1, total / (uint64_t(members) * 8));
+    std::atomic<unsigned> arrived{0};
     const std::function<void()> work = [&] {
         [[maybe_unused]] const FlushSmallResults flush{};
-        for (;;) {
-            const uint64_t begin = next.fetch_add(piece);
-            if (begin >= total) {
-                return;
+        const unsigned first = arrived.fetch_add(1);
+        for (unsigned i = 0; i < members; ++i) {
+            Part& part = parts[(first + i) % members];
+            for (uint64_t begin = part.next.fetch_add(piece); begin < part.end;
+                 begin = part.next.fetch_add(piece)) {
+                range(buffers.data(), launch.params.data(), launch.grid.data(), begin,
+                      std::min(begin + piece, part.end));
             }
-            range(buffers.data(), launch.params.data(), launch.grid.data(), begin, std::min(begin + piece, total));
         }
     };
-    const bool many = threads > 1 && total >= 64;
     std::unique_lock<std::mutex> lock(pool_user, std::defer_lock);
-    if (!many || !lock.try_lock()) {
+    if (members == 1 || !lock.try_lock()) {
         work();
         return;
     }
@@ -259,7 +273,7 @@ void run(const Launch& launch, unsigned threads)
         (void)once;
         pool = new Pool;
     }
-    pool->run(threads, work);
+    pool->run(members, work);
 }
 
 }  // namespace nerf_metal::host
