@@ -62,8 +62,9 @@ def table(kernels: list[signature.Kernel], structs: dict[str, tuple[tuple[str, s
     out += [f'    {{"{n}", members_{n}, {len(m)}, sizeof({n})}},' for n, m in structs.items()]
     out += ["};", f"const size_t kStructCount = {len(structs)};", "const KernelInfo kKernels[] = {"]
     for k in kernels:
+        params = f"&kStructs[{list(structs).index(k.params)}]"
         out.append(
-            f'    {{"{k.name}", "{k.library}", buffers_{k.name}, {len(k.buffers)}, "{k.params}", sizeof({k.params}),'
+            f'    {{"{k.name}", "{k.library}", buffers_{k.name}, {len(k.buffers)}, {params},'
             f" {str(k.collective).lower()}, {axes(k)}, &elements_{k.name}}},"
         )
     out += ["};", f"const size_t kKernelCount = {len(kernels)};", "}  // namespace nerf_metal"]

@@ -1,11 +1,10 @@
 #include "arguments.h"
 
-#include <pybind11/stl.h>
-
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
+#include <tuple>
 
 namespace py = pybind11;
 
@@ -127,16 +126,6 @@ Argument argument_of(const Launch& launch, py::handle buffer, Memory memory)
     return {reinterpret_cast<void*>(address), elements, static_cast<DType>(dtype), true};
 }
 
-const StructInfo& struct_of(const Launch& launch)
-{
-    for (size_t i = 0; i < launch.module->struct_count; ++i) {
-        if (std::strcmp(launch.module->structs[i].name, launch.info->params) == 0) {
-            return launch.module->structs[i];
-        }
-    }
-    throw std::logic_error("a kernel's struct stands in its module");
-}
-
 // One member's four bytes. False where the value is no number of its type.
 bool pack_member(char type, PyObject* value, char* out)
 {
@@ -159,7 +148,7 @@ bool pack_member(char type, PyObject* value, char* out)
 
 std::string pack(const Launch& launch, const py::dict& params)
 {
-    const StructInfo& info = struct_of(launch);
+    const StructInfo& info = *launch.info->params;
     std::string packed(info.bytes, '\0');
     bool complete = params.size() == info.member_count;
     PyObject *key = nullptr, *next = nullptr;

@@ -101,7 +101,7 @@ py::dict kernel_table()
                 const BufferInfo& info = kernel.buffers[b];
                 buffers.append(py::make_tuple(info.name, types[static_cast<int>(info.dtype)], info.writable));
             }
-            table[kernel.name] = py::make_tuple(kernel.library, py::tuple(buffers), kernel.params, kernel.collective);
+            table[kernel.name] = py::make_tuple(kernel.library, py::tuple(buffers), kernel.params->name, kernel.collective);
         }
     }
     return table;

@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 
-#include <cmath>
 #include <stdexcept>
 
 namespace nerf_metal {
@@ -68,8 +67,8 @@ void check(const Launch& launch)
 {
     const KernelInfo&
     kernel = *launch.info;
-    if (launch.params.size() != kernel.params_bytes) {
-        refuse(launch, std::string(kernel.params) + " must have " + std::to_string(kernel.params_bytes) +
+    if (launch.params.size() != kernel.params->bytes) {
+        refuse(launch, std::string(kernel.params->name) + " must have " + std::to_string(kernel.params->bytes) +
                            " bytes, got " + std::to_string(launch.params.size()));
     }
     if (launch.arguments.size() != kernel.buffer_count) {

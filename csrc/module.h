@@ -54,8 +54,7 @@ struct KernelInfo {
     const char* library;  // stem of the shader file
     const BufferInfo* buffers;
     size_t buffer_count;
-    const char* params;
-    size_t params_bytes;
+    const StructInfo* params;
     bool collective;  // uses SIMD-group or threadgroup features
     unsigned axes;    // of the grid that its threads look at: 1 to 3
     // Elements that each buffer must have for these arguments, as written beside it in the shader.

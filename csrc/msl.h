@@ -108,9 +108,11 @@ inline float fabs(float x)
     return __builtin_fabsf(x);
 }
 
-// exp by 2^n times a polynomial of degree 6 on [-ln 2 / 2, ln 2 / 2] (Cody and Waite's reduction; Cephes expf's
-// coefficients): within 2 ulp, without branches or selections so that loops of it vectorise. The limits lie where
-// the result is 0 or infinity by rounding; a NaN passes through all of it.
+#include "exponential.h"
+
+// exp by 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (Cody and Waite's reduction): within 2 ulp, without
+// branches or selections so that loops of it vectorise. The limits lie where the result is 0 or infinity by
+// rounding; a NaN passes through all of it.
 inline float exp(float x)
 {
     const float above = x < -104.0f ? -104.0f : x;
@@ -118,13 +120,7 @@ inline float exp(float x)
     const float shifted = limited * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the sum rounds to an integer
     const float n = shifted - 12582912.0f;
     const float r = (limited - n * 0.693359375f) - n * -2.12194440e-4f;
-    float y = 1.9875691500e-4f;
-    y = y * r + 1.3981999507e-3f;
-    y = y * r + 8.3334519073e-3f;
-    y = y * r + 4.1665795894e-2f;
-    y = y * r + 1.6666665459e-1f;
-    y = y * r + 5.0000001201e-1f;
-    y = y * r * r + r + 1.0f;
+    const float y = exponential_fraction(r) + 1.0f;
     // 2^n in two factors: neither 2^128 nor 2^-150 has a float of its own.
     const int whole = int(as_type<uint>(shifted)) - 0x4B400000;
     const int part = whole >> 1;

@@ -5,6 +5,7 @@
 #define NERF_METAL_COMPOSITE_H
 
 #include "common.h"
+#include "exponential.h"
 #include "params.h"
 
 // Which samples belong to a ray.
@@ -42,9 +43,9 @@ struct CompositeAlpha {
 };
 
 // A density or an alpha as opacity. exp(-tau) = s (1 + p) with s = 2^-n and p = expm1(n ln 2 - tau), so that
-// 1 - exp(-tau) = (1 - s) - s p loses nothing where tau is small (MSL has no expm1). Polynomial: Cephes expf's,
-// with Cody and Waite's ln 2 in two parts; within 2 ulp. From n = 127 on, s is the float of all bits 0: opaque. An
-// infinite density counts as the largest float, so that an interval of no length stays transparent.
+// 1 - exp(-tau) = (1 - s) - s p loses nothing where tau is small (MSL has no expm1). Cody and Waite's ln 2 in two
+// parts; within 2 ulp. From n = 127 on, s is the float of all bits 0: opaque. An infinite density counts as the
+// largest float, so that an interval of no length stays transparent.
 template <bool IS_ALPHA>
 inline CompositeAlpha composite_alpha(float value, float dt)
 {
@@ -61,13 +62,7 @@ inline CompositeAlpha composite_alpha(float value, float dt)
     const int n = int((limited > 0.0f ? limited : 0.0f) * 1.44269504f + 0.5f);  // a number even for a NaN
     const float steps = float(n);
     const float r = (steps * 0.693359375f - limited) - steps * 2.12194440e-4f;
-    float q = 1.9875691500e-4f;
-    q = q * r + 1.3981999507e-3f;
-    q = q * r + 8.3334519073e-3f;
-    q = q * r + 4.1665795894e-2f;
-    q = q * r + 1.6666665459e-1f;
-    q = q * r + 5.0000001201e-1f;
-    const float p = q * (r * r) + r;
+    const float p = exponential_fraction(r);
     const float s = as_type<float>(uint(127 - n) << 23u);
     a.keep = s * (1.0f + p);  // no product below the normal numbers
     a.alpha = (1.0f - s) - s * p;

@@ -88,7 +88,7 @@ def build_kernels(folder: Path) -> Path:
     """The test shaders as a library for ``_C.load_module``: every host level, and the strict reading."""
     metal, generated = folder / "metal", folder / "generated"
     shutil.copytree(SHADERS, metal)
-    for header in ("common.h", "scan.h"):
+    for header in ("common.h", "exponential.h", "scan.h"):
         shutil.copy(METAL / header, metal)
     (metal / "mutants.metal").write_text(without_barriers((SHADERS / "right.metal").read_text()))
     generator().main(metal, generated)
