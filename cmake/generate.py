@@ -97,7 +97,7 @@ def host_kernels(kernels: list[signature.Kernel]) -> str:
     out = ["// Made by cmake/generate.py from the shaders."]
     for kernel in kernels:
         arguments = [
-            f"static_cast<{'' if b.writable else 'const '}{b.dtype}*>(buffers[{b.index}])" for b in kernel.buffers
+            f"static_cast<{'' if b.writable else 'const '}{b.written}*>(buffers[{b.index}])" for b in kernel.buffers
         ]
         # A copy whose address goes nowhere else: stores through the buffers cannot change it, so loops vectorise.
         params = f"    const {kernel.params} p = *static_cast<const {kernel.params}*>(params);"

@@ -50,9 +50,10 @@ strict::Order order_of(const std::string& name)
 
 void launch_host(const std::string&
 kernel, const py::sequence& buffers, const py::object& params, const Size& grid,
-                 const Size& group, unsigned threads)
+                 const Size& group, unsigned threads, bool coarse)
 {
-    const Launch launch = make_launch(kernel, buffers, params, grid, group, Memory::cpu);
+    Launch launch = make_launch(kernel, buffers, params, grid, group, Memory::cpu);
+    launch.coarse = coarse;
     const py::gil_scoped_release unlocked;
     host::run(launch, threads);
 }
@@ -146,7 +147,9 @@ PYBIND11_MODULE(_C, m)
     m.def("load_module", &load_module, "Load a shared library of further kernels.");
     m.def("host_levels", &host::usable_levels, "Host kernel levels this processor can run, best last.");
     m.def("host_level", &host::level, "The host kernel level in use.");
-    m.def("launch_host", &launch_host, "Run a kernel on CPU memory, on threads.");
+    m.def("launch_host", &launch_host, "Run a kernel on CPU memory, on threads.", py::arg("kernel"),
+          py::arg("buffers"), py::arg("params"), py::arg("grid"), py::arg("group"), py::arg("threads"),
+          py::arg("coarse") = false);
     m.def("launch_strict", &launch_strict, "Run a kernel on CPU memory lane by lane, with every misuse reported.");
     m.def("launch_metal", &launch_metal, "Encode a kernel on MPS tensors into torch's stream.");
     m.def("metal_load", &metal::load, "Resolve torch's Metal C ABI.");

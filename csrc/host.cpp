@@ -240,8 +240,9 @@ void run(const Launch& launch, unsigned threads)
     for (const Argument& argument : launch.arguments) {
         buffers.push_back(argument.data);
     }
-    // Below 64 kernel threads waking workers costs more than they do.
-    const unsigned members = total >= 64 ? std::max(threads, 1u) : 1u;
+    // Below 64 kernel threads waking workers costs more than they do, unless each is long work.
+    const unsigned most = total >= 64 || launch.coarse ? std::max(threads, 1u) : 1u;
+    const auto members = static_cast<unsigned>(std::min<uint64_t>(most, total));
     // Each takes the same part of the grid launch after launch, as torch's threads do of a tensor: its numbers are
     // still in its own cache. Eight pieces each, so that who is through early helps the others.
     std::vector<Part> parts(members);

@@ -24,6 +24,7 @@ struct Launch {
     std::string params;
     std::array<uint32_t, 3> grid{};   // threads
     std::array<uint32_t, 3> group{};  // threads of a threadgroup
+    bool coarse = false;              // each thread is long work: the host shares even two among its own
 
     uint64_t threads() const { return uint64_t(grid[0]) * grid[1] * grid[2]; }
 };

@@ -127,6 +127,38 @@ inline float exp(float x)
     return y * as_type<float>(uint(part + 127) << 23) * as_type<float>(uint(whole - part + 127) << 23);
 }
 
+// ---- atomics: device memory, relaxed order, as the shaders use them ----
+enum memory_order { memory_order_relaxed };
+struct atomic_uint {
+    uint value;
+};
+struct atomic_float {
+    float value;
+};
+inline uint atomic_fetch_add_explicit(atomic_uint* at, uint value, memory_order)
+{
+    return __atomic_fetch_add(&at->value, value, __ATOMIC_RELAXED);
+}
+inline uint atomic_fetch_max_explicit(atomic_uint* at, uint value, memory_order)
+{
+    uint before;
+    __atomic_load(&at->value, &before, __ATOMIC_RELAXED);
+    while (before < value &&
+           !__atomic_compare_exchange(&at->value, &before, &value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+    return before;
+}
+inline float atomic_fetch_add_explicit(atomic_float* at, float value, memory_order)
+{
+    float before;
+    __atomic_load(&at->value, &before, __ATOMIC_RELAXED);
+    float after = before + value;
+    while (!__atomic_compare_exchange(&at->value, &before, &after, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        after = before + value;
+    }
+    return before;
+}
+
 // ---- scans by one thread ----
 #include "scan_host.h"
 

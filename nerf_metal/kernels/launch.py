@@ -36,6 +36,7 @@ def launch(
     *,
     backend: str,
     group: tuple[int, ...] | None = None,
+    coarse: bool = False,
 ) -> None:
     """Run a kernel. Sizes, dtypes and the grid are checked before anything runs.
 
@@ -47,6 +48,8 @@ def launch(
         grid: threads along x, y, z.
         backend: ``"metal"`` or ``"host"``.
         group: threads of a threadgroup; by default 128 along x.
+        coarse: each thread is long work (milliseconds): the host shares even two among its own threads. It keeps a
+            grid of less than 64 to itself otherwise.
 
     Raises:
         ValueError: for anything the kernel cannot safely run on.
@@ -66,7 +69,7 @@ def launch(
     elif settings.strict_order is not None:
         c.launch_strict(kernel, buffers, params, size, threads, settings.strict_order, settings.strict_seed)
     else:
-        c.launch_host(kernel, buffers, params, size, threads, torch.get_num_threads())
+        c.launch_host(kernel, buffers, params, size, threads, torch.get_num_threads(), coarse)
 
 
 def _compile(library: str, kernel: str) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DTYPES = {"float": 4, "half": 2, "int": 4, "uint": 4, "uchar": 1}  # element type -> bytes
+ATOMICS = {"atomic_float": "float", "atomic_uint": "int"}  # as written -> what tensors hold (torch has no uint32)
 COLLECTIVES = ("simd_", "threadgroup_barrier", "SHARED(")
 BUILTINS = (
     "thread_position_in_grid",
@@ -28,13 +29,15 @@ MAX_BUFFERS = 31  # of a compute encoder, Metal feature set tables
 
 @dataclass(frozen=True)
 class Buffer:
-    """One ``device`` pointer: index, element type, written or only read, and its shape's expressions."""
+    """One ``device`` pointer: index, element type, written or only read, its shape's expressions, and the type as
+    written, which is another for atomics."""
 
     index: int
     name: str
     dtype: str
     writable: bool
     shape: tuple[str, ...]
+    written: str
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,11 @@ def _parse_kernel(library: str, name: str, parameters: str, body: str) -> Kernel
     params, params_index = "", -1
     for line in (raw.strip() for raw in parameters.splitlines()):
         if found := _BUFFER.match(line):
-            const, dtype, buffer_name, index, shape = found.groups()
+            const, written, buffer_name, index, shape = found.groups()
+            dtype = ATOMICS.get(written, written)
             if dtype not in DTYPES:
                 raise ValueError(f"[{name}] {buffer_name} must be of type {sorted(DTYPES)}, got {dtype}")
-            buffers.append(Buffer(int(index), buffer_name, dtype, const is None, split_shape(shape)))
+            buffers.append(Buffer(int(index), buffer_name, dtype, const is None, split_shape(shape), written))
         elif found := _PARAMS.match(line):
             params, params_index = found[1], int(found[2])
         elif (found := _BUILTIN.match(line)) and found[2] in BUILTINS:

@@ -89,7 +89,8 @@ def host(kernel_library: Path) -> Launcher:
         params: bytes,
         grid: tuple[int, int, int],
         threads: int = 2,
+        coarse: bool = False,
     ) -> None:
-        _C.launch_host(kernel, [described(a) for a in arrays], params, grid, (128, 1, 1), threads)
+        _C.launch_host(kernel, [described(a) for a in arrays], params, grid, (128, 1, 1), threads, coarse)
 
     return run

@@ -105,7 +105,7 @@ def small_params(kernel: str, random: np.random.Generator) -> dict[str, int | fl
 
 def grid_of(kernel: str, params: Mapping[str, int | float], random: np.random.Generator) -> tuple[int, int, int]:
     """A grid that covers the work, or not, or more than it."""
-    rays = int(params["n_rays"]) + int(random.choice([0, 0, 3]))
+    rays = int(next(value for name, value in params.items() if name.startswith("n_"))) + int(random.choice([0, 0, 3]))
     if KERNELS[kernel].builtins[0].components == 1:
         return (rays * (32 if KERNELS[kernel].collective else 1), 1, 1)
     return (int(random.choice([1, 5, 72])), rays, 1)

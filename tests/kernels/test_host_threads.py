@@ -90,6 +90,27 @@ def test_launches_from_several_python_threads(torch_threads) -> None:
     assert not wrong
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_atomics_lose_nothing(host, threads) -> None:
+    n = 4096  # the sum of all i is exact in float32
+    sums, total, ones = np.zeros(2, np.int32), np.zeros(1, np.float32), np.zeros(1, np.int32)
+    before = np.full(n, -1, np.int32)
+    host("language_atomics", [sums, total, before, ones], struct.pack("I", n), (n, 1, 1), threads=threads)
+    assert sums.tolist() == [n * (n - 1) // 2, n - 1]
+    assert total.tolist() == [n * (n - 1) / 2]
+    assert ones.tolist() == [n]
+    assert sorted(before.tolist()) == list(range(n))
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two processors")
+def test_a_coarse_launch_shares_two_threads(host) -> None:
+    """A grid of two waits for itself on one thread, unless each of the two is said to be long work."""
+    for coarse in (False, True):
+        arrived, met = np.zeros(1, np.int32), np.zeros(2, np.int32)
+        host("language_meet", [arrived, met], struct.pack("I", 2), (2, 1, 1), threads=2, coarse=coarse)
+        assert met.tolist() == ([1, 1] if coarse else [0, 1])
+
+
 def test_many_short_launches_in_a_row(host) -> None:
     """Workers that wake late must not take part in the next launch, or in one that is over."""
     times = np.zeros(64, np.int32)

@@ -32,8 +32,8 @@ def test_kernel_is_read() -> None:
         "add_f32",
         "add",
         (
-            signature.Buffer(0, "a", "float", False, ("n",)),
-            signature.Buffer(1, "b", "half", True, ("n", "(m ? 2 : 3)")),
+            signature.Buffer(0, "a", "float", False, ("n",), "float"),
+            signature.Buffer(1, "b", "half", True, ("n", "(m ? 2 : 3)"), "half"),
         ),
         "AddParams",
         2,

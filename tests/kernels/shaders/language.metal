@@ -143,3 +143,40 @@ kernel void language_count(
 {
     times[i] += 1;
 }
+
+// Every thread adds to the same three numbers, and counts what it was given back.
+// Dispatched threads: n.
+// Not handled: more than n threads.
+kernel void language_atomics(
+    device atomic_uint* sums [[buffer(0)]],  // [2] sum of i, greatest i
+    device atomic_float* total [[buffer(1)]],  // [1]
+    device int* before [[buffer(2)]],  // [n] the sum of ones as each thread found it
+    device atomic_uint* ones [[buffer(3)]],  // [1]
+    constant CountParams& p [[buffer(4)]],
+    uint i [[thread_position_in_grid]])
+{
+    if (i >= p.n) {
+        return;
+    }
+    atomic_fetch_add_explicit(&sums[0], i, memory_order_relaxed);
+    atomic_fetch_max_explicit(&sums[1], i, memory_order_relaxed);
+    atomic_fetch_add_explicit(&total[0], float(int(i)), memory_order_relaxed);
+    before[i] = int(atomic_fetch_add_explicit(&ones[0], 1u, memory_order_relaxed));
+}
+
+// Waits until all threads have come, or for long: whether they run at the same time.
+// Dispatched threads: n.
+// Not handled: more threads than the machine has.
+kernel void language_meet(
+    device atomic_uint* arrived [[buffer(0)]],  // [1]
+    device int* met [[buffer(1)]],  // [n] 0 or 1
+    constant CountParams& p [[buffer(2)]],
+    uint i [[thread_position_in_grid]])
+{
+    atomic_fetch_add_explicit(&arrived[0], 1u, memory_order_relaxed);
+    uint seen = 0u;
+    for (uint tries = 0u; tries < 50000000u && seen < p.n; ++tries) {
+        seen = atomic_fetch_add_explicit(&arrived[0], 0u, memory_order_relaxed);
+    }
+    met[i] = seen >= p.n ? 1 : 0;
+}
