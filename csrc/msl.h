@@ -19,6 +19,7 @@
 using uint = unsigned int;
 using ushort = unsigned short;
 using uchar = unsigned char;
+using ulong = unsigned long;
 
 // ---- vectors: construction and components ----
 struct uint2 {
@@ -28,6 +29,10 @@ struct uint2 {
 struct uint3 {
     uint x, y, z;
     uint3(uint a, uint b, uint c) : x(a), y(b), z(c) {}
+};
+struct ulong2 {
+    ulong x, y;
+    ulong2(ulong a, ulong b) : x(a), y(b) {}
 };
 struct float3 {
     float x, y, z;
@@ -107,6 +112,23 @@ inline float fabs(float x)
 {
     return __builtin_fabsf(x);
 }
+inline float floor(float x)
+{
+    return __builtin_floorf(x);
+}
+inline float ceil(float x)
+{
+    return __builtin_ceilf(x);
+}
+// The upper word of the product: a random word times n is uniform below n.
+inline uint mulhi(uint a, uint b)
+{
+    return uint(static_cast<unsigned long long>(a) * b >> 32);
+}
+inline float sqrt(float x)
+{
+    return __builtin_sqrtf(x);
+}
 
 #include "exponential.h"
 
@@ -162,86 +184,8 @@ inline float atomic_fetch_add_explicit(atomic_float* at, float value, memory_ord
 // ---- scans by one thread ----
 #include "scan_host.h"
 
-// ---- collectives ----
-enum class mem_flags { mem_none = 0, mem_device = 1, mem_threadgroup = 2 };
+// ---- rows of a table, and products of matrices, by one thread ----
+#include "rows_host.h"
+#include "tile_host.h"
 
-#if NERF_METAL_STRICT
-using nerf_metal::strict::Collective;
-// The line comes in as a default argument: it is the shader's, since that is where the call is written.
-inline void threadgroup_barrier(mem_flags, int line = __builtin_LINE())
-{
-    nerf_metal::strict::barrier(Collective::threadgroup_barrier, line);
-}
-inline void simdgroup_barrier(mem_flags, int line = __builtin_LINE())
-{
-    nerf_metal::strict::barrier(Collective::simdgroup_barrier, line);
-}
-#define NERF_METAL_SIMD(name, what)                                         \
-    inline float name(float value, int line = __builtin_LINE())             \
-    {                                                                       \
-        return nerf_metal::strict::simd(Collective::what, value, 0u, line); \
-    }
-#define NERF_METAL_SIMD_LANE(name, what)                                         \
-    inline float name(float value, ushort operand, int line = __builtin_LINE())  \
-    {                                                                            \
-        return nerf_metal::strict::simd(Collective::what, value, operand, line); \
-    }
-
-// Threadgroup memory whose every access is checked.
-template <typename T, unsigned long N>
-struct SharedArray {
-    int key;
-    const char* name;
-    struct Cell {
-        const SharedArray& array;
-        unsigned long index;
-        T& at(nerf_metal::strict::Access access) const
-        {
-            return *static_cast<T*>(
-                nerf_metal::strict::shared_cell(array.key, array.name, index, N, sizeof(T), access));
-        }
-        operator T() const { return at(nerf_metal::strict::Access::read); }
-        Cell& operator=(T value)
-        {
-            at(nerf_metal::strict::Access::write) = value;
-            return *this;
-        }
-        Cell& operator=(const Cell& other) { return *this = T(other); }
-        Cell& operator+=(T value) { return *this = T(*this) + value; }
-    };
-    Cell operator[](unsigned long index) const { return Cell{*this, index}; }
-};
-#define SHARED(T, name, n)       \
-    const SharedArray<T, n> name \
-    {                            \
-        __COUNTER__, #name       \
-    }
-#else
-// Only kernels without collectives are compiled into this reading; the names must exist for the others to parse.
-inline void threadgroup_barrier(mem_flags)
-{
-    __builtin_trap();
-}
-inline void simdgroup_barrier(mem_flags)
-{
-    __builtin_trap();
-}
-#define NERF_METAL_SIMD(name, what) \
-    inline float name(float)        \
-    {                               \
-        __builtin_trap();           \
-    }
-#define NERF_METAL_SIMD_LANE(name, what) \
-    inline float name(float, ushort)     \
-    {                                    \
-        __builtin_trap();                \
-    }
-#define SHARED(T, name, n) T name[n]
-#endif
-
-NERF_METAL_SIMD(simd_sum, sum)
-NERF_METAL_SIMD(simd_product, product)
-NERF_METAL_SIMD(simd_prefix_exclusive_sum, prefix_exclusive_sum)
-NERF_METAL_SIMD(simd_prefix_exclusive_product, prefix_exclusive_product)
-NERF_METAL_SIMD_LANE(simd_shuffle_down, shuffle_down)
-NERF_METAL_SIMD_LANE(simd_broadcast, broadcast)
+#include "collectives_host.h"

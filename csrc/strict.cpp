@@ -3,62 +3,18 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <map>
-#include <memory>
 #include <numeric>
 #include <stdexcept>
 
 #include "fiber.h"
 #include "strict_api.h"
+#include "strict_memory.h"
+#include "strict_simd.h"
 
 namespace nerf_metal::strict {
 namespace {
 
-constexpr uint32_t kSimdWidth = 32;
-constexpr size_t kStackBytes = 64 << 10;   // a kernel's locals are a few hundred bytes; the rest is never touched
-constexpr size_t kSharedLimit = 32 << 10;  // threadgroup memory of every Apple GPU
-
-const char* const kCollectiveNames[] = {
-    "threadgroup_barrier",
-    "simdgroup_barrier",
-    "simd_sum",
-    "simd_product",
-    "simd_prefix_exclusive_sum",
-    "simd_prefix_exclusive_product",
-    "simd_shuffle_down",
-    "simd_broadcast",
-};
-
-enum class State { ready, waiting, done };
-
-struct Lane {
-    State state = State::ready;
-    Collective at{};
-    int line = 0;
-    float value = 0;
-    unsigned operand = 0;
-    void* stack = nullptr;
-    ThreadIds ids{};
-};
-
-// An access to threadgroup memory: by whom, and in which interval between barriers.
-struct Touch {
-    int lane;
-    unsigned epoch, simd_epoch;
-};
-
-// One element of threadgroup memory. All readers of the current interval are kept: the last one alone may be the
-// very thread that writes, and hide another.
-struct Cell {
-    bool written = false;
-    Touch writer{-1, 0, 0};
-    std::vector<Touch> readers;
-};
-
-struct SharedMemory {
-    std::vector<unsigned char> bytes;
-    std::vector<Cell> cells;
-};
+constexpr size_t kStackBytes = 512 << 10;  // the MLP's rows take 200 KB; what a kernel never touches costs nothing
 
 uint64_t mix(uint64_t& state)  // splitmix64 (Steele, Lea and Flood 2014)
 {
@@ -92,17 +48,16 @@ public:
     std::string run(Id3 position);  // what went wrong, or nothing
     std::vector<size_t> permutation(size_t n);
 
-    float simd(Collective what, float value, unsigned operand, int line);
-    void* cell(int key, const char* name, size_t index, size_t count, size_t element_bytes, Access access);
+    Lane& wait(Collective what, int line);  // the current lane, after the collective
+    Lane& current() { return *current_; }
+    void* cell(const SharedArray& array, size_t index, Access access, int line);
     [[noreturn]] void body();
 
 private:
     size_t index() const { return static_cast<size_t>(current_ - lanes_.data()); }
-    [[noreturn]] void fault(const std::string& text);
     void suspend();
     bool resolve_simd(size_t first);
     bool resolve_barrier();
-    void explain();
 
     const Launch& launch_;
     Order order_;
@@ -115,10 +70,7 @@ private:
     Lane* current_ = nullptr;
     void* scheduler_ = nullptr;
     std::string error_;
-    std::map<int, SharedMemory> shared_;
-    size_t shared_bytes_ = 0;
-    unsigned epoch_ = 0;
-    std::vector<unsigned> simd_epoch_;
+    ThreadgroupMemory memory_;
 };
 
 thread_local Group* active = nullptr;
@@ -141,13 +93,6 @@ void Group::suspend()
     nerf_metal_fiber_switch(&current_->stack, scheduler_);
 }
 
-void Group::fault(const std::string& text)
-{
-    error_ = text;
-    suspend();
-    std::abort();  // a faulted launch is never resumed
-}
-
 std::vector<size_t> Group::permutation(size_t n)
 {
     std::vector<size_t> order(n);
@@ -162,65 +107,25 @@ std::vector<size_t> Group::permutation(size_t n)
     return order;
 }
 
-float Group::simd(Collective what, float value, unsigned operand, int line)
+// The caller has put into the current lane what the collective takes.
+Lane& Group::wait(Collective what, int line)
 {
     Lane& lane = *current_;
     lane.state = State::waiting;
     lane.at = what;
     lane.line = line;
-    lane.value = value;
-    lane.operand = operand;
     suspend();
-    return lane.value;
+    return lane;
 }
 
-void* Group::cell(int key, const char* name, size_t index, size_t count, size_t element_bytes, Access access)
+void* Group::cell(const SharedArray& array, size_t index, Access access, int line)
 {
-    const int me = static_cast<int>(this->index());
-    const auto who = [&](int lane) { return "thread " + std::to_string(lane); };
-    const std::string what = std::string(name) + "[" + std::to_string(index) + "]";
-    if (index >= count) {
-        fault(who(me) + " uses " + what + ", but the array has " + std::to_string(count) + " elements");
+    void* const found = memory_.cell(array, index, access, this->index(), line, error_);
+    if (found == nullptr) {
+        suspend();
+        std::abort();  // a faulted launch is never resumed
     }
-    SharedMemory& memory = shared_[key];
-    if (memory.cells.empty()) {
-        shared_bytes_ += count * element_bytes;
-        if (shared_bytes_ > kSharedLimit) {
-            fault("needs more than 32768 bytes of threadgroup memory at " + std::string(name));
-        }
-        memory.bytes.resize(count * element_bytes);
-        memory.cells.resize(count);
-    }
-    Cell& cell = memory.cells[index];
-    const Touch now{me, epoch_, simd_epoch_[me / kSimdWidth]};
-    // Two lanes are ordered by a threadgroup barrier, or within one SIMD-group by any of its collectives.
-    const auto unordered = [&now](const Touch& other) {
-        return other.lane >= 0 && other.lane != now.lane && other.epoch == now.epoch &&
-               (other.lane / int(kSimdWidth) != now.lane / int(kSimdWidth) || other.simd_epoch == now.simd_epoch);
-    };
-    if (access == Access::read && !cell.written) {
-        fault(who(me) + " reads " + what + " of threadgroup memory, which nobody has written");
-    }
-    if (unordered(cell.writer)) {
-        fault(who(me) + (access == Access::read ? " reads " : " writes ") + what + ", which " +
-              who(cell.writer.lane) + " has written since the last barrier");
-    }
-    if (!cell.readers.empty() && cell.readers.front().epoch != epoch_) {
-        cell.readers.clear();
-    }
-    if (access == Access::read) {
-        cell.readers.push_back(now);
-    } else {
-        for (const Touch& reader : cell.readers) {
-            if (unordered(reader)) {
-                fault(who(me) + " writes " + what + ", which " + who(reader.lane) +
-                      " has read since the last barrier");
-            }
-        }
-        cell.written = true;
-        cell.writer = now;
-    }
-    return memory.bytes.data() + index * element_bytes;
+    return found;
 }
 
 // Carries out a collective that every lane of a SIMD-group has reached. False while some have not.
@@ -235,48 +140,13 @@ bool Group::resolve_simd(size_t first)
             return false;
         }
     }
-    const Collective what = one.at;
-    float in[kSimdWidth];
+    error_ = carry_out(&lanes_[first], last - first);
+    if (one.at == Collective::simdgroup_barrier && one.operand != 0) {
+        memory_.simdgroup_barrier(first / kSimdWidth);
+    }
     for (size_t i = first; i < last; ++i) {
-        in[i - first] = lanes_[i].value;
+        lanes_[i].state = State::ready;
     }
-    const size_t n = last - first;
-    float total = what == Collective::product || what == Collective::prefix_exclusive_product ? 1.0f : 0.0f;
-    for (size_t i = 0; i < n; ++i) {
-        Lane& lane = lanes_[first + i];
-        switch (what) {
-            case Collective::sum:
-                total += in[i];
-                break;
-            case Collective::product:
-                total *= in[i];
-                break;
-            case Collective::prefix_exclusive_sum:
-                lane.value = total;
-                total += in[i];
-                break;
-            case Collective::prefix_exclusive_product:
-                lane.value = total;
-                total *= in[i];
-                break;
-            // Metal leaves lanes past the end undefined: NaN, so that a use of them shows.
-            case Collective::shuffle_down:
-                lane.value = i + lane.operand < n ? in[i + lane.operand] : __builtin_nanf("");
-                break;
-            case Collective::broadcast:
-                lane.value = lane.operand < n ? in[lane.operand] : __builtin_nanf("");
-                break;
-            default:
-                break;
-        }
-        lane.state = State::ready;
-    }
-    if (what == Collective::sum || what == Collective::product) {
-        for (size_t i = first; i < last; ++i) {
-            lanes_[i].value = total;
-        }
-    }
-    ++simd_epoch_[first / kSimdWidth];
     return true;
 }
 
@@ -291,38 +161,10 @@ bool Group::resolve_barrier()
     for (Lane& lane : lanes_) {
         lane.state = State::ready;
     }
-    ++epoch_;
-    return true;
-}
-
-// No lane can go on: two that disagree, one of them waiting, say why.
-void Group::explain()
-{
-    const auto place = [](const Lane& lane) {
-        if (lane.state == State::done) {
-            return std::string("has left the kernel");
-        }
-        return std::string("is at ") + kCollectiveNames[static_cast<unsigned>(lane.at)] + " on line " +
-               std::to_string(lane.line);
-    };
-    for (size_t i = 0; i < lanes_.size(); ++i) {
-        const Lane& a = lanes_[i];
-        if (a.state != State::waiting) {
-            continue;
-        }
-        const bool whole_group = a.at == Collective::threadgroup_barrier;
-        const size_t first = whole_group ? 0 : i / kSimdWidth * kSimdWidth;
-        const size_t last = whole_group ? lanes_.size() : std::min(first + kSimdWidth, lanes_.size());
-        for (size_t j = first; j < last; ++j) {
-            const Lane& b = lanes_[j];
-            if (b.state == State::done || b.at != a.at || b.line != a.line) {
-                error_ = "divergent collective: thread " + std::to_string(i) + " " + place(a) + ", thread " +
-                         std::to_string(j) + " " + place(b);
-                return;
-            }
-        }
+    if (lanes_[0].operand != 0) {
+        memory_.barrier();
     }
-    error_ = "no thread can go on";
+    return true;
 }
 
 std::string Group::run(Id3 position)
@@ -333,10 +175,7 @@ std::string Group::run(Id3 position)
         size[axis] = std::min(launch_.group[axis], launch_.grid[axis] - at[axis] * launch_.group[axis]);
     }
     lanes_.assign(size_t(size[0]) * size[1] * size[2], Lane{});
-    simd_epoch_.assign((lanes_.size() + kSimdWidth - 1) / kSimdWidth, 0);
-    shared_.clear();
-    shared_bytes_ = 0;
-    epoch_ = 0;
+    memory_.reset(lanes_.size());
     active = this;
     for (size_t i = 0; i < lanes_.size(); ++i) {
         const auto n = static_cast<uint32_t>(i);
@@ -363,34 +202,54 @@ std::string Group::run(Id3 position)
         going = false;
         for (size_t first = 0; first < lanes_.size(); first += kSimdWidth) {
             going = resolve_simd(first) || going;
+            if (!error_.empty()) {
+                return error_;
+            }
         }
         going = resolve_barrier() || going;
     }
     for (const Lane& lane : lanes_) {
         if (lane.state == State::waiting) {
-            explain();
-            break;
+            return divergence(lanes_);
         }
     }
-    return error_;
+    return "";
 }
 
 }  // namespace
 
 float simd(Collective what, float value, unsigned operand, int line)
 {
-    return active->simd(what, value, operand, line);
+    active->current().value = value;
+    active->current().operand = operand;
+    return active->wait(what, line).value;
 }
 
-void barrier(Collective what, int line)
+void barrier(Collective what, bool threadgroup_memory, int line)
 {
-    active->simd(what, 0.0f, 0u, line);
+    active->current().operand = threadgroup_memory;
+    active->wait(what, line);
 }
 
-void* shared_cell(int key, const char* name, unsigned long index, unsigned long count, unsigned long element_bytes,
-                  Access access)
+unsigned matrix(Collective what, const MatrixArguments& arguments, int line)
 {
-    return active->cell(key, name, index, count, element_bytes, access);
+    active->current().arguments = arguments;
+    return active->wait(what, line).ids.lane;
+}
+
+void matrix_multiply(Collective what, const float* a, const float* b, const float* c, float* d, int line)
+{
+    Lane& lane = active->current();
+    std::copy(a, a + 2, lane.a);
+    std::copy(b, b + 2, lane.b);
+    std::copy(c, c + 2, lane.c);
+    active->wait(what, line);
+    std::copy(lane.c, lane.c + 2, d);
+}
+
+void* shared_cell(const SharedArray& array, unsigned long index, Access access, int line)
+{
+    return active->cell(array, index, access, line);
 }
 
 void run(const Launch& launch, Order order, uint64_t seed)

@@ -5,9 +5,17 @@
 
 #if defined(__METAL_VERSION__)
 #include <metal_stdlib>
+// Brought by metal_stdlib where the compiler has it; named, so that one without it says what is missing.
+#include <metal_simdgroup_matrix>
 using namespace metal;
 // Threadgroup memory, declared at kernel scope; the host gives checked memory under the same name.
 #define SHARED(T, name, n) threadgroup T name[n]
+// A pointer to it, for the functions that a kernel hands it to.
+#define SHARED_POINTER(T) threadgroup T*
+// Before a loop of so few steps that each can have registers of its own: matrices have no other place.
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL
 #endif
 
 // Lanes of a SIMD-group on every Apple GPU since the first with SIMD-group functions.

@@ -5,12 +5,15 @@
 
 #include "common.h"
 
-// One seed serves both samplers: the stream keeps their numbers apart.
+// One seed serves all who draw: the stream keeps their numbers apart.
 constexpr constant uint STREAM_MARCH = 0x6D617263u;
 constexpr constant uint STREAM_IMPORTANCE = 0x696D706Fu;
+constexpr constant uint STREAM_TRAVERSE = 0x74726176u;
+constexpr constant uint STREAM_OCCUPANCY = 0x6F636375u;
+constexpr constant uint STREAM_CELL = 0x63656C6Cu;
 
-// Uniform in [0, 1) with 24 bits, so that the value is exact in float32.
-inline float random_uniform(uint ray, uint sample, uint seed, uint stream)
+// 32 random bits.
+inline uint random_word(uint ray, uint sample, uint seed, uint stream)
 {
     uint x = ray * 1664525u + 1013904223u;
     uint y = sample * 1664525u + 1013904223u;
@@ -21,8 +24,13 @@ inline float random_uniform(uint ray, uint sample, uint seed, uint stream)
     x ^= x >> 16u;
     y ^= y >> 16u;
     z ^= z >> 16u;
-    x += y * z;
-    return float(int(x >> 8u)) * 5.9604644775390625e-8f;  // 2^-24
+    return x + y * z;
+}
+
+// Uniform in [0, 1) with 24 bits, so that the value is exact in float32.
+inline float random_uniform(uint ray, uint sample, uint seed, uint stream)
+{
+    return float(int(random_word(ray, sample, seed, stream) >> 8u)) * 5.9604644775390625e-8f;  // 2^-24
 }
 
 #endif

@@ -15,7 +15,7 @@ from pathlib import Path
 
 DTYPES = {"float": 4, "half": 2, "int": 4, "uint": 4, "uchar": 1}  # element type -> bytes
 ATOMICS = {"atomic_float": "float", "atomic_uint": "int"}  # as written -> what tensors hold (torch has no uint32)
-COLLECTIVES = ("simd_", "threadgroup_barrier", "SHARED(")
+COLLECTIVES = ("simd_", "simdgroup_", "threadgroup_barrier", "SHARED(")
 BUILTINS = (
     "thread_position_in_grid",
     "threadgroup_position_in_grid",

@@ -147,8 +147,11 @@ int main()
         }
         std::printf("%.9g\n", sum);
     }
+    y.assign(y.size(), 0.0f);
+    run("right_product_f32", {in, in, out}, {16, 16, 16}, 128);  // adds to y; all of it exact, in any order
+    std::printf("%.9g %.9g\n", y[0], y[255]);
     for (const char* name : {"wrong_divergent_if", "wrong_two_branches", "wrong_early_return", "wrong_unwritten",
-                             "wrong_read_write", "wrong_range", "wrong_memory"}) {
+                             "wrong_read_write", "wrong_range", "wrong_memory", "wrong_matrix_race"}) {
         run(name, {out}, {128}, 128);
     }
     return 0;

@@ -75,7 +75,7 @@ _KERNEL = re.compile(r"^kernel void (\w+)\(.*?^\}\n", re.M | re.S)
 
 def without_barriers(text: str) -> str:
     """For each barrier of each kernel a copy of the kernel without it, named ``<kernel>_without_<i>``."""
-    out = ['#include "common.h"', '#include "params.h"', "constexpr constant uint MUTANT_GROUP = 128u;"]
+    out = [*re.findall(r"^#include .*$", text, re.M), "constexpr constant uint MUTANT_GROUP = 128u;"]
     for kernel in _KERNEL.finditer(text):
         for i, barrier in enumerate(_BARRIER.finditer(kernel[0])):
             copy = kernel[0][: barrier.start()] + kernel[0][barrier.end() :]
@@ -88,7 +88,7 @@ def build_kernels(folder: Path) -> Path:
     """The test shaders as a library for ``_C.load_module``: every host level, and the strict reading."""
     metal, generated = folder / "metal", folder / "generated"
     shutil.copytree(SHADERS, metal)
-    for header in ("common.h", "exponential.h", "scan.h"):
+    for header in ("common.h", "exponential.h", "scan.h", "tile.h"):
         shutil.copy(METAL / header, metal)
     (metal / "mutants.metal").write_text(without_barriers((SHADERS / "right.metal").read_text()))
     generator().main(metal, generated)

@@ -1,4 +1,4 @@
-"""csrc/msl.h, word by word, with the build's own flags, at every host level: half, exp, min, max, fabs, bits, scans."""
+"""csrc/msl.h, word by word, with the build's own flags, at every host level: half, exp, arithmetic, scans, products."""
 
 from __future__ import annotations
 
@@ -154,23 +154,37 @@ def test_exp_grows_with_its_argument(run: Runner) -> None:
     assert (y[1:][finite] >= (y[:-1] - slack)[finite]).all()
 
 
-def test_min_max_and_fabs(run: Runner) -> None:
-    values = np.array([0, 1, -1, np.inf, -np.inf, 1e-45, -1e-45, 3.4e38, 0.5], np.float32)
+def test_min_max_fabs_and_ceil(run: Runner) -> None:
+    values = np.array([0, 1, -1, np.inf, -np.inf, 1e-45, -1e-45, 3.4e38, 0.5, -0.5, 2.5, 8388607.5, -3e9], np.float32)
     a, b = (m.ravel().copy() for m in np.meshgrid(values, values))
-    y = np.zeros((3, a.size), np.float32)
+    y = np.zeros((4, a.size), np.float32)
     run("language_floats", a.size, a, b, y)
-    assert np.array_equal(y, [np.minimum(a, b), np.maximum(a, b), np.abs(a)])
+    assert np.array_equal(y, [np.minimum(a, b), np.maximum(a, b), np.abs(a), np.ceil(a)])
     whole = np.array([0, 1, -1, 2**31 - 1, -(2**31), 77], np.int32)
     a, b = (m.ravel().copy() for m in np.meshgrid(whole, whole))
-    out = np.zeros((4, a.size), np.int32)
+    out = np.zeros((5, a.size), np.int32)
     run("language_integers", a.size, a, b, out)
     ua, ub = a.view(np.uint32), b.view(np.uint32)
     assert np.array_equal(out[:2], [np.minimum(a, b), np.maximum(a, b)])
-    assert np.array_equal(out[2:].view(np.uint32), [np.minimum(ua, ub), np.maximum(ua, ub)])
+    upper = (ua.astype(np.uint64) * ub >> np.uint64(32)).astype(np.uint32)
+    assert np.array_equal(out[2:].view(np.uint32), [np.minimum(ua, ub), np.maximum(ua, ub), upper])
+
+
+def test_roots_are_rounded_correctly(run: Runner) -> None:
+    bits = np.random.default_rng(1).integers(0, 0x7F800000, 10_000, dtype=np.uint32)
+    edges = np.array([0.0, -0.0, 1e-45, 1.1754944e-38, 3.4028235e38, np.inf, np.nan, -1.0], np.float32)
+    x = np.concatenate([edges, bits.view(np.float32)])
+    y = np.zeros_like(x)
+    run("language_sqrt", x.size, x, y)
+    with np.errstate(invalid="ignore"):
+        expected = np.sqrt(x)
+    nan = np.isnan(expected)
+    assert nan.sum() == 2 and np.isnan(y[nan]).all()
+    assert np.array_equal(y[~nan].view(np.uint32), expected[~nan].view(np.uint32))
 
 
 def test_fabs_clears_the_sign_of_zero(run: Runner) -> None:
-    a, y = np.array([-0.0], np.float32), np.zeros((3, 1), np.float32)
+    a, y = np.array([-0.0], np.float32), np.zeros((4, 1), np.float32)
     run("language_floats", 1, a, a, y)
     assert not np.signbit(y[2])
 
@@ -199,3 +213,24 @@ def test_scans_are_the_loops_they_stand_for(run: Runner) -> None:
     assert np.array_equal(products[:, 32], before)
     assert np.array_equal(maps[:, 32], after)
     assert np.array_equal(sums, offset.sum(-1))
+
+
+def test_products_are_the_loops_they_stand_for(run: Runner) -> None:
+    """Whole numbers, exact in any order. What lies outside the rows and columns asked for stays as it was."""
+    random = np.random.default_rng(0)
+    a, b, bias, gate, before = (
+        random.integers(-4, 5, shape).astype(np.float32)
+        for shape in ((128, 9), (9, 128), (128,), (128, 128), (128, 128))
+    )
+    rows = [*range(2, 34, 2), 46, 48, 50, 62, 64, 78, 80, 96, 112, 126, 128]
+    shapes = np.array([(r, c) for r in rows for c in range(16, 129, 16)], np.int32)
+    c = np.broadcast_to(before, (5, len(shapes), 128, 128)).copy()
+    run("language_products", len(shapes), a, np.ascontiguousarray(a.T), b, bias, gate, shapes, c)
+    product = a @ b
+    plain = product + bias
+    whole = [plain, np.maximum(plain, 0), np.where(gate > 0, plain, 0), before + product, before + product]
+    for got, want in zip(c, whole, strict=True):
+        for (r, columns), one in zip(shapes, got, strict=True):
+            expected = before.copy()
+            expected[:r, :columns] = want[:r, :columns]
+            assert np.array_equal(one, expected), (r, columns)

@@ -11,7 +11,7 @@ import torch
 from nerf_metal import kernels, ops
 
 pytestmark = pytest.mark.strict
-ORDERS = [("forward", 0), ("reversed", 0), ("shuffled", 1), ("shuffled", 2)]
+ORDERS = [("forward", 0), ("reversed", 0), ("shuffled", 1), ("shuffled", 2), ("shuffled", 3)]
 
 
 def values(n: int) -> np.ndarray:
@@ -103,6 +103,44 @@ def test_all_threadgroup_memory_may_be_used(strict) -> None:
     y = np.zeros(128, np.float32)
     strict("right_memory_f32", [y], struct.pack("I", 128), (128, 1, 1))
     assert np.array_equal(y, np.arange(128) % 32)
+
+
+def whole(*shape: int) -> np.ndarray:
+    """Whole numbers whose sums of products float32 and float16 hold, added in any order."""
+    return np.random.default_rng(shape[0]).integers(-4, 5, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(("order", "seed"), ORDERS)
+@pytest.mark.parametrize(("m", "n", "k"), [(8, 8, 8), (16, 16, 0), (16, 16, 32), (40, 24, 16), (8, 56, 72)])
+def test_product_through_threadgroup_memory(strict, m, n, k, order, seed) -> None:
+    a, b, c = whole(m, k), whole(n, k), whole(m + 1, n)[:m].copy()
+    expected = a @ b.T + c
+    threads = -(-m // 16) * -(-n // 16) * 128
+    strict("right_product_f32", [a, b, c], struct.pack("3I", m, n, k), (threads, 1, 1), order=order, seed=seed)
+    assert np.array_equal(c, expected)
+
+
+@pytest.mark.parametrize(("order", "seed"), ORDERS)
+def test_matrix_functions(strict, order, seed) -> None:
+    a, b, y, z = (
+        whole(8, 8),
+        whole(9, 8)[1:].astype(np.float16),
+        np.zeros((8, 8, 8), np.float32),
+        np.zeros((8, 8), np.float16),
+    )
+    strict("right_matrix_f32", [a, b, y, z], struct.pack("2I", 64, 5), (32, 1, 1), (32, 1, 1), order=order, seed=seed)
+    expected = [b[::-1, ::-1], np.full((8, 8), 5), a, a.T, a, a @ a.T, a @ b + 5, a @ b + a]
+    for row, wanted in zip(y, expected, strict=True):
+        assert np.array_equal(row, wanted)
+    assert np.array_equal(z, b)
+
+
+def test_products_are_summed_in_order(strict) -> None:
+    """In float32, from c on: c + a[0] b[0] + a[1] b[1] + ..., where each number is lost in the one before."""
+    a, b, c = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32), np.full((8, 8), 2.0**24, np.float32)
+    a[0], a[1, :2], a[2, 6:] = 1.0, [-(2.0**24), 1.0], [1.0, -(2.0**24)]
+    strict("right_product_f32", [a, b, c], struct.pack("3I", 8, 8, 8), (128, 1, 1))
+    assert np.array_equal(c[:4, 0], [2.0**24, 1.0, 0.0, 2.0**24])
 
 
 @pytest.mark.parametrize(("order", "seed"), ORDERS)

@@ -2,6 +2,7 @@
 #include "common.h"
 #include "params.h"
 #include "scan.h"
+#include "tile.h"
 
 // Dispatched threads: n.
 // Not handled: nothing.
@@ -37,17 +38,29 @@ kernel void language_exp(
 }
 
 // Dispatched threads: n.
+// Not handled: nothing.
+kernel void language_sqrt(
+    device const float* x [[buffer(0)]],  // [n]
+    device float* y [[buffer(1)]],        // [n]
+    constant CountParams& p [[buffer(2)]],
+    uint i [[thread_position_in_grid]])
+{
+    y[i] = sqrt(x[i]);
+}
+
+// Dispatched threads: n.
 // Not handled: NaN.
 kernel void language_floats(
     device const float* a [[buffer(0)]],  // [n]
     device const float* b [[buffer(1)]],  // [n]
-    device float* y [[buffer(2)]],        // [3, n]
+    device float* y [[buffer(2)]],        // [4, n]
     constant CountParams& p [[buffer(3)]],
     uint i [[thread_position_in_grid]])
 {
     y[i] = min(a[i], b[i]);
     y[p.n + i] = max(a[i], b[i]);
     y[2u * p.n + i] = fabs(a[i]);
+    y[3u * p.n + i] = ceil(a[i]);
 }
 
 // Dispatched threads: n.
@@ -55,7 +68,7 @@ kernel void language_floats(
 kernel void language_integers(
     device const int* a [[buffer(0)]],  // [n]
     device const int* b [[buffer(1)]],  // [n]
-    device int* y [[buffer(2)]],        // [4, n]
+    device int* y [[buffer(2)]],        // [5, n]
     constant CountParams& p [[buffer(3)]],
     uint i [[thread_position_in_grid]])
 {
@@ -63,6 +76,7 @@ kernel void language_integers(
     y[p.n + i] = max(a[i], b[i]);
     y[2u * p.n + i] = int(min(uint(a[i]), uint(b[i])));
     y[3u * p.n + i] = int(max(uint(a[i]), uint(b[i])));
+    y[4u * p.n + i] = int(mulhi(uint(a[i]), uint(b[i])));
 }
 
 // Dispatched threads: n.
@@ -104,6 +118,35 @@ kernel void language_scans(
         maps[33u * i + k] = out[k];
     }
     sums[i] = total<32>(two);
+}
+
+// The products of tile.h, as many rows and columns of them as each thread is told, in every form there is.
+// Dispatched threads: n.
+// Not handled: rows and columns that tile.h does not take.
+kernel void language_products(
+    device const float* a [[buffer(0)]],  // [128, 9]
+    device const float* a_t [[buffer(1)]],  // [9, 128]
+    device const float* b [[buffer(2)]],  // [9, 128]
+    device const float* bias [[buffer(3)]],  // [128]
+    device const float* gate [[buffer(4)]],  // [128, 128]
+    device const int* shapes [[buffer(5)]],  // [n, 2] rows, columns
+    device float* c [[buffer(6)]],  // [5, n, 128, 128]
+    constant CountParams& p [[buffer(7)]],
+    uint i [[thread_position_in_grid]])
+{
+    const uint rows = uint(shapes[2u * i]);
+    const uint columns = uint(shapes[2u * i + 1u]);
+    const uint size = 128u * 128u;
+    device float* to = c + i * size;
+    tile_product<false, TILE_AS_IS>(to, 128u, a, 9u, 1u, b, 128u, rows, columns, 9u, bias, gate);
+    to += p.n * size;
+    tile_product<false, TILE_RELU>(to, 128u, a, 9u, 1u, b, 128u, rows, columns, 9u, bias, gate);
+    to += p.n * size;
+    tile_product<false, TILE_GATE>(to, 128u, a, 9u, 1u, b, 128u, rows, columns, 9u, bias, gate);
+    to += p.n * size;
+    tile_product<true, TILE_AS_IS>(to, 128u, a, 9u, 1u, b, 128u, rows, columns, 9u, bias, gate);
+    to += p.n * size;
+    tile_product<true, TILE_AS_IS>(to, 128u, a_t, 1u, 128u, b, 128u, rows, columns, 9u, bias, gate);
 }
 
 // Which thread wrote what, over a plane.

@@ -17,4 +17,10 @@ struct SpaceParams {
     uint nz;
 };
 
+struct ProductParams {
+    uint m;
+    uint n;
+    uint k;
+};
+
 #endif

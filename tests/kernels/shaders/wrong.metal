@@ -1,6 +1,7 @@
 // Kernels with one mistake each, which strict mode must report. In the comment over each, what is wrong.
 #include "common.h"
 #include "params.h"
+#include "stage.h"
 
 // A SIMD-group function that half of the lanes reach.
 kernel void wrong_divergent_if(
@@ -73,7 +74,7 @@ kernel void wrong_unwritten(
         cell[index] = 1.0f;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    y[gid] = cell[index];
+    y[gid] = cell[index];  // mark: unwritten
 }
 
 // Two SIMD-groups write the same element.
@@ -84,7 +85,7 @@ kernel void wrong_write_write(
     uint index [[thread_index_in_threadgroup]])
 {
     SHARED(float, cell, 32);
-    cell[index % 32u] = float(index);
+    cell[index % 32u] = float(index);  // mark: twice
     threadgroup_barrier(mem_flags::mem_threadgroup);
     y[gid] = cell[0];
 }
@@ -97,9 +98,9 @@ kernel void wrong_small_barrier(
     uint index [[thread_index_in_threadgroup]])
 {
     SHARED(float, cell, 128);
-    cell[index] = float(index);
+    cell[index] = float(index);  // mark: own
     simdgroup_barrier(mem_flags::mem_threadgroup);
-    y[gid] = cell[127u - index];
+    y[gid] = cell[127u - index];  // mark: other
 }
 
 // Written by one of the threads that have just read it: the other may read too late.
@@ -113,9 +114,9 @@ kernel void wrong_read_write(
     cell[index] = float(index);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (index == 0u || index == 40u) {
-        y[gid] = cell[0];
+        y[gid] = cell[0];  // mark: both read
         if (index == 0u) {
-            cell[0] = 2.0f;
+            cell[0] = 2.0f;  // mark: one writes
         }
     }
 }
@@ -128,7 +129,7 @@ kernel void wrong_range(
     uint index [[thread_index_in_threadgroup]])
 {
     SHARED(float, cell, 128);
-    cell[index + 1u] = 1.0f;
+    cell[index + 1u] = 1.0f;  // mark: range
     threadgroup_barrier(mem_flags::mem_threadgroup);
     y[gid] = cell[index];
 }
@@ -147,4 +148,67 @@ kernel void wrong_memory(
         more[0] = 1.0f;
     }
     y[gid] = index == 0u ? float(more[0]) : float(all[index]);
+}
+
+// A SIMD-group function between a write and a read: no barrier for memory.
+kernel void wrong_sum_as_barrier(
+    device float* y [[buffer(0)]],  // [n]
+    constant CountParams& p [[buffer(1)]],
+    uint gid [[thread_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]])
+{
+    SHARED(float, cell, 128);
+    cell[index] = 1.0f;  // mark: before sum
+    const float sum = simd_sum(1.0f);
+    y[gid] = sum + cell[index / 2u * 2u];  // mark: after sum
+}
+
+// Read by half of a SIMD-group, after its barrier by the other half, and written with no barrier since.
+kernel void wrong_write_after_sum(
+    device float* y [[buffer(0)]],  // [n]
+    constant CountParams& p [[buffer(1)]],
+    uint gid [[thread_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]])
+{
+    SHARED(float, cell, 128);
+    cell[index] = 1.0f;
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    float value = lane < 16u ? float(cell[index - lane]) : 0.0f;
+    simdgroup_barrier(mem_flags::mem_threadgroup);
+    if (lane >= 16u) {
+        value = cell[index - lane];  // mark: read for sum
+    }
+    const float sum = simd_sum(value);
+    if (lane == 16u) {
+        cell[index - lane] = sum;  // mark: write of sum
+    }
+    y[gid] = sum;
+}
+
+// Barriers that order no threadgroup memory.
+kernel void wrong_barrier_flags(
+    device float* y [[buffer(0)]],  // [n]
+    constant CountParams& p [[buffer(1)]],
+    uint gid [[thread_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]])
+{
+    SHARED(float, cell, 128);
+    cell[index] = 1.0f;  // mark: before flags
+    simdgroup_barrier(mem_flags::mem_none);
+    threadgroup_barrier(mem_flags::mem_device);
+    y[gid] = cell[index / 2u * 2u];  // mark: after flags
+}
+
+// A place past the end, in a function that was handed a pointer.
+kernel void wrong_pointer_range(
+    device float* y [[buffer(0)]],  // [n]
+    constant CountParams& p [[buffer(1)]],
+    uint gid [[thread_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]])
+{
+    SHARED(float, tile, 128);
+    tile_stage(tile + 1u, y, 0u, 16u, 0u, 8u, index);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    y[gid] = tile[index];
 }
