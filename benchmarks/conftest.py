@@ -9,6 +9,7 @@ import pytest
 from benchmarks import machine
 from benchmarks.race import Contest, Result, run_race
 from benchmarks.table import LEGEND, table
+from nerf_metal.memory import keep_freed_memory
 
 _RESULTS = pytest.StashKey[list[Result]]()
 _LOAD = pytest.StashKey[float]()
@@ -17,7 +18,7 @@ _LOAD = pytest.StashKey[float]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_RESULTS] = []
     config.stash[_LOAD] = machine.load()
-    machine.keep_freed_memory()
+    keep_freed_memory()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import platform
@@ -18,20 +17,6 @@ from nerf_metal import kernels
 _COPY_BYTES = 256 << 20  # eight times the caches of most machines, small enough for 1 GB of memory
 _COPIES = 7
 _QUIET = 0.5  # load
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
-_KEEP_BYTES = 1 << 30  # more than all sides hold together
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep what is freed, for all sides alike: else it gives large tensors back to the system, and every call
-    page-faults its results anew, a cost of the allocator that hides the work (1.2 ns a sample in the backward).
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc; musl has none
-        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            libc.mallopt(option, _KEEP_BYTES)
 
 
 def processor() -> str:

@@ -1,7 +1,8 @@
 """Races: the same work done by several sides in one process, verified equal, then timed turn by turn.
 
 The figure of a race is the median over its rounds of (other side / host): both turns of a round meet the same
-noise of the machine, which two runs do not. The nanoseconds are each side's best round.
+noise of the machine, which two runs do not. The nanoseconds are each side's best round. Where arithmetic is the limit,
+other work that shows what the processor can do takes its turns as well.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -37,11 +38,31 @@ class Side:
 
     Attributes:
         call: what is timed.
-        check: what is verified in its stead, where the timed call draws other random numbers.
+        check: what is verified in its stead, where the timed call draws other random numbers or the sides may round
+            a decision differently.
     """
 
     call: Call
     check: Call | None = None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Other work, whose rate the host's is held against.
+
+    Attributes:
+        name: heads the column.
+        call: that work.
+        operations: of the call.
+        host_operations: of the host's call.
+        goal: share of the other's rate that the project asks for.
+    """
+
+    name: str
+    call: Callable[[], object]
+    operations: int
+    host_operations: int
+    goal: float
 
 
 @dataclass(frozen=True)
@@ -57,6 +78,7 @@ class Contest:
         bar: reference / host that the project asks for.
         rtol: relative difference from the reference that counts as equal.
         atol: the same, absolute.
+        limit: where the host's arithmetic is held against other work, not its memory against copies.
     """
 
     stem: str
@@ -67,14 +89,16 @@ class Contest:
     bar: float
     rtol: float
     atol: float
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """A race's outcome: by side, the seconds a call of every round."""
+    """A race's outcome: by side, and of the limit's work, the seconds a call of every round."""
 
     contest: Contest
     rounds: dict[str, list[float]]
+    limit: list[float]
 
     @property
     def best(self) -> dict[str, float]:
@@ -85,6 +109,14 @@ class Result:
         """Median over the rounds of one side's time over another's."""
         return statistics.median(a / b for a, b in zip(self.rounds[slow], self.rounds[fast], strict=True))
 
+    def shares(self) -> tuple[float, float]:
+        """Of the limit's rate that the host reaches: the median over the rounds, and of the best rounds."""
+        limit = self.contest.limit
+        assert limit is not None
+        work = limit.host_operations / limit.operations
+        each = (theirs / ours for theirs, ours in zip(self.limit, self.rounds[HOST], strict=True))
+        return work * statistics.median(each), work * min(self.limit) / self.best[HOST]
+
 
 def dense_bytes(*tensors: torch.Tensor) -> int:
     """Bytes of these arrays."""
@@ -93,12 +125,13 @@ def dense_bytes(*tensors: torch.Tensor) -> int:
 
 def verify(contest: Contest) -> None:
     """Every side must give what the reference gives; a fast wrong answer is not a benchmark."""
-    expected = contest.sides[TORCH].call()
+    reference = contest.sides[TORCH]
+    expected = (reference.check or reference.call)()
     for name, side in contest.sides.items():
         got = (side.check or side.call)()
         assert len(got) == len(expected), f"{name} gives {len(got)} results, the reference {len(expected)}"
-        for mine, reference in zip(got, expected, strict=True):
-            equal = torch.allclose(mine, reference, rtol=contest.rtol, atol=contest.atol)
+        for mine, theirs in zip(got, expected, strict=True):
+            equal = torch.allclose(mine, theirs, rtol=contest.rtol, atol=contest.atol)
             assert equal, f"{name} is not the reference within {contest.rtol} relative + {contest.atol}"
 
 
@@ -107,23 +140,29 @@ def run_race(contest: Contest) -> Result:
     verify(contest)
     calls = {name: _calls_of_a_turn(side.call) for name, side in contest.sides.items()}
     times: dict[str, list[float]] = {name: [] for name in contest.sides}
+    limits: list[float] = []
+    limit_calls = 0 if contest.limit is None else _calls_of_a_turn(contest.limit.call)
     start = time.perf_counter()
     for done in range(_MOST_ROUNDS):
         if done >= _LEAST_ROUNDS and time.perf_counter() - start > _RACE_SECONDS:
             break
         for name, side in contest.sides.items():
             times[name].append(_turn(side.call, calls[name]))
-    return Result(contest, times)
+        if contest.limit is not None:
+            limits.append(_turn(contest.limit.call, limit_calls))
+    # The table needs no arrays, and all contests' together are much memory.
+    limit = None if contest.limit is None else replace(contest.limit, call=lambda: None)
+    return Result(replace(contest, sides={}, limit=limit), times, limits)
 
 
-def _calls_of_a_turn(call: Call) -> int:
+def _calls_of_a_turn(call: Callable[[], object]) -> int:
     call()
     start = clock()
     call()
     return max(1, round(_TURN_SECONDS / max(clock() - start, 1e-6)))
 
 
-def _turn(call: Call, calls: int) -> float:
+def _turn(call: Callable[[], object], calls: int) -> float:
     """Seconds a call."""
     time.sleep(_SETTLE_SECONDS)
     if calls > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from benchmarks.race import HOST, KERNEL, TORCH, Result
+from benchmarks.race import HOST, KERNEL, TORCH, Limit, Result
 
 # By shader: the unit, the bytes, what counts as equal, who else runs. Each benchmark writes its own.
 NOTES: dict[str, tuple[str, ...]] = {}
@@ -13,7 +13,8 @@ LEGEND = (
     "ns a sample: each side's best round. ratio: of that side's time to the host's, median of the rounds;",
     "~ where the best rounds differ from it by half or more. bar: what the project asks of torch's ratio,",
     "unclear where median and best disagree. GB/s: bytes the host kernel must move / its best time;",
-    "of copy: its share of this machine's copies; arrays that stay in the caches can exceed it.",
+    "of copy: its share of this machine's copies; arrays that stay in the caches can exceed it. Where arithmetic is",
+    "the limit: GFLOP/s of the host's best, and the share of other work's rate, median, with the goal for it.",
 )
 _NAME = 32
 _NOISY = 1.5
@@ -31,7 +32,9 @@ def table(stem: str, results: Sequence[Result], bandwidth: float) -> Iterator[st
     yield from textwrap.wrap(" ".join(NOTES[stem]), 100, initial_indent="  ", subsequent_indent="  ")
     names = dict.fromkeys(name for result in results for name in result.best)
     others = [name for name in names if name not in (HOST, TORCH, KERNEL)]
-    head = f"{'':{_NAME}}{'host ns':>8}{'GB/s':>6}{'of copy':>8}{'torch ns':>9}{'ratio':>8}  {'bar':10}"
+    limit = results[0].contest.limit
+    rates = f"{'GB/s':>6}{'of copy':>8}" if limit is None else f"{'GFLOP/s':>9}{limit.name:>8}  {'goal':14}"
+    head = f"{'':{_NAME}}{'host ns':>8}{rates}{'torch ns':>9}{'ratio':>8}  {'bar':10}"
     yield head + "".join(f"{name:>9}{'ratio':>8}" for name in others)
     for result in results:
         yield _line(result, HOST, result.contest.case, bandwidth, others)
@@ -40,9 +43,12 @@ def table(stem: str, results: Sequence[Result], bandwidth: float) -> Iterator[st
 
 
 def _line(result: Result, side: str, name: str, bandwidth: float, others: Sequence[str]) -> str:
-    contest = result.contest
-    rate = contest.bytes_moved / result.best[side]
-    line = f"{name:{_NAME}}{_ns(result, side):8.2f}{rate / 1e9:6.1f}{rate / bandwidth:8.0%}"
+    line = f"{name:{_NAME}}{_ns(result, side):8.2f}"
+    if result.contest.limit is None:
+        rate = result.contest.bytes_moved / result.best[side]
+        line += f"{rate / 1e9:6.1f}{rate / bandwidth:8.0%}"
+    else:
+        line += _goal(result, result.contest.limit)
     line += f"{_ns(result, TORCH):9.2f}{_ratio(result, TORCH, side)}  {_bar(result) if side == HOST else '':10}"
     for other in others:
         given = other in result.best
@@ -57,11 +63,19 @@ def _ns(result: Result, side: str) -> float:
 def _ratio(result: Result, slow: str, fast: str) -> str:
     median, best = result.ratio(slow, fast), result.best[slow] / result.best[fast]
     noisy = max(median / best, best / median) > _NOISY
-    return f"{median:6.1f}x{'~' if noisy else ' '}"
+    return f"{median:6.{1 if median >= 1 else 2}f}x{'~' if noisy else ' '}"
+
+
+def _goal(result: Result, limit: Limit) -> str:
+    rate, shares = limit.host_operations / result.best[HOST], result.shares()
+    goal = f"{limit.goal:.0%} {_verdict(shares, limit.goal)}"
+    return f"{rate / 1e9:9.1f}{shares[0]:8.0%}  {goal:14}"
 
 
 def _bar(result: Result) -> str:
-    bar = result.contest.bar
     ratios = result.ratio(TORCH, HOST), result.best[TORCH] / result.best[HOST]
-    verdict = "met" if min(ratios) >= bar else "not met" if max(ratios) < bar else "unclear"
-    return f"{bar:g}x {verdict}"
+    return f"{result.contest.bar:g}x {_verdict(ratios, result.contest.bar)}"
+
+
+def _verdict(both: tuple[float, float], asked: float) -> str:
+    return "met" if min(both) >= asked else "not met" if max(both) < asked else "unclear"

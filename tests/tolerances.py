@@ -36,6 +36,12 @@ CDF_PER_INTERVAL = 0.25 * EPS
 CDF_BASE = 2.0 * EPS
 # Importance, in t, where no interval is much fainter than the others: the mass's error over their density. Worst 0.30.
 DRAWN = 16.0 * EPS
+# A place in a cell: under eight roundings of numbers no greater than its cascade. Worst 0.33.
+CELL_PLACE = 4.0 * EPS
+# Traversal, in t and in the place that decides: relative to origin, box and t together, eight roundings of such
+# numbers. Steps that grow gather one more each. Worst 0.29 and 0.16; no decision differs in the named cases.
+TRAVERSED = 4.0 * EPS
+TRAVERSED_PER_STEP = 0.5 * EPS
 
 # Compositing. A product of K factors keep, whose errors (2 ulp of exp at worst, the product's rounding) mostly cancel:
 # half an EPS each; and EPS * -log T for the rounding of tau in the exponent. Worst: transmittance 0.21, weights 0.25,
@@ -43,6 +49,41 @@ DRAWN = 16.0 * EPS
 # their tolerance is little more than the rounding to half.
 PRODUCT_PER_SAMPLE = 0.5 * EPS
 PRODUCT_BASE = 4.0 * EPS
+
+# Spherical harmonics: a polynomial of third degree, six roundings of half an EPS at most. Worst 0.54.
+SH = 3.0 * EPS
+# Its gradient: four roundings in each term, and the running sum of up to eight of them. Worst 0.27.
+SH_GRADIENT = 6.0 * EPS
+
+
+# Adam's moments, relative to the sum of both terms' magnitudes: the decay, the weight, the products, the sum, half an
+# EPS each. Worst 0.45.
+ADAM_MOMENT = 2.5 * EPS
+# What it adds to a value, relative to itself with the first moment's terms positive: both moments' errors, that of the
+# second halved by the root, and seven roundings on the way. Worst 0.28; 0.49 where the value's own rounding
+# is larger.
+ADAM_UPDATE = 8.0 * EPS
+
+
+# Sigmoid, beyond the error of its argument: exp's two ulp, a sum and a division.
+SIGMOID = 3.0 * EPS
+# And its derivative y (1 - y) dL/dy: a difference and two products.
+SIGMOID_SLOPE = 2.0 * EPS
+
+# MLP: standard deviations that a result may be off. The sum of the absolute values is far above most partial sums, so
+# that four are enough for 10^5 entries. Worst: forward 0.25, gradients 0.35.
+DEVIATIONS = 4.0
+
+
+# Hash grid: a place x N + 1/2 in cells of which there are N, two roundings of numbers up to N.
+HASHGRID_PLACE = EPS  # times N
+# A weight, times an entry, in a sum of eight: three roundings, one, and eight. Worst 0.27.
+HASHGRID = 6.0 * EPS
+# Each addend of an entry's gradient: half an EPS of the running sum. Worst 0.46; 0.96 in half, most of it the rounding.
+HASHGRID_PER_ADDEND = 0.5 * EPS
+# Slopes: differences of two corners interpolated twice, times N; half an EPS more for every feature and level.
+# Worst 0.19.
+HASHGRID_SLOPE = 6.0 * EPS
 
 # Rounding of a float64 sum in the reference's own formulas, against a formula worked differently.
 FLOAT64 = 1e-12
@@ -108,6 +149,20 @@ def product(samples: int, log_product: torch.Tensor | float = 0.0) -> torch.Tens
     return torch.as_tensor(PRODUCT_BASE + PRODUCT_PER_SAMPLE * samples) + EPS * torch.as_tensor(log_product)
 
 
+def products(count: int) -> float:
+    """Standard deviation of the rounding of a sum of so many products and a bias, over the sum of absolute values.
+
+    Half an EPS at most, evenly distributed, for each sum; that they are independent makes it a root (Higham and Mary
+    2019). The worst case, count / 2 EPS, layer after layer, would be no limit at all.
+    """
+    return EPS * ((count + 1) / 12.0) ** 0.5
+
+
 def rounded_to_half(expected: torch.Tensor, tolerance: torch.Tensor) -> torch.Tensor:
     """The tolerance of a value that is stored as half after all else."""
     return tolerance + HALF_EPS * expected.abs() + HALF_DENORMAL
+
+
+# Gradients of a whole training step relative to the largest of each tensor: a sample's rounding errors, each layer's
+# sums of up to 32 products and the transmittance's product of up to 64 factors, EPS apiece, at most add up: 200 EPS.
+TRAINING_STEP = 200 * EPS

@@ -3,18 +3,36 @@
 Each op checks its arguments, picks a backend and launches the kernels of the shader that bears its name.
 """
 
+from nerf_metal.ops.adam import adam_step
 from nerf_metal.ops.composite import composite_rays
+from nerf_metal.ops.hashgrid import hashgrid_encode, hashgrid_levels
 from nerf_metal.ops.importance import sample_importance
 from nerf_metal.ops.march import SPACINGS, intersect_rays, march_rays
-from nerf_metal.reference import Composited, RayBounds, RaySamples
+from nerf_metal.ops.mlp import mlp
+from nerf_metal.ops.occupancy import occupancy_cells, occupancy_pack, occupancy_update
+from nerf_metal.ops.sh import spherical_harmonics
+from nerf_metal.ops.traverse import MOST_SAMPLES_PER_RAY, traverse_grid
+from nerf_metal.reference import Composited, OccupancyCells, RayBounds, RaySamples, TraversedRays
 
 __all__ = [
+    "MOST_SAMPLES_PER_RAY",
     "SPACINGS",
     "Composited",
+    "OccupancyCells",
     "RayBounds",
     "RaySamples",
+    "TraversedRays",
+    "adam_step",
     "composite_rays",
+    "hashgrid_encode",
+    "hashgrid_levels",
     "intersect_rays",
     "march_rays",
+    "mlp",
+    "occupancy_cells",
+    "occupancy_pack",
+    "occupancy_update",
     "sample_importance",
+    "spherical_harmonics",
+    "traverse_grid",
 ]

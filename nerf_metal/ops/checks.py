@@ -63,6 +63,34 @@ def check_count(op: str, name: str, value: object, least: int = 1) -> int:
     return value
 
 
+def check_integers(
+    op: str, name: str, value: object, shape: tuple[int, ...], model_name: str, model: torch.Tensor
+) -> torch.Tensor:
+    """The value, if it is an int32 tensor of this shape on the device of another argument."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"[{op}] {name} must be a torch.Tensor, got {type(value).__name__}")
+    if value.dtype != torch.int32:
+        raise TypeError(f"[{op}] {name} must be torch.int32, got {value.dtype}; convert it with .int()")
+    check_shape(op, name, value, shape)
+    if value.device != model.device:
+        raise ValueError(
+            f"[{op}] {name} must be on {model.device} like {model_name}, got {value.device}; "
+            f"move it with .to({str(model.device)!r})"
+        )
+    return value
+
+
+def check_grid(op: str, resolution: object, levels: object) -> int:
+    """The cells of all cascades of an occupancy grid, if it is one."""
+    side = check_count(op, "resolution", resolution, least=8)
+    if side % 4 or side > 256:  # 4: a block's cells; 256: eight cascades then still index in 32 bits
+        raise ValueError(f"[{op}] resolution must be a multiple of 4 from 8 to 256, got {resolution}")
+    cascades = check_count(op, "levels", levels)
+    if cascades > 8:  # the box of the eighth is 128 times the scene's
+        raise ValueError(f"[{op}] levels must be 1 to 8, got {levels}")
+    return cascades * side**3
+
+
 def check_kernel_dtype(op: str, name: str, tensor: torch.Tensor, backend: str, *, half: bool = False) -> None:
     """Kernels take float32, some also float16."""
     known = (torch.float32, torch.float16) if half else (torch.float32,)

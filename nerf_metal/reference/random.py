@@ -10,8 +10,11 @@ from __future__ import annotations
 import torch
 
 _MASK = 0xFFFFFFFF  # torch has no wrapping uint32 arithmetic on every device: int64 and a mask
-STREAM_MARCH = 0x6D617263  # "marc": keeps the two users of one seed apart
+STREAM_MARCH = 0x6D617263  # "marc": keeps the users of one seed apart
 STREAM_IMPORTANCE = 0x696D706F  # "impo"
+STREAM_TRAVERSE = 0x74726176  # "trav"
+STREAM_OCCUPANCY = 0x6F636375  # "occu"
+STREAM_CELL = 0x63656C6C  # "cell"
 
 
 def _pcg3d(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -24,10 +27,8 @@ def _pcg3d(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     return (x + y * z) & _MASK
 
 
-def uniform(rows: int, columns: int, seed: int, stream: int, device: torch.device) -> torch.Tensor:
-    """Uniform numbers in [0, 1) with 24 bits, float64 ``[rows, columns]`` (float32 on MPS, which has no float64).
-
-    Entry ``(i, j)`` is ``pcg3d(i, j, seed ^ stream) >> 8`` over 2^24, so every value is exact in float32.
+def words(rows: int, columns: int, seed: int, stream: int, device: torch.device) -> torch.Tensor:
+    """32 random bits each, int64 ``[rows, columns]``: entry ``(i, j)`` is ``pcg3d(i, j, seed ^ stream)``.
 
     Args:
         rows: first counter, the ray.
@@ -39,6 +40,13 @@ def uniform(rows: int, columns: int, seed: int, stream: int, device: torch.devic
     i = torch.arange(rows, device=device, dtype=torch.int64)[:, None]
     j = torch.arange(columns, device=device, dtype=torch.int64)[None, :]
     z = torch.full((1, 1), (seed ^ stream) & _MASK, device=device, dtype=torch.int64)
-    word = _pcg3d(*torch.broadcast_tensors(i, j, z))
+    return _pcg3d(*torch.broadcast_tensors(i, j, z))
+
+
+def uniform(rows: int, columns: int, seed: int, stream: int, device: torch.device) -> torch.Tensor:
+    """Uniform numbers in [0, 1) with 24 bits, float64 ``[rows, columns]`` (float32 on MPS, which has no float64).
+
+    The top 24 bits of :func:`words` over 2^24, so every value is exact in float32.
+    """
     dtype = torch.float32 if device.type == "mps" else torch.float64
-    return (word >> 8).to(dtype) * 2.0**-24
+    return (words(rows, columns, seed, stream, device) >> 8).to(dtype) * 2.0**-24

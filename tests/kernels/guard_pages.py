@@ -16,7 +16,7 @@ from nerf_metal.kernels import signature
 from tests.kernels.launches import DTYPES, KERNELS, Described, grid_of, launch, needed, pack, small_params
 
 _PAGE = mmap.PAGESIZE
-_PAGES = 16  # of the largest buffer
+_PAGES = 1024  # of the largest buffer: weight gradients of five chunks, layers 144 wide
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 

@@ -90,16 +90,38 @@ def small_params(kernel: str, random: np.random.Generator) -> dict[str, int | fl
     for name, kind in STRUCTS[KERNELS[kernel].params]:
         if kind == "float":
             params[name] = float(random.choice([0.0, 1e-5, 0.5, 2.0, 1e10, -1.0, np.inf, np.nan]))
-        elif name.startswith("n_") or name.endswith("_per_thread"):
+        elif name in ("n_hidden", "n_chunks"):  # what a layer's weights are multiplied with
+            params[name] = int(random.choice([0, 1, 1, 2, 4, 5]))
+        elif name == "n_features":
+            params[name] = int(random.choice([1, 2, 4, 8, 0, 3]))
+        elif name == "n_levels":
+            params[name] = int(random.choice([0, 1, 2, 7]))
+        elif name.startswith("n_") or name.endswith(("_per_thread", "_per_ray")):
             params[name] = int(random.choice([0, 1, 2, 7, 31, 32, 33, 70]))
         elif name == "t_stride":
             params[name] = int(random.choice([0, 1, 31, 70, 71, 100]))
         elif name == "background_stride":
             params[name] = int(random.choice([0, 3, 4]))
+        elif name == "degree":
+            params[name] = int(random.choice([0, 1, 2, 3, 4, 5]))
+        elif name == "resolution":
+            params[name] = int(random.choice([0, 1, 4, 8, 12, 2**32 - 1]))
+        elif name == "first_cell":
+            params[name] = int(random.choice([0, 1, 500, 2**32 - 1]))
+        elif name in ("pad_in", "pad_out", "width"):
+            params[name] = int(random.choice([16, 16, 32, 48, 64, 128, 0, 17, 144]))
+        elif name in ("x_stride", "y_stride"):
+            params[name] = int(random.choice([0, 1, 33, 70, 71]))
         elif name == "seed":
             params[name] = int(random.integers(2**32))
         else:
             params[name] = int(random.choice([0, 1, 1, 2]))
+    if "pad_in" in params and random.random() < 0.7:  # these kernels do nothing with a shape they do not handle
+        for name, pad in (("n_in", "pad_in"), ("n_out", "pad_out"), ("width", "width")):
+            params[pad] = 16 * int(random.integers(1, 9))
+            if name != pad:
+                params[name] = int(random.integers(1, params[pad] + 1))
+        params["n_hidden"] = int(random.integers(1, 5))
     return params
 
 

@@ -109,9 +109,7 @@ def test_struct_through_the_method_of_older_torch(metal_method: Double) -> None:
 @pytest.mark.parametrize(("kernel", "params"), [("right_rotate_f32", (256, 37)), ("right_tree_f32", (256,))])
 def test_small_structs_go_as_an_integer(metal: Double, kernel_library, kernel, params) -> None:
     """Up to 8 bytes need no function that only newer torch has."""
-    text = (SHADERS / "right.metal").read_text()
-    sources = {"right.metal": text, "params.h": (SHADERS / "params.h").read_text()}
-    sources["common.h"] = (ROOT / "metal" / "common.h").read_text()
+    sources = signature.read_sources(SHADERS) | {"common.h": (ROOT / "metal" / "common.h").read_text()}
     _C.metal_compile("right", signature.inline_includes("right.metal", sources))
     x, y = torch.arange(256.0), torch.zeros(256)
     packed = struct.pack(f"{len(params)}I", *params)

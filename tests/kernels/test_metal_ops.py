@@ -72,6 +72,152 @@ def test_importance(metal: Double, stratified, merge) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("degree", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", [1, 7, 130])
+def test_spherical_harmonics(metal: Double, count, degree) -> None:
+    _, directions = rays(count)
+    grad = torch.randn(count, degree**2, generator=torch.Generator().manual_seed(1))
+
+    def run(backend: str) -> list[torch.Tensor]:
+        leaf = directions.clone().requires_grad_()
+        values = ops.spherical_harmonics(leaf, degree, backend=backend)
+        loss = (values * grad).sum() + 0.0 * leaf.sum()  # the reference's first band has no gradient
+        return [values.detach(), *torch.autograd.grad(loss, leaf)]
+
+    ours = run("metal")
+    assert names(metal) == {"sh_forward_f32", "sh_backward_f32"}
+    assert [d["grid"] for d in metal.calls("dispatch_array_with_group_size")] == [[count, 1, 1]] * 2
+    equal(ours, run("host"))
+    for a, b in zip(ours, run("torch"), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("room", [None, 300])
+@pytest.mark.parametrize(("levels", "cone_angle"), [(1, 0.0), (3, 0.0), (3, 1 / 64)])
+def test_traverse(metal: Double, levels, cone_angle, room) -> None:
+    origins, directions = rays(19)
+    bits = torch.randint(-(2**31), 2**31, (levels * 16**3 // 32,), generator=torch.Generator().manual_seed(2)).int()
+    how = {"resolution": 16, "levels": levels, "step_size": 0.05, "cone_angle": cone_angle, "max_samples": room}
+    how |= {"stratified": True, "seed": -3}
+    ours = ops.traverse_grid(origins, directions, BOX, bits, backend="metal", **how)
+    equal(ours, ops.traverse_grid(origins, directions, BOX, bits, backend="host", **how))
+    theirs = ops.traverse_grid(origins, directions, BOX, bits, backend="torch", **how)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    assert names(metal) == {"traverse_blocks", "traverse_count_f32", "traverse_write_f32"}
+    grids = [dispatch["grid"] for dispatch in metal.calls("dispatch_array_with_group_size")]
+    assert grids == [[2 * levels, 1, 1], [19, 1, 1], [19, 1, 1]]
+
+
+@pytest.mark.parametrize("first_cell", [None, 5000])
+def test_occupancy(metal: Double, first_cell) -> None:
+    bits = torch.randint(-(2**31), 2**31, (256,), generator=torch.Generator().manual_seed(3)).int()
+    how = {"resolution": 16, "levels": 2, "seed": 9, "first_cell": first_cell}
+    found = {}
+    for backend in ("metal", "host", "torch"):
+        chosen = ops.occupancy_cells(bits, BOX, 500, 0 if first_cell else 500, backend=backend, **how)
+        density, values = torch.linspace(0.0, 1.0, 8192), chosen.positions.norm(dim=-1) - 0.5
+        ops.occupancy_update(density, chosen.cells, values, backend=backend)
+        found[backend] = [*chosen, density, ops.occupancy_pack(density, 0.25, backend=backend)]
+    equal(found["metal"], found["host"])
+    equal(found["metal"], found["torch"])
+    assert names(metal) == {"occupancy_cells_f32", "occupancy_update_f32", "occupancy_pack_f32"}
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 130])  # 4 elements a thread
+def test_adam(metal: Double, count, sparse, half) -> None:
+    def run(backend: str) -> list[torch.Tensor]:
+        drawn = torch.rand(4, count, generator=torch.Generator().manual_seed(count))
+        param, grad, exp_avg, exp_avg_sq = (row.clone() for row in drawn)
+        grad[count // 3 :: 2] = 0.0
+        copy = torch.zeros(count, dtype=torch.float16) if half else None
+        state = [param, grad, exp_avg, exp_avg_sq]
+        ops.adam_step(*state, step=7, lr=0.1, sparse=sparse, half_copy=copy, backend=backend)
+        return state if copy is None else [*state, copy]
+
+    ours = run("metal")
+    assert names(metal) == {"adam_step_f32"}
+    assert metal.calls("dispatch_array_with_group_size")[0]["grid"] == [(count + 3) // 4, 1, 1]
+    equal(ours, run("host"))
+    for a, b in zip(ours, run("torch"), strict=True):
+        # a half may fall on the other side of a rounding
+        rtol = 1e-3 if a.dtype == torch.float16 else 1e-6
+        torch.testing.assert_close(a, b, rtol=rtol, atol=1e-6)
+
+
+@pytest.mark.parametrize(("width", "block"), [(48, 16), (80, 8)])
+@pytest.mark.parametrize("rows", [1, 16, 17, 100])
+def test_mlp(metal: Double, rows, width, block) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    x = torch.randn(rows, 28, generator=generator)[:, 2:26]  # an offset and a row stride
+    weights = [torch.randn(o, i, generator=generator) / i**0.5 for i, o in [(24, width), (width, width), (width, 3)]]
+    biases = [torch.randn(len(w), generator=generator) for w in weights]
+    grad = torch.randn(rows, 3, generator=generator)
+
+    def run(backend: str) -> list[torch.Tensor]:
+        leaves = [t.detach().requires_grad_() for t in (x, *weights, *biases)]
+        y = ops.mlp(leaves[0], leaves[1:4], leaves[4:], output_activation="sigmoid", backend=backend)
+        return [y.detach(), *torch.autograd.grad(y, leaves, grad)]
+
+    ours = run("metal")
+    assert names(metal) == {"mlp_forward_simd_f32", "mlp_backward_rows_simd_f32", "mlp_backward_weights_simd_f32"}
+    blocks, chunks = -(-rows // block), -(-rows // 16)
+    patches = 2 + 4 + 2 if width == 48 else 3 + 9 + 3
+    grids = [d["grid"][0] for d in metal.calls("dispatch_array_with_group_size")]
+    assert grids == [32 * blocks, 32 * blocks, 32 * chunks * patches]
+    assert all(d["group"] == [128, 1, 1] for d in metal.calls("dispatch_array_with_group_size"))
+    for backend in ("host", "torch"):
+        for a, b in zip(ours, run(backend), strict=True):
+            torch.testing.assert_close(a, b, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(("count", "features"), [(1, 4), (7, 1), (130, 2), (70, 8)])
+def test_hashgrid(metal: Double, count, features, dtype, deterministic) -> None:
+    generator = torch.Generator().manual_seed(count)
+    levels = ops.hashgrid_levels(4, 2, 40, 9)
+    entries = int(levels[-1, 1] + levels[-1, 2])
+    positions = torch.rand(count, 3, generator=generator)
+    table = torch.randn(entries, features, generator=generator).to(dtype)
+    grad = torch.randn(count, 4 * features, generator=generator)
+
+    def run(backend: str) -> list[torch.Tensor]:
+        place, values = positions.clone().requires_grad_(), table.clone().requires_grad_()
+        out = ops.hashgrid_encode(place, values, levels, deterministic=deterministic, backend=backend)
+        return [out.detach(), *torch.autograd.grad(out, (place, values), grad)]
+
+    ours = run("metal")
+    suffix = "f32" if dtype == torch.float32 else "f16"
+    sums = {"hashgrid_backward_fixed_f32", "hashgrid_fixed_f32"} if deterministic else {"hashgrid_backward_atomic_f32"}
+    assert names(metal) == {f"hashgrid_forward_{suffix}", f"hashgrid_backward_positions_{suffix}", *sums}
+    grids = [d["grid"] for d in metal.calls("dispatch_array_with_group_size")]
+    assert grids[:3] == [[count, 4, 1], [count, 1, 1], [count, 4, 1]]
+    assert grids[3:] == ([[entries * features, 1, 1]] if deterministic else [])
+    for backend in ("host", "torch"):
+        for a, b in zip(ours, run(backend), strict=True):
+            assert a.dtype == b.dtype
+            # sums in other orders; a half gradient may fall on the other side of a rounding
+            rtol = 2e-3 if a.dtype == torch.float16 else 2e-5
+            torch.testing.assert_close(a, b, rtol=rtol, atol=2e-4)
+
+
+def test_hashgrid_adds_to_a_given_gradient(metal: Double) -> None:
+    levels = ops.hashgrid_levels(2, 2, 9, 8)
+    table = torch.zeros(int(levels[-1, 1] + levels[-1, 2]), 2, requires_grad=True)
+    for deterministic in (False, True):
+        given = torch.ones_like(table)
+        known = torch.zeros(5, 4)
+        how = {"known": known, "grad_table": given, "deterministic": deterministic, "backend": "metal"}
+        ops.hashgrid_encode(torch.rand(5, 3), table, levels, **how).sum().backward()
+        assert table.grad is None
+        # one for each point, level and feature
+        torch.testing.assert_close(given.sum() - given.numel(), torch.tensor(20.0), rtol=1e-4, atol=0)
+    assert "hashgrid_forward_f32" not in names(metal)
+
+
 Case = Callable[[torch.Generator, int], tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor | None]]]
 
 

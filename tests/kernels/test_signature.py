@@ -44,7 +44,12 @@ def test_kernel_is_read() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    ["{\n    x = simd_sum(a[0]);\n}\n", "{\n    threadgroup_barrier(0);\n}\n", "{\n    SHARED(float, s, 4);\n}\n"],
+    [
+        "{\n    x = simd_sum(a[0]);\n}\n",
+        "{\n    simdgroup_load(m, a);\n}\n",
+        "{\n    threadgroup_barrier(0);\n}\n",
+        "{\n    SHARED(float, s, 4);\n}\n",
+    ],
 )
 def test_kernel_with_collectives(body) -> None:
     first, second = parse(HEAD, A, B, P, GID, body, HEAD.replace("add", "sub"), A, B, P, GID, BODY)
@@ -182,12 +187,19 @@ def test_structs_of_the_build() -> None:
             _C.launch_host(kernel.name, [], b"x", (1, 1, 1), (32, 1, 1), 1)
 
 
+# SIMD-group forms in two kernels, with scratch between them, of what one plain kernel does.
+HALVES = {"mlp_backward_rows_simd_f32": "mlp_backward_f32", "mlp_backward_weights_simd_f32": "mlp_backward_f32"}
+
+
 def test_every_kernel_with_simd_features_has_a_plain_twin() -> None:
     for kernel in KERNELS.values():
         if kernel.collective:
-            twin = KERNELS[kernel.name.replace("_simd", "")]
+            twin = KERNELS[HALVES.get(kernel.name, kernel.name.replace("_simd", ""))]
             assert not twin.collective
-            assert (twin.buffers, twin.params) == (kernel.buffers, kernel.params)
+            assert twin.params == kernel.params
+            if kernel.name not in HALVES:
+                assert twin.buffers == kernel.buffers
+    assert KERNELS.keys() >= HALVES.keys()
 
 
 @pytest.mark.parametrize("name", sorted(KERNELS))

@@ -28,6 +28,11 @@ PACKED = {
 IMPORTANCE = {"t_edges": EDGES, "weights": torch.zeros(R, S), "num_samples": 4}
 RAYS = {"rays_o": torch.zeros(R, 3), "rays_d": torch.zeros(R, 3), "aabb": torch.tensor([[-1.0] * 3, [1.0] * 3])}
 MARCH = RAYS | {"num_samples": 4}
+WORDS = torch.zeros(16, dtype=torch.int32)
+TRAVERSE = RAYS | {"bits": WORDS, "resolution": 8, "step_size": 0.1}
+CELLS = {"bits": WORDS, "aabb": RAYS["aabb"], "num_uniform": 3, "num_occupied": 2, "resolution": 8}
+UPDATE = {"density": torch.zeros(512), "cells": torch.zeros(3, dtype=torch.int32), "values": torch.zeros(3)}
+PACK = {"density": torch.zeros(512), "threshold": 0.5}
 META = torch.device("meta")
 CONVERT = "convert it or use backend='torch'"
 
@@ -159,7 +164,7 @@ IMPORTANCE_REFUSALS: list[Refusal] = [
         "weights must be torch.float32 for backend 'host', got torch.float16; " + CONVERT,
     ),
 ]
-RAY_REFUSALS: list[Refusal] = [  # of both ops that take rays
+RAY_REFUSALS: list[Refusal] = [  # of all ops that take rays
     ({"rays_o": torch.zeros(R, 2)}, ValueError, "rays_o must have shape (R, 3), got (4, 2)"),
     ({"rays_o": None}, TypeError, "rays_o must be a torch.Tensor, got NoneType"),
     ({"rays_d": torch.zeros(R + 1, 3)}, ValueError, "rays_d must have shape (4, 3) like rays_o, got (5, 3)"),
@@ -199,6 +204,99 @@ MARCH_REFUSALS: list[Refusal] = [
     ({"spacing": "log"}, ValueError, "spacing must be one of linear, disparity, got 'log'"),
     ({"spacing": "disparity"}, ValueError, "near must be above 0 for spacing='disparity', got 0.0"),
 ]
+GRID_REFUSALS: list[Refusal] = [  # of both ops that take bits
+    *(
+        ({"resolution": side}, ValueError, f"resolution must be a multiple of 4 from 8 to 256, got {side}")
+        for side in (10, 260)
+    ),
+    ({"resolution": 4}, ValueError, "resolution must be at least 8, got 4"),
+    ({"resolution": 8.0}, TypeError, "resolution must be an int, got float"),
+    ({"levels": 0}, ValueError, "levels must be at least 1, got 0"),
+    ({"levels": 9}, ValueError, "levels must be 1 to 8, got 9"),
+    ({"levels": 2}, ValueError, "bits must have shape (32,), got (16,)"),
+    ({"bits": None}, TypeError, "bits must be a torch.Tensor, got NoneType"),
+    ({"bits": WORDS.long()}, TypeError, "bits must be torch.int32, got torch.int64; convert it with .int()"),
+    ({"seed": 1.0}, TypeError, "seed must be an int, got float"),
+]
+TRAVERSE_REFUSALS: list[Refusal] = [
+    (
+        {"bits": WORDS.to(META)},
+        ValueError,
+        "bits must be on cpu like rays_o, got meta; move it with .to('cpu')",
+    ),
+    *(
+        ({"step_size": step}, ValueError, f"step_size must be finite and above 0, got {step}")
+        for step in (0.0, -1.0, float("nan"), float("inf"))
+    ),
+    *(
+        (
+            {"cone_angle": cone},
+            ValueError,
+            f"cone_angle must be finite and at least 0, got {cone}; 0 keeps steps even",
+        )
+        for cone in (-0.1, float("nan"), float("inf"))
+    ),
+    ({"max_samples": 0}, ValueError, "max_samples must be at least 1, got 0"),
+    ({"max_samples_per_ray": 0}, ValueError, "max_samples_per_ray must be at least 1, got 0"),
+    ({"max_samples_per_ray": 65537}, ValueError, "max_samples_per_ray must be at most 65536, got 65537"),
+    (
+        {"rays_o": torch.zeros(1, 3).expand(32768, 3), "rays_d": torch.zeros(1, 3).expand(32768, 3)}
+        | {"max_samples_per_ray": 65536},
+        ValueError,
+        "rays times max_samples_per_ray must be less than 2^31, got 32768 * 65536; march fewer rays at a time",
+    ),
+]
+CELLS_REFUSALS: list[Refusal] = [
+    ({"aabb": torch.zeros(6)}, ValueError, "aabb must have shape (2, 3), got (6,)"),
+    ({"aabb": None}, TypeError, "aabb must be a torch.Tensor, got NoneType"),
+    ({"num_uniform": -1}, ValueError, "num_uniform must be at least 0, got -1"),
+    ({"num_occupied": 0.5}, TypeError, "num_occupied must be an int, got float"),
+    ({"first_cell": -1, "num_occupied": 0}, ValueError, "first_cell must be at least 0, got -1"),
+    ({"first_cell": 5}, ValueError, "num_occupied must be 0 with first_cell, got 2"),
+    (
+        {"aabb": RAYS["aabb"].double(), "backend": "host"},
+        TypeError,
+        "aabb must be torch.float32 for backend 'host', got torch.float64; " + CONVERT,
+    ),
+]
+DENSITY_REFUSALS: list[Refusal] = [  # of both ops that take densities
+    ({"density": [0.0]}, TypeError, "density must be a torch.Tensor, got list"),
+    *(
+        (
+            {"density": torch.zeros(shape)},
+            ValueError,
+            f"density must have shape (levels * resolution^3,), a multiple of 32, got {shape}",
+        )
+        for shape in ((33,), (2, 32))
+    ),
+    ({"density": torch.zeros(64)[::2]}, ValueError, "density must be contiguous, got strides (2,)"),
+]
+UPDATE_REFUSALS: list[Refusal] = [
+    ({"values": torch.zeros(3, 1)}, ValueError, "values must have shape (M,), got (3, 1)"),
+    ({"cells": torch.zeros(4, dtype=torch.int32)}, ValueError, "cells must have shape (3,), got (4,)"),
+    ({"cells": torch.zeros(3)}, TypeError, "cells must be torch.int32, got torch.float32; convert it with .int()"),
+    *(
+        ({"decay": decay}, ValueError, f"decay must be 0 to 1, got {decay}; instant-ngp uses 0.95")
+        for decay in (-0.1, 1.1, float("nan"))
+    ),
+]
+PACK_REFUSALS: list[Refusal] = [
+    (
+        {"density": torch.zeros(512).double(), "backend": "host"},
+        TypeError,
+        "density must be torch.float32 for backend 'host', got torch.float64; " + CONVERT,
+    ),
+    *(
+        ({"threshold": value}, ValueError, f"threshold must be finite and at least 0, got {value}")
+        for value in (-0.1, float("nan"), float("inf"))
+    ),
+    ({"out": torch.zeros(15, dtype=torch.int32)}, ValueError, "out must have shape (16,), got (15,)"),
+    (
+        {"out": torch.zeros(32, dtype=torch.int32)[::2]},
+        ValueError,
+        "out must be contiguous, got strides (2,)",
+    ),
+]
 REFUSALS = [
     (op, good | change, error, message)
     for op, good, refusals in (
@@ -206,6 +304,10 @@ REFUSALS = [
         (ops.sample_importance, IMPORTANCE, IMPORTANCE_REFUSALS),
         (ops.intersect_rays, RAYS, RAY_REFUSALS),
         (ops.march_rays, MARCH, RAY_REFUSALS + MARCH_REFUSALS),
+        (ops.traverse_grid, TRAVERSE, RAY_REFUSALS + GRID_REFUSALS + TRAVERSE_REFUSALS),
+        (ops.occupancy_cells, CELLS, GRID_REFUSALS + CELLS_REFUSALS),
+        (ops.occupancy_update, UPDATE, DENSITY_REFUSALS + UPDATE_REFUSALS),
+        (ops.occupancy_pack, PACK, DENSITY_REFUSALS + PACK_REFUSALS),
     )
     for change, error, message in refusals
 ]
@@ -234,6 +336,9 @@ def test_metal_is_refused_with_the_reason() -> None:
         (ops.sample_importance, IMPORTANCE),
         (ops.march_rays, MARCH),
         (ops.intersect_rays, RAYS),
+        (ops.traverse_grid, TRAVERSE),
+        (ops.occupancy_cells, CELLS),
+        (ops.occupancy_pack, PACK),
     ],
 )
 def test_the_arguments_are_good_before_they_are_changed(op: Callable[..., object], good: dict[str, object]) -> None:

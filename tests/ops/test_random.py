@@ -5,11 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nerf_metal.reference.random import STREAM_IMPORTANCE, STREAM_MARCH, uniform
+from nerf_metal.reference.random import (
+    STREAM_CELL,
+    STREAM_IMPORTANCE,
+    STREAM_MARCH,
+    STREAM_OCCUPANCY,
+    STREAM_TRAVERSE,
+    uniform,
+    words,
+)
 from tests.tolerances import CHI_SQUARE_255
 
 CPU = torch.device("cpu")
 M = 2**32
+STREAMS = (STREAM_MARCH, STREAM_IMPORTANCE, STREAM_TRAVERSE, STREAM_OCCUPANCY, STREAM_CELL)
 
 
 def pcg3d(x: int, y: int, z: int) -> tuple[int, int, int]:
@@ -26,8 +35,7 @@ def pcg3d(x: int, y: int, z: int) -> tuple[int, int, int]:
 
 
 def test_streams_are_named_in_letters() -> None:
-    assert int.from_bytes(b"marc", "big") == STREAM_MARCH
-    assert int.from_bytes(b"impo", "big") == STREAM_IMPORTANCE
+    assert tuple(int.from_bytes(name, "big") for name in (b"marc", b"impo", b"trav", b"occu", b"cell")) == STREAMS
 
 
 def test_first_words_of_pcg3d_do_not_change() -> None:
@@ -38,16 +46,17 @@ def test_first_words_of_pcg3d_do_not_change() -> None:
         assert uniform(x + 1, y + 1, z, 0, CPU)[x, y] == (word >> 8) / 2**24
 
 
-@pytest.mark.parametrize("stream", [STREAM_MARCH, STREAM_IMPORTANCE])
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**32 + 5, -1, 123456789])
 def test_uniform_is_the_top_24_bits_of_pcg3d(seed: int, stream: int) -> None:
     got = uniform(5, 7, seed, stream, CPU)
-    want = [[(pcg3d(i, j, (seed ^ stream) % M)[0] >> 8) / 2**24 for j in range(7)] for i in range(5)]
-    assert got.tolist() == want
+    want = [[pcg3d(i, j, (seed ^ stream) % M)[0] for j in range(7)] for i in range(5)]
+    assert words(5, 7, seed, stream, CPU).tolist() == want
+    assert got.tolist() == [[(word >> 8) / 2**24 for word in row] for row in want]
     assert torch.equal(got.float().double(), got)
 
 
-@pytest.mark.parametrize("stream", [STREAM_MARCH, STREAM_IMPORTANCE])
+@pytest.mark.parametrize("stream", STREAMS)
 def test_numbers_are_uniform_along_rays_samples_and_pairs(stream: int) -> None:
     u = uniform(256, 256, 3, stream, CPU)
     low, high = CHI_SQUARE_255
@@ -60,7 +69,7 @@ def test_numbers_are_uniform_along_rays_samples_and_pairs(stream: int) -> None:
 
 
 def test_seeds_and_streams_are_apart() -> None:
-    drawn = [uniform(64, 64, s, stream, CPU) for s in range(4) for stream in (STREAM_MARCH, STREAM_IMPORTANCE)]
+    drawn = [uniform(64, 64, s, stream, CPU) for s in range(4) for stream in STREAMS]
     for i, one in enumerate(drawn):
         for other in drawn[:i]:
             assert (one == other).double().mean() < 0.01

@@ -1,0 +1,148 @@
+"""One step of Adam: ``metal/adam.metal``, specified by ``nerf_metal/reference/adam.py``."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from nerf_metal import kernels, reference
+from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_match, check_tensor
+from nerf_metal.reference.adam import bias_corrections
+
+# A GPU's thread takes one vector of four. On the host 4 096 elements are two rounds of the kernel's 2 048, and 64 such
+# threads, the fewest that are shared among processors, make a table of a million bytes.
+_ELEMENTS_PER_THREAD = 4
+_HOST_ELEMENTS_PER_THREAD = 4096
+# Kernels divide by eps where a second moment is too small for a float32; far below any use, far above 2^-126.
+_LEAST_EPS = 1e-30
+
+
+def adam_step(
+    param: torch.Tensor,
+    grad: torch.Tensor,
+    exp_avg: torch.Tensor,
+    exp_avg_sq: torch.Tensor,
+    *,
+    step: int,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    eps: float = 1e-15,
+    sparse: bool = True,
+    clear_grad: bool = True,
+    half_copy: torch.Tensor | None = None,
+    backend: str = "auto",
+) -> None:
+    """Update a tensor and its moments in place; :func:`nerf_metal.reference.adam_step` has the equations.
+
+    One pass over memory. With ``sparse`` a run of elements without any gradient costs the reading of that gradient.
+
+    Args:
+        param: the values, any shape, contiguous, float32 (the torch backend takes any float). May require a gradient.
+        grad: their gradient, like ``param``; with ``clear_grad`` 0 afterwards.
+        exp_avg: first moment, like ``param``, 0 before the first step.
+        exp_avg_sq: second moment, like ``param``, 0 before the first step.
+        step: counts from 1.
+        lr: learning rate, units of ``param`` a step, at least 0.
+        beta1: decay of the first moment, in [0, 1).
+        beta2: decay of the second moment, in [0, 1); 0.99 as in instant-ngp.
+        eps: added to the root of the second moment, at least 1e-30; 1e-15 as in instant-ngp.
+        sparse: an entry whose gradient is exactly 0 keeps its value and both moments.
+        clear_grad: set ``grad`` to 0 in the same pass.
+        half_copy: float16, shaped like ``param``, contiguous: takes the new values of updated entries, infinite beyond
+            65 504.
+        backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
+
+    Raises:
+        ValueError: for wrong shapes, devices, layouts or numbers, or an unusable backend.
+        TypeError: for wrong types and dtypes.
+    """
+    op = "adam_step"
+    check_tensor(op, "param", param)
+    shape = param.shape
+    for name, tensor in (("grad", grad), ("exp_avg", exp_avg), ("exp_avg_sq", exp_avg_sq)):
+        check_match(op, name, tensor, "param", param, shape, " like param")
+    _check_half(op, half_copy, param)
+    written = [x for x in (param, grad, exp_avg, exp_avg_sq, half_copy) if x is not None]
+    for name, tensor in zip(("param", "grad", "exp_avg", "exp_avg_sq", "half_copy"), written, strict=False):
+        _check_contiguous(op, name, tensor)
+    check_count(op, "step", step)
+    check_options(op, lr, (beta1, beta2), eps)
+    backend = kernels.resolve(op, backend, param)
+    # float16 values do not move under small steps: auto leaves no way to do that by accident
+    check_kernel_dtype(op, "param", param, backend)
+    if backend == "torch":
+        reference.adam_step(
+            param,
+            grad,
+            exp_avg,
+            exp_avg_sq,
+            step=step,
+            lr=lr,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            sparse=sparse,
+            clear_grad=clear_grad,
+            half_copy=half_copy,
+        )
+        return
+    rate, scale = bias_corrections(step, lr, beta1, beta2)
+    per_thread = _ELEMENTS_PER_THREAD if backend == "metal" else _HOST_ELEMENTS_PER_THREAD
+    params = {
+        "n_elements": param.numel(),
+        "elements_per_thread": per_thread,
+        "sparse": int(sparse),
+        "clear_grad": int(clear_grad),
+        "has_half": int(half_copy is not None),
+        "beta1": beta1,
+        "beta2": beta2,
+        "weight1": 1.0 - beta1,
+        "weight2": 1.0 - beta2,
+        "rate": rate,
+        "scale": scale,
+        "eps": eps,
+    }
+    buffers = [param, grad, exp_avg, exp_avg_sq, half_copy]
+    kernels.launch("adam_step_f32", buffers, params, (-(-param.numel() // per_thread),), backend=backend)
+    # Autograd sees no kernel write: what it saved of these tensors before is stale, and must not be used in silence.
+    torch.autograd.graph.increment_version(written)
+
+
+def check_options(op: str, lr: float, betas: tuple[float, float], eps: float) -> None:
+    """The numbers that hold for a whole training.
+
+    Raises:
+        ValueError: for one that Adam cannot work with.
+    """
+    if not (math.isfinite(lr) and lr >= 0.0):
+        raise ValueError(f"[{op}] lr must be finite and at least 0, got {lr}")
+    for name, beta in zip(("beta1", "beta2"), betas, strict=True):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"[{op}] {name} must be in [0, 1), got {beta}")
+    if not _LEAST_EPS <= eps < math.inf:
+        raise ValueError(f"[{op}] eps must be at least {_LEAST_EPS}, got {eps}; instant-ngp uses 1e-15")
+
+
+def _check_half(op: str, half_copy: object, param: torch.Tensor) -> None:
+    if half_copy is None:
+        return
+    tensor = check_tensor(op, "half_copy", half_copy)
+    if tensor.dtype != torch.float16:
+        raise TypeError(f"[{op}] half_copy must be torch.float16, got {tensor.dtype}; make it with param.half()")
+    if tensor.shape != param.shape or tensor.device != param.device:
+        raise ValueError(
+            f"[{op}] half_copy must have shape {tuple(param.shape)} on {param.device} like param, "
+            f"got {tuple(tensor.shape)} on {tensor.device}; make it with param.half()"
+        )
+
+
+def _check_contiguous(op: str, name: str, tensor: torch.Tensor) -> None:
+    if tensor.layout != torch.strided:
+        raise ValueError(f"[{op}] {name} must be a dense tensor, got {tensor.layout}; convert it with .to_dense()")
+    if not tensor.is_contiguous():
+        raise ValueError(
+            f"[{op}] {name} must be contiguous, got strides {tensor.stride()} of shape {tuple(tensor.shape)}; "
+            "the step is in place: keep a .contiguous() tensor"
+        )

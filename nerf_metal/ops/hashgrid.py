@@ -1,0 +1,202 @@
+"""Multiresolution hash encoding: ``metal/hashgrid.metal``, specified by ``nerf_metal/reference/hashgrid.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from nerf_metal import kernels, reference
+from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_match, check_tensor, constant
+from nerf_metal.reference import hashgrid_levels as _levels
+
+FEATURES = (1, 2, 4, 8)
+# On the host a thread takes thousands of points of one level, whose entries stay in its cache; on a GPU one.
+_HOST_POINTS_PER_THREAD = 2048
+
+
+def hashgrid_levels(
+    num_levels: int, base_resolution: int, finest_resolution: int, log2_table_size: int
+) -> torch.Tensor:
+    """The levels of a grid; :func:`nerf_metal.reference.hashgrid_levels` says exactly how.
+
+    Args:
+        num_levels: ``L``, 1 to 64.
+        base_resolution: cells along an axis of the coarsest level, at least 1.
+        finest_resolution: of the finest, at least as many, at most 2^20.
+        log2_table_size: most entries of a level, as a power of two, 1 to 24.
+
+    Returns:
+        int32 ``[L, 4]`` on the CPU: resolution, first entry, entries, 1 where hashed.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+    op = "hashgrid_levels"
+    check_count(op, "num_levels", num_levels)
+    check_count(op, "base_resolution", base_resolution)
+    check_count(op, "finest_resolution", finest_resolution, least=base_resolution)
+    check_count(op, "log2_table_size", log2_table_size)
+    limits = (
+        ("num_levels", num_levels, 64),  # first entries then fit into an int32
+        ("finest_resolution", finest_resolution, 2**20),  # a float32 still has a few bits for the place in a cell
+        ("log2_table_size", log2_table_size, 24),
+    )
+    for name, value, most in limits:
+        if value > most:
+            raise ValueError(f"[{op}] {name} must be at most {most}, got {value}")
+    return _levels(num_levels, base_resolution, finest_resolution, log2_table_size)
+
+
+def hashgrid_encode(
+    positions: torch.Tensor,
+    table: torch.Tensor,
+    levels: torch.Tensor,
+    *,
+    deterministic: bool = False,
+    known: torch.Tensor | None = None,
+    grad_table: torch.Tensor | None = None,
+    backend: str = "auto",
+) -> torch.Tensor:
+    """Features of points at every level; :func:`nerf_metal.reference.hashgrid_encode` has the equations.
+
+    Gradients flow to ``table`` and, where they are asked for, to ``positions``. The host sums the table's gradient in
+    the order of the points, always. On a GPU float atomics add in any order; ``deterministic`` takes fixed-point
+    atomics instead, whose sums are equal in every run: 64 bits, exact to 2^-48, addends cut at 2^14.
+
+    Args:
+        positions: ``[N, 3]`` float32 (the torch backend takes any float), in [0, 1]; others count as the nearest
+            inside, NaN as 0.
+        table: ``[entries, F]`` float32 or float16, ``F`` 1, 2, 4 or 8.
+        levels: int32 ``[L, 4]`` of :func:`hashgrid_levels`, on the device of ``positions``.
+        deterministic: equal gradients in every run also on a GPU.
+        known: the result, where an earlier call without gradients gave it: it is returned, with the gradients of a
+            call of its own. The torch backend works it out again.
+        grad_table: shaped like ``table``, with the dtype of ``positions``. A backward pass adds the table's gradient
+            to it and returns none: a table of millions of entries needs no fresh gradient at each step.
+        backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
+
+    Returns:
+        ``[N, L * F]`` float32, levels side by side.
+
+    Raises:
+        ValueError: for wrong shapes or devices, or an unusable backend.
+        TypeError: for wrong types and dtypes.
+    """
+    op = "hashgrid_encode"
+    check_tensor(op, "positions", positions)
+    check_tensor(op, "table", table)
+    if positions.dim() != 2 or positions.shape[1] != 3:
+        raise ValueError(f"[{op}] positions must have shape (N, 3), got {tuple(positions.shape)}")
+    if table.dim() != 2 or table.shape[1] not in FEATURES:
+        sizes = ", ".join(map(str, FEATURES))
+        raise ValueError(f"[{op}] table must have shape (entries, F) with F one of {sizes}, got {tuple(table.shape)}")
+    if not isinstance(levels, torch.Tensor) or levels.dtype != torch.int32:
+        got = getattr(levels, "dtype", type(levels).__name__)
+        raise TypeError(f"[{op}] levels must be an int32 tensor, got {got}; hashgrid_levels makes it")
+    if levels.dim() != 2 or levels.shape[1] != 4:
+        raise ValueError(f"[{op}] levels must have shape (L, 4), got {tuple(levels.shape)}; hashgrid_levels makes it")
+    for name, tensor in (("table", table), ("levels", levels)):
+        if tensor.device != positions.device:
+            raise ValueError(f"[{op}] {name} must be on {positions.device} like positions, got {tensor.device}")
+    width = len(levels) * table.shape[1]
+    if known is not None:
+        check_match(op, "known", known, "positions", positions, (len(positions), width))
+    if grad_table is not None:
+        check_match(op, "grad_table", grad_table, "positions", positions, tuple(table.shape), " like table")
+        if not grad_table.is_contiguous():
+            raise ValueError(f"[{op}] grad_table must be contiguous, got strides {grad_table.stride()}")
+    backend = kernels.resolve(op, backend, positions, table)
+    check_kernel_dtype(op, "positions", positions, backend)
+    check_kernel_dtype(op, "table", table, backend, half=True)
+    if backend == "torch":
+        if grad_table is not None and table.requires_grad:
+            # a leaf of its own, whose gradient autograd adds up in place
+            table = table.detach().to(positions.dtype).requires_grad_()
+            table.grad = grad_table
+        return reference.hashgrid_encode(positions, table, levels)
+    features: torch.Tensor = _Hashgrid.apply(positions, table, levels, deterministic, known, grad_table, backend)
+    return features
+
+
+class _Hashgrid(torch.autograd.Function):
+    """Forward and backward kernels around one set of arguments."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        positions: torch.Tensor,
+        table: torch.Tensor,
+        levels: torch.Tensor,
+        deterministic: bool,
+        known: torch.Tensor | None,
+        grad_table: torch.Tensor | None,
+        backend: str,
+    ) -> torch.Tensor:
+        positions, table, levels = constant(positions), constant(table), levels.contiguous()
+        points, width = len(positions), len(levels) * table.shape[1]
+        params = {
+            "n_points": points,
+            "n_levels": len(levels),
+            "n_features": table.shape[1],
+            "n_entries": len(table),
+            "points_per_thread": 1 if backend == "metal" else _HOST_POINTS_PER_THREAD,
+        }
+        if known is None:
+            features = positions.new_empty((points, width))
+            grid = (_threads(params), len(levels))
+            buffers = [positions, table, levels, features]
+            kernel = f"hashgrid_forward_{_SUFFIX[table.dtype]}"
+            kernels.launch(kernel, buffers, params, grid, backend=backend, coarse=True)
+        else:
+            features = known.view_as(known)
+        ctx.save_for_backward(positions, table, levels)
+        ctx.params, ctx.deterministic, ctx.backend, ctx.grad_table = params, deterministic, backend, grad_table
+        return features
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_features: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        positions, table, levels = ctx.saved_tensors
+        grad_features = grad_features.contiguous()
+        grad_positions = grad_table = None
+        if ctx.needs_input_grad[0]:
+            grad_positions = torch.empty_like(positions)
+            buffers = [positions, table, levels, grad_features, grad_positions]
+            name = f"hashgrid_backward_positions_{_SUFFIX[table.dtype]}"
+            kernels.launch(name, buffers, ctx.params, (_threads(ctx.params),), backend=ctx.backend, coarse=True)
+        if ctx.needs_input_grad[1]:
+            into = ctx.grad_table
+            if into is None:
+                into = torch.zeros(table.shape, dtype=torch.float32, device=table.device)
+            _table_gradient(ctx, positions, grad_features, levels, into)
+            grad_table = into.to(table.dtype) if ctx.grad_table is None else None
+        return grad_positions, grad_table, None, None, None, None, None
+
+
+_SUFFIX = {torch.float32: "f32", torch.float16: "f16"}
+
+
+def _threads(params: dict[str, int]) -> int:
+    """Threads along the points."""
+    return -(-params["n_points"] // params["points_per_thread"])
+
+
+def _table_gradient(
+    ctx: Any, positions: torch.Tensor, grad_features: torch.Tensor, levels: torch.Tensor, grad_table: torch.Tensor
+) -> None:
+    """Add to ``grad_table``: level by level, by float atomics, or by fixed-point ones."""
+    inputs = [positions, grad_features, levels]
+    if ctx.backend == "host":
+        kernel = "hashgrid_backward_levels_f32"
+        kernels.launch(kernel, [*inputs, grad_table], ctx.params, (len(levels),), backend="host", coarse=True)
+        return
+    grid = (_threads(ctx.params), len(levels))
+    if not ctx.deterministic:
+        kernel = "hashgrid_backward_atomic_f32"
+        kernels.launch(kernel, [*inputs, grad_table], ctx.params, grid, backend=ctx.backend)
+        return
+    sums = torch.zeros((*grad_table.shape, 2), dtype=torch.int32, device=grad_table.device)
+    kernels.launch("hashgrid_backward_fixed_f32", [*inputs, sums], ctx.params, grid, backend=ctx.backend)
+    kernels.launch("hashgrid_fixed_f32", [sums, grad_table], ctx.params, (grad_table.numel(),), backend=ctx.backend)

@@ -1,0 +1,268 @@
+"""A fused small multilayer perceptron: ``metal/mlp.metal``, specified by ``nerf_metal/reference/mlp.py``."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from nerf_metal import kernels, reference
+from nerf_metal.ops.checks import check_kernel_dtype, check_match, check_tensor
+from nerf_metal.reference.mlp import OUTPUT_ACTIVATIONS
+
+WIDEST = 128
+"""Columns of the widest layer."""
+DEEPEST = 4
+"""Most hidden layers."""
+_TILE = 16  # columns of a tile: the widest vector, two of the 8x8 matrices of an Apple GPU
+# Rows of a thread: whole blocks of 48, enough of them that a thread's weights are read from its cache.
+_HOST_ROWS = 960
+# A chunk of rows has weight gradients of its own, so their number must not grow with the rows; a multiple of any
+# usual number of processors, so that they end together.
+_CHUNKS = 96
+_HOST_BLOCK = 48  # rows that the host takes through all layers together
+# As metal/mlp_simd.h has them: rows of a SIMD-group's block where no layer is wider than _NARROW, and else; and the
+# side of the part of a layer's weight gradients that one holds.
+_NARROW, _NARROW_BLOCK, _WIDE_BLOCK, _PATCH = 64, 16, 8, 32
+# The backward on SIMD-groups keeps activations and their gradients, 1.2 KB a row of the usual networks: so many rows at
+# a time.
+_SCRATCH_ROWS = 2**16
+# Eight patches each, which the usual networks have, are 512 SIMD-groups: as many as the larger GPUs hold.
+_SIMD_CHUNKS = 64
+
+
+def mlp(
+    x: torch.Tensor,
+    weights: Sequence[torch.Tensor],
+    biases: Sequence[torch.Tensor] | None = None,
+    *,
+    output_activation: str = "none",
+    known: torch.Tensor | None = None,
+    backend: str = "auto",
+) -> torch.Tensor:
+    """Hidden layers of ReLU and a last one; :func:`nerf_metal.reference.mlp` has the equations.
+
+    One kernel runs all layers on a block of rows; the backward pass works the activations out again. Gradients flow to
+    ``x``, weights and biases; those of weights are summed in one order whatever the number of threads.
+
+    Args:
+        x: ``[N, in]`` float32 (the torch backend takes any float), ``in`` at most 128. Rows may have a stride.
+        weights: of each layer, ``[out, in]`` as in ``torch.nn.Linear``: 2 to 5 layers, all hidden ones of one width, at
+            most 128 wide. Widths that are not multiples of 16 cost as much as the next one.
+        biases: of each layer, ``[out]``; None for none at all.
+        output_activation: ``"none"``, ``"relu"`` or ``"sigmoid"``.
+        known: the result, where an earlier call without gradients gave it: it is returned, with the gradients of a
+            call of its own. The torch backend works it out again.
+        backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
+
+    Returns:
+        ``[N, out]`` of the last layer.
+
+    Raises:
+        ValueError: for wrong shapes or devices, an unknown activation, or an unusable backend.
+        TypeError: for wrong types and dtypes.
+    """
+    op = "mlp"
+    check_tensor(op, "x", x)
+    if x.dim() != 2:
+        raise ValueError(f"[{op}] x must have shape (N, in), got {tuple(x.shape)}")
+    if output_activation not in OUTPUT_ACTIVATIONS:
+        names = ", ".join(OUTPUT_ACTIVATIONS)
+        raise ValueError(f"[{op}] output_activation must be one of {names}, got {output_activation!r}")
+    _check_layers(op, x, weights, biases)
+    if known is not None:
+        check_match(op, "known", known, "x", x, (len(x), weights[-1].shape[0]))
+    backend = kernels.resolve(op, backend, x)
+    check_kernel_dtype(op, "x", x, backend)
+    if backend == "torch":
+        return reference.mlp(x, weights, biases, output_activation=output_activation)
+    activation = OUTPUT_ACTIVATIONS.index(output_activation)
+    y: torch.Tensor = _Mlp.apply(x, known, activation, backend, len(weights), *weights, *(biases or ()))
+    return y
+
+
+def _check_layers(
+    op: str, x: torch.Tensor, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor] | None
+) -> None:
+    if not 2 <= len(weights) <= DEEPEST + 1:
+        raise ValueError(f"[{op}] weights must be of 2 to {DEEPEST + 1} layers, got {len(weights)}")
+    if biases is not None and len(biases) != len(weights):
+        raise ValueError(f"[{op}] biases must be one for each of {len(weights)} layers, got {len(biases)}")
+    for layer, weight in enumerate(weights):
+        if check_tensor(op, f"weights[{layer}]", weight).dim() != 2:
+            raise ValueError(f"[{op}] weights[{layer}] must have shape (out, in), got {tuple(weight.shape)}")
+    width, columns = weights[0].shape[0], x.shape[1]
+    for layer, weight in enumerate(weights):
+        out = weight.shape[0] if layer == len(weights) - 1 else width
+        check_match(op, f"weights[{layer}]", weight, "x", x, (out, columns))
+        if not (1 <= columns <= WIDEST and 1 <= out <= WIDEST):
+            raise ValueError(f"[{op}] layers must be 1 to {WIDEST} wide, got weights[{layer}] of {out}x{columns}")
+        if biases is not None:
+            check_match(op, f"biases[{layer}]", biases[layer], "x", x, (out,))
+        columns = out
+
+
+class _Mlp(torch.autograd.Function):
+    """Forward and backward kernels around one set of arguments."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        known: torch.Tensor | None,
+        activation: int,
+        backend: str,
+        layers: int,
+        *tensors: torch.Tensor,
+    ) -> torch.Tensor:
+        weights, biases = tensors[:layers], tensors[layers:]
+        if x.stride(1) != 1 or not x.shape[1] <= x.stride(0) < 2**31:
+            x = x.contiguous()
+        rows, columns = x.shape
+        pads = [_pad(columns), *(_pad(w.shape[0]) for w in weights)]
+        params = {
+            "n_rows": rows,
+            "n_in": columns,
+            "n_out": weights[-1].shape[0],
+            "n_hidden": layers - 1,
+            "pad_in": pads[0],
+            "pad_out": pads[-1],
+            "width": pads[1],
+            "x_stride": x.stride(0),
+            "y_stride": weights[-1].shape[0],
+            "n_chunks": 0,
+            "rows_per_thread": _HOST_ROWS,
+            "out_activation": activation,
+            "has_bias": int(bool(biases)),
+            "has_grad_x": 0,
+        }
+        padded = [_padded(w, pads[i + 1], pads[i]) for i, w in enumerate(weights)]
+        weights_t = torch.cat([w.t().flatten() for w in padded])
+        flat_biases = _flat_biases(x, biases, pads)
+        kernel, threads = kernels.variant("mlp_forward", x.dtype, backend)
+        ctx.params, ctx.backend, ctx.simd = params, backend, threads > 1
+        if known is None:
+            y = x.new_empty((rows, params["n_out"]))
+            grid = _blocks(params) * threads if ctx.simd else -(-rows // _HOST_ROWS)
+            buffers = [x, weights_t, flat_biases, y]
+            kernels.launch(kernel, buffers, params, (grid,), backend=backend, coarse=True)
+        else:
+            y = known.view_as(known)
+        ctx.save_for_backward(x, torch.cat([w.flatten() for w in padded]), weights_t, flat_biases, y)
+        ctx.shapes = [w.shape for w in weights]
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weights, weights_t, biases, y = ctx.saved_tensors
+        params = dict(ctx.params, has_grad_x=int(ctx.needs_input_grad[0]))
+        grad_x = x.new_empty(x.shape) if ctx.needs_input_grad[0] else None
+        y = y.contiguous() if params["out_activation"] else None  # what was known may be a view
+        buffers = _Buffers(x, weights, weights_t, biases, y, grad_y.contiguous(), grad_x)
+        backward = _backward_simd if ctx.simd else _backward_plain
+        grad_weights, grad_biases = backward(buffers, params, ctx.backend)
+        layers = _split_layers(grad_weights.sum(0), ctx.shapes, params)
+        if grad_biases is None:
+            return grad_x, None, None, None, None, *layers
+        of_layer = grad_biases.sum(0).split([params["width"]] * params["n_hidden"] + [params["pad_out"]])
+        return grad_x, None, None, None, None, *layers, *(g[: s[0]] for g, s in zip(of_layer, ctx.shapes, strict=True))
+
+
+class _Buffers(NamedTuple):
+    """The backward kernels' first, in their order."""
+
+    x: torch.Tensor
+    weights: torch.Tensor
+    weights_t: torch.Tensor
+    biases: torch.Tensor
+    y: torch.Tensor | None
+    grad_y: torch.Tensor
+    grad_x: torch.Tensor | None
+
+    def rows(self, part: slice) -> _Buffers:
+        """Views of some rows."""
+        y, grad_x = (None if t is None else t[part] for t in (self.y, self.grad_x))
+        return self._replace(x=self.x[part], y=y, grad_y=self.grad_y[part], grad_x=grad_x)
+
+
+def _backward_plain(b: _Buffers, params: dict[str, int], backend: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Fills the gradient of x; gives those of weights and biases, a row for each chunk."""
+    per_chunk = _per_chunk(len(b.x), _CHUNKS, _HOST_BLOCK)
+    chunks = -(-len(b.x) // per_chunk)
+    params = dict(params, n_chunks=chunks, rows_per_thread=per_chunk)
+    grad_weights = b.x.new_zeros((chunks, b.weights.numel()))
+    grad_biases = b.x.new_zeros((chunks, b.biases.numel())) if params["has_bias"] else None
+    buffers = [*b, grad_weights, grad_biases]
+    kernels.launch("mlp_backward_f32", buffers, params, (chunks,), backend=backend, coarse=True)
+    return grad_weights, grad_biases
+
+
+def _backward_simd(b: _Buffers, params: dict[str, int], backend: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The same by two kernels with scratch between them."""
+    rows, at_once = len(b.x), min(len(b.x), _SCRATCH_ROWS)
+    per_chunk = _per_chunk(at_once, _SIMD_CHUNKS, _NARROW_BLOCK)
+    chunks = -(-rows // per_chunk)
+    grad_weights = b.x.new_empty((chunks, b.weights.numel()))
+    grad_biases = b.x.new_empty((chunks, b.biases.numel())) if params["has_bias"] else None
+    hidden = params["n_hidden"] * params["width"]
+    # whole blocks of rows, wherever the last ends
+    inputs = b.x.new_empty((at_once + _NARROW_BLOCK - 1, params["pad_in"] + hidden))
+    grads = b.x.new_empty((at_once + _NARROW_BLOCK - 1, hidden + params["pad_out"]))
+    widths = [params["pad_in"], *[params["width"]] * params["n_hidden"], params["pad_out"]]
+    patches = sum(-(-into // _PATCH) * -(-out // _PATCH) for into, out in itertools.pairwise(widths))
+    for first in range(0, rows, _SCRATCH_ROWS):
+        part = b.rows(slice(first, first + _SCRATCH_ROWS))
+        here = slice(first // per_chunk, first // per_chunk + -(-len(part.x) // per_chunk))
+        sums = [grad_weights[here], None if grad_biases is None else grad_biases[here]]
+        params = dict(params, n_rows=len(part.x), n_chunks=here.stop - here.start, rows_per_thread=per_chunk)
+        grid = (_blocks(params) * 32,)
+        kernels.launch("mlp_backward_rows_simd_f32", [*part, inputs, grads], params, grid, backend=backend)
+        grid = (params["n_chunks"] * patches * 32,)
+        kernels.launch("mlp_backward_weights_simd_f32", [inputs, grads, *sums], params, grid, backend=backend)
+    return grad_weights, grad_biases
+
+
+def _blocks(params: dict[str, int]) -> int:
+    """Blocks of rows, one for each SIMD-group."""
+    narrow = max(params["pad_in"], params["width"], params["pad_out"]) <= _NARROW
+    return -(-params["n_rows"] // (_NARROW_BLOCK if narrow else _WIDE_BLOCK))
+
+
+def _per_chunk(rows: int, chunks: int, block: int) -> int:
+    """Rows of each of so many chunks at most: whole blocks, so that no chunk is empty."""
+    return max(1, -(-rows // (chunks * block))) * block
+
+
+def _pad(columns: int) -> int:
+    return -(-columns // _TILE) * _TILE
+
+
+def _padded(weight: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    if weight.shape == (rows, columns):
+        return weight.detach()
+    padded = weight.new_zeros((rows, columns))
+    padded[: weight.shape[0], : weight.shape[1]] = weight.detach()
+    return padded
+
+
+def _flat_biases(x: torch.Tensor, biases: Sequence[torch.Tensor], pads: list[int]) -> torch.Tensor:
+    flat = x.new_zeros(sum(pads[1:]))
+    for part, bias in zip(flat.split(pads[1:]), biases, strict=False):
+        part[: len(bias)] = bias.detach()
+    return flat
+
+
+def _split_layers(flat: torch.Tensor, shapes: list[torch.Size], params: dict[str, int]) -> list[torch.Tensor]:
+    """Each layer's gradient out of the padded ones behind one another."""
+    layers, first = [], 0
+    for layer, (rows, columns) in enumerate(shapes):
+        pad_columns = params["pad_in"] if layer == 0 else params["width"]
+        pad_rows = params["pad_out"] if layer == len(shapes) - 1 else params["width"]
+        whole = flat[first : first + pad_rows * pad_columns].view(pad_rows, pad_columns)
+        layers.append(whole[:rows, :columns])
+        first += pad_rows * pad_columns
+    return layers

@@ -1,0 +1,183 @@
+"""The occupancy grid's kernels: ``metal/occupancy.metal``, specified by ``nerf_metal/reference/occupancy.py``."""
+
+from __future__ import annotations
+
+import torch
+
+from nerf_metal import kernels, reference
+from nerf_metal.ops.checks import (
+    check_count,
+    check_grid,
+    check_integers,
+    check_kernel_dtype,
+    check_match,
+    check_tensor,
+    constant,
+)
+from nerf_metal.reference import OccupancyCells
+
+
+def occupancy_cells(
+    bits: torch.Tensor,
+    aabb: torch.Tensor,
+    num_uniform: int,
+    num_occupied: int,
+    *,
+    resolution: int,
+    levels: int = 1,
+    seed: int = 0,
+    first_cell: int | None = None,
+    backend: str = "auto",
+) -> OccupancyCells:
+    """Choose cells to look at; :func:`nerf_metal.reference.occupancy_cells` says exactly how.
+
+    Args:
+        bits: int32 ``[levels * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
+        aabb: the box of the finest cascade ``[2, 3]``, float32 (the torch backend takes any float), world units.
+        num_uniform: cells drawn from all.
+        num_occupied: cells drawn from the occupied ones.
+        resolution: cells of a cascade along an axis, a multiple of 4 from 8 to 256.
+        levels: cascades, 1 to 8.
+        seed: the low 32 bits count. Equal seeds give equal numbers on every backend.
+        first_cell: take the ``num_uniform`` cells from this one on instead, the first following the last;
+            ``num_occupied`` must then be 0.
+        backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
+
+    Returns:
+        ``cells [M]`` int32 and a place in each, ``positions [M, 3]``; ``M = num_uniform + num_occupied``.
+
+    Raises:
+        ValueError: for wrong shapes, devices, counts or an unusable backend.
+        TypeError: for wrong types and dtypes.
+    """
+    op = "occupancy_cells"
+    check_tensor(op, "aabb", aabb)
+    check_match(op, "aabb", aabb, "aabb", aabb, (2, 3))
+    total = check_grid(op, resolution, levels)
+    check_integers(op, "bits", bits, (total // 32,), "aabb", aabb)
+    check_count(op, "num_uniform", num_uniform, least=0)
+    check_count(op, "num_occupied", num_occupied, least=0)
+    check_count(op, "seed", seed, least=-(2**63))
+    if first_cell is not None:
+        check_count(op, "first_cell", first_cell, least=0)
+        if num_occupied:
+            raise ValueError(f"[{op}] num_occupied must be 0 with first_cell, got {num_occupied}")
+    backend = kernels.resolve(op, backend, aabb)
+    check_kernel_dtype(op, "aabb", aabb, backend)
+    if backend == "torch":
+        return reference.occupancy_cells(
+            bits,
+            aabb,
+            num_uniform,
+            num_occupied,
+            resolution=resolution,
+            levels=levels,
+            seed=seed,
+            first_cell=first_cell,
+        )
+    count = num_uniform + num_occupied
+    chosen = OccupancyCells(bits.new_empty(count), aabb.new_empty((count, 3)))
+    params = {
+        "n_cells": count,
+        "n_words": len(bits),
+        "n_uniform": num_uniform,
+        "resolution": resolution,
+        "in_order": int(first_cell is not None),
+        "first_cell": (first_cell or 0) % total,
+        "seed": seed & 0xFFFFFFFF,
+    }
+    inputs = constant(bits), constant(aabb)
+    kernels.launch("occupancy_cells_f32", [*inputs, *chosen], params, (count,), backend=backend)
+    return chosen
+
+
+def occupancy_update(
+    density: torch.Tensor,
+    cells: torch.Tensor,
+    values: torch.Tensor,
+    *,
+    decay: float = 0.95,
+    backend: str = "auto",
+) -> None:
+    """Remember new densities, in place; :func:`nerf_metal.reference.occupancy_update` says exactly how.
+
+    Args:
+        density: ``[levels * resolution^3]``, contiguous, at least 0, float32 (the torch backend takes any float).
+        cells: int32 ``[M]``, in any order, also more than once.
+        values: densities found there ``[M]``; NaN and negative ones count as 0.
+        decay: what every cell is multiplied by before, 0 to 1; 0.95 as in instant-ngp.
+        backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
+
+    Raises:
+        ValueError: for wrong shapes, devices, a wrong decay or an unusable backend.
+        TypeError: for wrong types and dtypes.
+    """
+    op = "occupancy_update"
+    _check_density(op, density)
+    check_tensor(op, "values", values)
+    if values.dim() != 1:
+        raise ValueError(f"[{op}] values must have shape (M,), got {tuple(values.shape)}")
+    check_match(op, "values", values, "density", density, values.shape)
+    check_integers(op, "cells", cells, tuple(values.shape), "density", density)
+    if not 0 <= decay <= 1:
+        raise ValueError(f"[{op}] decay must be 0 to 1, got {decay}; instant-ngp uses 0.95")
+    backend = kernels.resolve(op, backend, density)
+    check_kernel_dtype(op, "density", density, backend)
+    if backend == "torch":
+        reference.occupancy_update(density, cells, values, decay=decay)
+        return
+    with torch.no_grad():
+        density.mul_(decay)
+    params = {"n_cells": len(cells), "n_words": len(density) // 32}
+    bits_of_floats = density.detach().view(torch.int32)
+    buffers = constant(cells), constant(values), bits_of_floats
+    kernels.launch("occupancy_update_f32", buffers, params, (len(cells),), backend=backend)
+
+
+def occupancy_pack(
+    density: torch.Tensor, threshold: float, *, out: torch.Tensor | None = None, backend: str = "auto"
+) -> torch.Tensor:
+    """Bits of the cells that are dense enough; :func:`nerf_metal.reference.occupancy_pack` says exactly how.
+
+    Args:
+        density: ``[levels * resolution^3]``, contiguous, float32 (the torch backend takes any float).
+        threshold: in the unit of density, at least 0.
+        out: int32 ``[levels * resolution^3 / 32]``, contiguous, to be written instead of a new tensor.
+        backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
+
+    Returns:
+        int32 ``[levels * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
+
+    Raises:
+        ValueError: for wrong shapes, devices, a wrong threshold or an unusable backend.
+        TypeError: for wrong types and dtypes.
+    """
+    op = "occupancy_pack"
+    _check_density(op, density)
+    if not 0 <= threshold < float("inf"):
+        raise ValueError(f"[{op}] threshold must be finite and at least 0, got {threshold}")
+    words = len(density) // 32
+    if out is not None:
+        check_integers(op, "out", out, (words,), "density", density)
+        if not out.is_contiguous():
+            raise ValueError(f"[{op}] out must be contiguous, got strides {out.stride()}")
+    backend = kernels.resolve(op, backend, density)
+    check_kernel_dtype(op, "density", density, backend)
+    if backend == "torch":
+        packed = reference.occupancy_pack(density, threshold)
+        return packed if out is None else out.copy_(packed)
+    bits = torch.empty(words, dtype=torch.int32, device=density.device) if out is None else out
+    density = density.detach()
+    limit = density.nan_to_num(posinf=0.0).mean().clamp(max=threshold)  # as the reference
+    kernels.launch("occupancy_pack_f32", [density, limit, bits], {"n_words": words}, (words,), backend=backend)
+    return bits
+
+
+def _check_density(op: str, density: torch.Tensor) -> None:
+    check_tensor(op, "density", density)
+    if density.dim() != 1 or len(density) % 32:
+        raise ValueError(
+            f"[{op}] density must have shape (levels * resolution^3,), a multiple of 32, got {tuple(density.shape)}"
+        )
+    if not density.is_contiguous():
+        raise ValueError(f"[{op}] density must be contiguous, got strides {density.stride()}")

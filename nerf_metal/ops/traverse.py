@@ -1,0 +1,167 @@
+"""Marching through the occupancy grid: ``metal/traverse.metal``, specified by ``nerf_metal/reference/traverse.py``."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from nerf_metal import kernels, reference
+from nerf_metal.ops.checks import (
+    check_count,
+    check_grid,
+    check_integers,
+    check_kernel_dtype,
+    check_match,
+    check_tensor,
+    constant,
+)
+from nerf_metal.reference import TraversedRays
+
+MOST_SAMPLES_PER_RAY = 2**16
+"""What the kernels bound their loops with: 64 times instant-ngp's 1024."""
+# Rays of one thread on the host: enough that their samples fill the pages of scratch that they touch, few enough
+# that 1 024 rays are shared among threads.
+_HOST_RAYS_PER_THREAD = 16
+
+
+def traverse_grid(
+    rays_o: torch.Tensor,
+    rays_d: torch.Tensor,
+    aabb: torch.Tensor,
+    bits: torch.Tensor,
+    *,
+    resolution: int,
+    levels: int = 1,
+    step_size: float,
+    cone_angle: float = 0.0,
+    near: float = 0.0,
+    far: float = 1e10,
+    stratified: bool = False,
+    seed: int = 0,
+    max_samples: int | None = None,
+    max_samples_per_ray: int = 1024,
+    backend: str = "auto",
+) -> TraversedRays:
+    """March rays through an occupancy grid; :func:`nerf_metal.reference.traverse_grid` says exactly how.
+
+    Without ``max_samples`` the number of samples is read back once: on a GPU the call waits for what was sent
+    before it. With it nothing is read back.
+
+    Args:
+        rays_o: origins ``[R, 3]``, float32 (the torch backend takes any float), world units.
+        rays_d: directions ``[R, 3]``.
+        aabb: the box of the finest cascade ``[2, 3]``, least corner first.
+        bits: int32 ``[levels * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
+        resolution: cells of a cascade along an axis, a multiple of 4 from 8 to 256.
+        levels: cascades, 1 to 8.
+        step_size: least step, in units of ``t``.
+        cone_angle: growth of the steps with ``t``; 1/256 in instant-ngp's large scenes, no effect with one level.
+        near: least ``t`` kept, at least 0.
+        far: greatest ``t`` kept, above ``near``.
+        stratified: jitter each ray's first step.
+        seed: of the jitter; the low 32 bits count. Equal seeds give equal numbers on every backend.
+        max_samples: length of the arrays of samples; rays are cut where they end. None: as many as there are.
+        max_samples_per_ray: a ray ends after so many, at most 65536; 1024 as in instant-ngp.
+        backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
+
+    Returns:
+        ``packed_info [R, 2]`` int32 (start and count), ``ray_indices [S]`` int32, ``t_starts [S]``, ``t_ends [S]``;
+        ``S`` is ``max_samples`` if given, and what is not filled has zeros. No gradient.
+
+    Raises:
+        ValueError: for wrong shapes, devices, bounds, counts or an unusable backend.
+        TypeError: for wrong types and dtypes.
+    """
+    op = "traverse_grid"
+    check_tensor(op, "rays_o", rays_o)
+    if rays_o.dim() != 2 or rays_o.shape[1] != 3:
+        raise ValueError(f"[{op}] rays_o must have shape (R, 3), got {tuple(rays_o.shape)}")
+    check_match(op, "rays_d", rays_d, "rays_o", rays_o, rays_o.shape, " like rays_o")
+    check_match(op, "aabb", aabb, "rays_o", rays_o, (2, 3))
+    cells = check_grid(op, resolution, levels)
+    check_integers(op, "bits", bits, (cells // 32,), "rays_o", rays_o)
+    _check_numbers(op, step_size, cone_angle, near, far)
+    check_count(op, "seed", seed, least=-(2**63))
+    if max_samples is not None:
+        check_count(op, "max_samples", max_samples)
+    if check_count(op, "max_samples_per_ray", max_samples_per_ray) > MOST_SAMPLES_PER_RAY:
+        raise ValueError(
+            f"[{op}] max_samples_per_ray must be at most {MOST_SAMPLES_PER_RAY}, got {max_samples_per_ray}"
+        )
+    rays = rays_o.shape[0]
+    if rays * max_samples_per_ray >= 2**31:  # starts are int32
+        raise ValueError(
+            f"[{op}] rays times max_samples_per_ray must be less than 2^31, got {rays} * {max_samples_per_ray}; "
+            "march fewer rays at a time"
+        )
+    backend = kernels.resolve(op, backend, rays_o)
+    check_kernel_dtype(op, "rays_o", rays_o, backend)
+    if backend == "torch":
+        return reference.traverse_grid(
+            rays_o,
+            rays_d,
+            aabb,
+            bits,
+            resolution=resolution,
+            levels=levels,
+            step_size=step_size,
+            cone_angle=cone_angle,
+            near=near,
+            far=far,
+            stratified=stratified,
+            seed=seed,
+            max_samples=max_samples,
+            max_samples_per_ray=max_samples_per_ray,
+        )
+    per_thread = 1 if backend == "metal" else _HOST_RAYS_PER_THREAD
+    blocks = bits.new_empty(-(-levels * (resolution // 4) ** 3 // 32))
+    params: dict[str, int | float] = {
+        "n_rays": rays,
+        "n_words": len(bits),
+        "n_block_words": len(blocks),
+        "n_samples": 0,
+        "rays_per_thread": per_thread,
+        "samples_per_ray": max_samples_per_ray,
+        "resolution": resolution,
+        "levels": levels,
+        "stratified": int(stratified),
+        "seed": seed & 0xFFFFFFFF,
+        "step_size": step_size,
+        "cone_angle": cone_angle,
+        "t_near": near,
+        "t_far": far,
+    }
+    grid = (-(-rays // per_thread),)
+    bits = constant(bits)
+    kernels.launch("traverse_blocks", [bits, blocks], params, (len(blocks),), backend=backend)
+    inputs = [constant(rays_o), constant(rays_d), constant(aabb), bits, blocks]
+    counts = bits.new_empty(rays)
+    kernels.launch("traverse_count_f32", [*inputs, counts], params, grid, backend=backend)
+    traversed = _arrays(rays_o, counts, max_samples)
+    params["n_samples"] = len(traversed.t_starts)
+    kernels.launch("traverse_write_f32", [*inputs, *traversed], params, grid, backend=backend)
+    return traversed
+
+
+def _arrays(like: torch.Tensor, counts: torch.Tensor, max_samples: int | None) -> TraversedRays:
+    """Memory for the samples of these rays, and where each ray's begin in it."""
+    ends = counts.cumsum(0, dtype=torch.int32)
+    if max_samples is None:
+        total = int(ends[-1].item()) if len(ends) else 0
+        info = torch.stack((ends - counts, counts), dim=-1)
+        return TraversedRays(info, counts.new_empty(total), like.new_empty(total), like.new_empty(total))
+    starts = (ends - counts).clamp(max=max_samples)
+    info = torch.stack((starts, ends.clamp(max=max_samples) - starts), dim=-1)
+    return TraversedRays(info, counts.new_zeros(max_samples), like.new_zeros(max_samples), like.new_zeros(max_samples))
+
+
+def _check_numbers(op: str, step_size: float, cone_angle: float, near: float, far: float) -> None:
+    if not 0 < step_size < math.inf:
+        raise ValueError(f"[{op}] step_size must be finite and above 0, got {step_size}")
+    if not 0 <= cone_angle < math.inf:
+        raise ValueError(f"[{op}] cone_angle must be finite and at least 0, got {cone_angle}; 0 keeps steps even")
+    if not (math.isfinite(near) and near >= 0):
+        raise ValueError(f"[{op}] near must be finite and at least 0, got {near}")
+    if not (math.isfinite(far) and far > near):
+        raise ValueError(f"[{op}] far must be finite and above near={near}, got {far}; 1e10 means no limit")
