@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from nerf_metal import ops
 from nerf_metal.background import background_color, composite_over
@@ -37,6 +38,56 @@ class RayBatch(NamedTuple):
         """Parts of at most ``rays`` rays, in order."""
         for parts in zip(*(tensor.split(rays) for tensor in self), strict=True):
             yield RayBatch(*parts)
+
+
+TILE = 16
+"""Pixels along a tile's side: small beside an object, and few enough tiles that a list of them is short."""
+
+
+class PixelBatches:
+    """Draws rays through pixels of all images, on the CPU, and hands them to ``device``. How many changes from step to
+    step.
+
+    Args:
+        split: the images; they stay on the CPU.
+        background: name of the background, see :mod:`nerf_metal.background`.
+        near_object: leave out pixels farther than a tile from any that is not transparent, for fields that know there
+            to be nothing: their rays have no samples.
+        device: where batches go.
+    """
+
+    def __init__(self, split: Split, background: str, *, near_object: bool, device: torch.device) -> None:
+        """List the tiles to draw from."""
+        self._split, self._background, self._device = split, background, device
+        height, width = split.images.shape[1:3]
+        if near_object and split.has_alpha:
+            tiles = torch.stack([_tiles_near(image) for image in split.images])
+        else:
+            tiles = torch.ones((len(split.images), -(-height // TILE), -(-width // TILE)), dtype=torch.bool)
+        self._tiles = tiles.nonzero()
+
+    def draw(self, count: int, seed: int) -> RayBatch:
+        """``count`` rays; the seed alone decides which."""
+        split, device = self._split, self._device
+        generator = torch.Generator().manual_seed(seed)
+        height, width = split.images.shape[1:3]
+        view, row, column = self._tiles[torch.randint(len(self._tiles), (count,), generator=generator)].unbind(-1)
+        inside = torch.randint(TILE * TILE, (count,), generator=generator)
+        # A tile that reaches over an edge counts its last pixels more than once.
+        y = (row * TILE + inside // TILE).clamp(max=height - 1)
+        x = (column * TILE + inside % TILE).clamp(max=width - 1)
+        rays_o, rays_d = pixel_rays(split.c2w[view], split.intrinsics, torch.stack((x, y), dim=-1))
+        rgba = split.pixels(view, y, x)
+        colors = background_color(self._background, rgba, generator).expand(count, 3)
+        batch = (rays_o, rays_d, composite_over(rgba, colors), colors)
+        return RayBatch(*(tensor.contiguous().to(device) for tensor in batch))
+
+
+def _tiles_near(image: torch.Tensor) -> torch.Tensor:
+    """Tiles of an RGBA image that have an opaque pixel in them or in a neighbour: bool ``[rows, columns]``."""
+    opaque = (image[None, None, :, :, 3] > 0).float()
+    opaque = F.max_pool2d(opaque, TILE, ceil_mode=True)
+    return F.max_pool2d(opaque, 3, stride=1, padding=1)[0, 0] > 0
 
 
 class RayBatches:

@@ -77,7 +77,7 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint and delete all but the last :data:`KEEP`; returns the path of its weights."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    names = [name for name, _ in model.named_parameters()]
+    names = _learning(model)
     moments = {
         f"{names[index]}/{key}": torch.as_tensor(value).cpu().contiguous()
         for index, state in optimizer.state_dict()["state"].items()
@@ -170,10 +170,15 @@ def load_optimizer(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.op
     """
     moments = _load(checkpoint.path.with_suffix(".optimizer.safetensors"))
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for index, (name, _) in enumerate(model.named_parameters()):
+    for index, name in enumerate(_learning(model)):
         prefix = f"{name}/"
         state[index] = {key[len(prefix) :]: value for key, value in moments.items() if key.startswith(prefix)}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _learning(model: nn.Module) -> list[str]:
+    """Names of the parameters that an optimizer has, in its order."""
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:

@@ -14,14 +14,17 @@ from typing import Any, Literal
 
 from nerf_metal.errors import InputError
 
+Backend = Literal["auto", "metal", "host", "torch"]
+
 
 @dataclass(frozen=True)
 class RunOptions:
     """The run: what it is given and when it ends."""
 
-    preset: str = "small"
-    """Set of defaults: small (minutes on a CPU) or classic (the NeRF paper's sizes, for a GPU). Every option
-    below overrides it; --preset classic --help shows its values."""
+    preset: str = "fast"
+    """Set of defaults: fast (hash grid; the best in any time), small (a classic NeRF for minutes on a CPU) or
+    classic (the NeRF paper's sizes, for a GPU). Every option below overrides it; --preset classic --help shows
+    its values."""
     data: str | None = None
     """Folder of a scene in NeRF-synthetic (Blender) format. None: the scene that the package makes itself."""
     out: str | None = None
@@ -34,8 +37,8 @@ class RunOptions:
     steps: int | None = None
     """Training steps. None: no limit (and without --max-seconds the preset's time limit is off if this is
     given)."""
-    # with scene, evaluations and plots well within 3 minutes on two slow cores
-    max_seconds: float | None = 100.0
+    # the scene of the package is sharp by then on two slow cores
+    max_seconds: float | None = 60.0
     """Seconds of training, not counting evaluation and pictures. None: no limit."""
     seed: int = 0
     """Of weights, batches and jitter. On a CPU, equal seeds and --steps give equal runs."""
@@ -49,37 +52,76 @@ class DeviceOptions:
 
     device: Literal["auto", "cpu", "mps", "cuda"] = "auto"
     """Where to train. auto: mps, else cuda, else cpu."""
-    backend: Literal["auto", "metal", "host", "torch"] = "auto"
-    """Who computes marching, importance sampling and compositing; see nerf-metal doctor."""
-    # half of the smallest Mac's 8 GB; steps of either preset on a CPU take less
+    backend: Backend = "auto"
+    """Who computes what has a kernel; see nerf-metal doctor."""
+    # half of the smallest Mac's 8 GB; steps of any preset on a CPU take less
     max_memory: float = 4.0
-    """GB for images, weights and activations. A batch that needs more is split, with the same result."""
+    """GB for images, weights and activations. A batch of the frequency field that needs more is split, with the
+    same result; one of the hash grid is refused."""
+    deterministic: bool = False
+    """Equal seeds give equal bits on a GPU too, by slower sums. On a CPU they always do."""
 
 
 @dataclass(frozen=True)
 class SceneOptions:
     """The pictures."""
 
-    # 100 x 100 pixels of an 800 x 800 scene: as fine as 100 s on two cores can learn
-    downscale: int = 8
-    """Shrink images by this factor; evaluation is at the same size. The scene of the package is 800 pixels
-    wide at 1."""
+    downscale: int | None = None
+    """Shrink images by this factor; evaluation is at the same size. None: images as they are. The scene of the
+    package is 800 pixels wide at 1; None makes it at 4, in seconds instead of minutes."""
     # a field cannot paint the background, so it cannot collapse to a blank page
     background: Literal["white", "black", "random"] = "random"
     """Behind transparent pixels, in training and evaluation. random: another colour for each ray in
     training, white in evaluation."""
     # on Lego a quarter of the rays drop out, and the others cross less than half the length
     tight_box: bool = True
-    """Sample only the box around the visual hull, found from the images' alpha."""
+    """Sample only the box around the visual hull, found from the images' alpha; the hash grid's rays only the hull
+    itself."""
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """The two networks, coarse and fine."""
+    """The field."""
 
-    # small enough for ten thousand rays a second on two cores
+    field: Literal["hashgrid", "frequency"] = "hashgrid"
+    """hashgrid: a table of features and small fused networks (instant-ngp). frequency: the two networks of the
+    NeRF paper."""
+    # 64 is the widest that a step's rows pass through in registers and near caches; 2 dB more than 32
     hidden_width: int = 64
-    """Units of a layer."""
+    """Units of a layer; at most 128 with a hash grid."""
+
+
+@dataclass(frozen=True)
+class HashGridOptions:
+    """The hash grid, with --field hashgrid alone."""
+
+    # 8 levels of 4 features are 64 reads a sample, 16 of 2 are 128 for no better picture
+    levels: int = 8
+    """Resolutions side by side."""
+    level_features: Literal[1, 2, 4, 8] = 4
+    """Numbers of an entry."""
+    log2_table_size: int = 18
+    """Most entries of a level, as a power of two."""
+    base_resolution: int = 16
+    """Cells of the coarsest level along an axis of the box."""
+    finest_resolution: int = 1024
+    """Cells of the finest level: a pixel of an 800 x 800 picture."""
+    grid_resolution: int = 128
+    """Cells of the occupancy grid along an axis of the box, a multiple of 4 from 8 to 256."""
+    march_steps: int = 700
+    """Samples on the box's diagonal, at most."""
+    first_step: float = 4.0
+    """At the start samples are longer by this factor: more rays for the same work."""
+    batch_samples: int = 65536
+    """Samples of a step; the number of rays follows."""
+    ema_decay: float = 0.95
+    """Of the average of the weights that pictures are made from, a step."""
+
+
+@dataclass(frozen=True)
+class FrequencyOptions:
+    """The two networks, coarse and fine, and their samples, with --field frequency alone."""
+
     depth: int = 4
     """Layers before density and colour."""
     skip: int = 0  # 4 layers are shallow enough to do without
@@ -91,12 +133,6 @@ class NetworkOptions:
     # relu can die at the start
     density_activation: Literal["softplus", "relu", "trunc_exp"] = "softplus"
     """From the network's output to a density; softplus is softplus(x - 1)."""
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """Rays and samples."""
-
     batch_rays: int = 256  # more steps beat better steps: 512 rays were 1.5 dB behind for the same rays
     """Rays of a step."""
     num_samples: int = 16  # half the samples of twice the rays: 0.7 dB more than 32 + 32 in equal time
@@ -109,16 +145,20 @@ class SamplingOptions:
 class OptimizerOptions:
     """Adam and its learning rate."""
 
-    lr: float = 1e-2  # small networks bear it: 2.8 dB more than 2e-3 after 1200 steps, 2e-2 is no better
+    loss: Literal["huber", "mse"] = "huber"
+    """Of a hash grid's colours; the frequency field has mean squared errors, coarse and fine."""
+    # twice instant-ngp's: 0.9 dB more after 300 steps on Lego
+    lr: float = 2e-2
     """Learning rate at the start."""
-    lr_decay: float = 0.05
+    lr_decay: float = 0.1
     """Factor on the learning rate over --lr-decay-steps, exponential."""
     lr_decay_steps: int | None = None
     """Steps of one --lr-decay. None: the whole run, by steps or seconds, whichever ends it."""
     warmup_steps: int = 50  # Adam's second moments are noise before
     """Steps in which the learning rate rises from near 0."""
     clip_norm: float = 1.0  # 30 times the norm of a healthy step (0.01 to 0.03): cuts accidents only
-    """Greatest norm of a step's gradient; 0: no clipping."""
+    """Greatest norm of a step's gradient; 0: no clipping. The hash grid has none: its table's gradients are scattered,
+    and no two steps' alike."""
 
 
 @dataclass(frozen=True)
@@ -137,13 +177,14 @@ class EvaluationOptions:
 class TrainConfig(
     EvaluationOptions,
     OptimizerOptions,
-    SamplingOptions,
+    FrequencyOptions,
+    HashGridOptions,
     NetworkOptions,
     SceneOptions,
     DeviceOptions,
     RunOptions,
 ):
-    """All options of a training run, flat. ``TrainConfig()`` is the preset ``small``.
+    """All options of a training run, flat. ``TrainConfig()`` is the preset ``fast``.
 
     Raises:
         InputError: a value is out of its range; the message names the option.
@@ -162,14 +203,31 @@ class TrainConfig(
                 continue
             if not (math.isfinite(value) and value >= least):
                 _reject(field.name, f"be at least {least}", value, "give a number in that range or leave it out")
-        for name in ("lr", "lr_decay", "max_memory", "max_seconds", "eval_every_seconds"):
+        for name in ("lr", "lr_decay", "max_memory", "max_seconds", "eval_every_seconds", "ema_decay"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 _reject(name, "be more than 0", value, "leave it out for the preset's value")
         if self.lr_decay > 1:
             _reject("lr_decay", "be at most 1", self.lr_decay, "it is the factor on the learning rate at the end")
+        if self.ema_decay >= 1:
+            _reject("ema_decay", "be less than 1", self.ema_decay, "it is what a step keeps of the average")
+        if self.field == "hashgrid":
+            self._check_hash_grid()
         if self.steps is None and self.max_seconds is None:
             _reject("steps", "be given where --max-seconds is not", None, "give one of them")
+
+    def _check_hash_grid(self) -> None:
+        for name, most in (("hidden_width", 128), ("log2_table_size", 24), ("finest_resolution", 2**20)):
+            if getattr(self, name) > most:
+                _reject(name, f"be at most {most} with a hash grid", getattr(self, name), "lower it")
+        if self.finest_resolution < self.base_resolution:
+            cure = "raise it, or lower --base-resolution"
+            _reject("finest_resolution", f"be at least {self.base_resolution}", self.finest_resolution, cure)
+        if self.levels * self.level_features > 128:
+            cure = "lower one of them: the fused network takes at most 128"
+            _reject("levels", "give at most 128 numbers with --level-features", self.levels, cure)
+        if self.grid_resolution % 4 or not 8 <= self.grid_resolution <= 256:
+            _reject("grid_resolution", "be a multiple of 4 from 8 to 256", self.grid_resolution, "128 is usual")
 
 
 def _reject(name: str, expected: str, value: object, cure: str) -> None:
@@ -187,6 +245,12 @@ _LEAST = {
     "skip": 0,
     "position_levels": 0,
     "direction_levels": 0,
+    "levels": 1,
+    "log2_table_size": 4,  # a level begins on a cache line of its own
+    "base_resolution": 1,
+    "march_steps": 1,
+    "first_step": 1,
+    "batch_samples": 1,
     "batch_rays": 1,
     "num_samples": 1,
     "num_importance": 1,
@@ -201,10 +265,20 @@ _LEAST = {
 }
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "small": {},
+    "fast": {},
+    # A classic NeRF that two cores can train: small networks, few samples, 100 x 100 pixels.
+    "small": {
+        "field": "frequency",
+        "max_seconds": 100.0,
+        "downscale": 8,  # of 800 x 800: as fine as 100 s on two cores can learn
+        "hidden_width": 64,  # small enough for ten thousand rays a second on two cores
+        "lr": 1e-2,  # small networks bear it: 2.8 dB more than 2e-3 after 1200 steps, 2e-2 is no better
+        "lr_decay": 0.05,
+    },
     # Mildenhall et al. 2020, section 5.3, with the authors' Lego configuration where the paper is silent;
     # softplus instead of ReLU, whose densities can die, and white as in published figures.
     "classic": {
+        "field": "frequency",
         "steps": 250_000,
         "max_seconds": None,
         "downscale": 2,
@@ -233,7 +307,8 @@ GROUPS = {
     "device": DeviceOptions,
     "scene": SceneOptions,
     "network": NetworkOptions,
-    "sampling": SamplingOptions,
+    "hashgrid": HashGridOptions,
+    "frequency": FrequencyOptions,
     "optimizer": OptimizerOptions,
     "evaluation": EvaluationOptions,
 }
@@ -242,8 +317,9 @@ NOT_KEPT = ("resume", "overwrite", "quiet")
 """Options of one call, not of the run: left out of ``config.json``."""
 
 FIXED_IN_A_RUN = (
-    *("preset", "data", "out", "downscale", "tight_box", "seed"),
-    *(field.name for field in dataclasses.fields(NetworkOptions)),
+    *("preset", "data", "out", "downscale", "tight_box", "seed", "hidden_width", "field"),
+    *("levels", "level_features", "log2_table_size", "base_resolution", "finest_resolution", "grid_resolution"),
+    *("depth", "skip", "position_levels", "direction_levels", "density_activation"),
 )
 """Options that a resumed run cannot change: another value would be another run."""
 

@@ -11,9 +11,6 @@ from nerf_metal import metrics
 from nerf_metal.background import background_color, composite_over, evaluation_background
 from nerf_metal.cameras import image_rays
 from nerf_metal.data.scene import Split
-from nerf_metal.fields import CoarseFineField
-from nerf_metal.render import render_image
-from nerf_metal.samplers import Sampler
 
 
 class ViewScore(NamedTuple):
@@ -42,35 +39,29 @@ class Evaluation(NamedTuple):
         return f"PSNR {self.psnr:.2f} dB  SSIM {self.ssim:.3f}  (blank picture: {self.blank_psnr:.2f} dB)"
 
 
-def spread(count: int, wanted: int) -> list[int]:
-    """``wanted`` indices evenly spaced over ``count``, or all where there are fewer: the middle of equal
-    parts."""
-    wanted = min(wanted, count)
-    return [int((i + 0.5) * count / wanted) for i in range(wanted)]
+Render = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Colours ``[R, 3]`` in [0, 1] of rays ``rays_o, rays_d [R, 3]`` over a ``background [3]``."""
 
 
 def evaluate(
-    model: CoarseFineField,
-    sampler: Sampler,
+    render: Render,
     split: Split,
     views: list[int],
     *,
     background: str,
-    rays_per_chunk: int,
+    device: torch.device,
     stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
     """Render and measure views of a split.
 
     Args:
-        model: on its device.
-        sampler: where to sample.
+        render: the field's pictures.
         split: the truth.
         views: indices of images.
         background: the run's setting; random is measured over white.
-        rays_per_chunk: rays rendered at once.
+        device: where the field is.
         stop: asked before each view; None is returned where it says so.
     """
-    device = model.aabb.device
     size = (split.intrinsics.height, split.intrinsics.width, 3)
     scores = []
     for index in views:
@@ -80,10 +71,7 @@ def evaluate(
         color = background_color(evaluation_background(background), rgba)
         truth = composite_over(rgba, color)
         rays_o, rays_d = image_rays(split.c2w[index].to(device), split.intrinsics)
-        prediction = render_image(
-            model, sampler, rays_o, rays_d, background=color.to(device), rays_per_chunk=rays_per_chunk
-        )
-        prediction = prediction.view(size).cpu()
+        prediction = render(rays_o, rays_d, color.to(device)).view(size).cpu()
         error = metrics.mse(prediction, truth)
         scores.append(
             ViewScore(

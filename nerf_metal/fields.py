@@ -42,12 +42,18 @@ class _TruncExp(torch.autograd.Function):
         return grad_y * torch.exp(x.clamp(max=15.0))
 
 
+def trunc_exp(x: torch.Tensor) -> torch.Tensor:
+    """``exp(x)`` with the gradient of ``exp(min(x, 15))``."""
+    y: torch.Tensor = _TruncExp.apply(x)
+    return y
+
+
 DENSITY_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     # The shift of -1 starts the scene nearly empty, and softplus has a gradient everywhere: a ReLU that is
     # negative at the start never learns (mip-NeRF, Barron et al. 2021; the blank page of many a failed run).
     "softplus": lambda x: F.softplus(x - 1.0),
     "relu": F.relu,  # the paper's; can die at the start
-    "trunc_exp": lambda x: _TruncExp.apply(x - 1.0),
+    "trunc_exp": lambda x: trunc_exp(x - 1.0),
 }
 
 

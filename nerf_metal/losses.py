@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from nerf_metal.render import RenderedRays
+
+HUBER_DELTA = 0.1
+"""Error from which it counts linearly: single pixels that no field can explain yet do not rule a step (as in
+instant-ngp's synthetic scenes)."""
+
+PHOTOMETRIC: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "huber": lambda rgb, truth: F.huber_loss(rgb, truth, delta=HUBER_DELTA),
+    "mse": F.mse_loss,
+}
+"""Losses of one picture's colours ``[R, 3]`` against the truth over the same background, by name."""
 
 
 def photometric_loss(rendered: RenderedRays, truth: torch.Tensor) -> torch.Tensor:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 from nerf_metal.errors import InputError
 from nerf_metal.fields import MAX_ROWS, CoarseFineField, NerfField
+from nerf_metal.hash_field import HashField
 from nerf_metal.samplers import Sampler
 
 _FLOAT = 4  # bytes
@@ -74,3 +78,48 @@ def rays_within(budget_gb: float, fixed: int, per_ray: int) -> int:
             f"got {budget_gb:g}; raise it, or raise --downscale"
         )
     return rays
+
+
+_TABLE_FLOATS = 5
+"""Of each number of the table: itself, its gradient, Adam's two moments, and the average."""
+_SAMPLE_FLOATS = 300
+"""Of a sample in a step of the hash grid: place, times and ray; features, geometry and the colour network's input, each
+with its gradient; and the same again of samples that were marched but not kept."""
+
+
+def check_hash_grid(budget_gb: float, image_bytes: int, field: HashField, samples: int) -> None:
+    """Check that a hash grid's steps fit into a memory budget.
+
+    Args:
+        budget_gb: of ``--max-memory``, 1 GB = 10^9 bytes, without torch's own runtime.
+        image_bytes: of all images.
+        field: gives the size of the table.
+        samples: of a step.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    floats = _TABLE_FLOATS * field.table.numel() + _SAMPLE_FLOATS * samples
+    needed = _ALLOCATOR * (image_bytes + _FLOAT * floats) / 1e9
+    if needed > budget_gb:
+        raise InputError(
+            f"[train] --max-memory must be at least {needed:.2f} GB for these images, this table and these samples, "
+            f"got {budget_gb:g}; raise it, or lower --log2-table-size or --batch-samples, or raise --downscale"
+        )
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
+_KEEP_BYTES = 1 << 30  # more than a step frees
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed: else it gives large tensors back to the system, and the next step page-faults its
+    own anew (1 ms for 8 MB, a fiftieth of a step). What a process holds then stays at its peak. Other systems keep it
+    by themselves.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # musl has none
+        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            libc.mallopt(option, _KEEP_BYTES)

@@ -25,7 +25,7 @@ def plot_losses(folder: RunFolder) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     left.plot([line["train_seconds"] for line in train], [line["loss"] for line in train], lw=0.8, color="tab:blue")
-    left.set(xlabel="training seconds", ylabel="loss (coarse + fine MSE)", yscale="log", title="Training loss")
+    left.set(xlabel="training seconds", ylabel="loss", yscale="log", title="Training loss")
     seconds = [line["train_seconds"] for line in evals]
     right.plot(seconds, [line["psnr"] for line in evals], "o-", color="tab:green", label="test views")
     if evals:

@@ -156,7 +156,12 @@ def beside_each_other(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
         gutter = torch.full((height * factor, gap, 3), 0.9)
         rows.append(torch.cat((shown[0], gutter, shown[1]), dim=1))
         rows.append(torch.full((gap, rows[0].shape[1], 3), 0.9))
-    return (torch.cat(rows[:-1]).clamp(0, 1) * 255.0).round().to(torch.uint8).numpy()
+    return to_uint8(torch.cat(rows[:-1]))
+
+
+def to_uint8(picture: torch.Tensor) -> Any:
+    """Colours ``[H, W, 3]`` in [0, 1] as bytes, rounded to nearest."""
+    return (picture.detach().cpu().clamp(0, 1) * 255.0).round().to(torch.uint8).numpy()
 
 
 def _is_run(path: Path) -> bool:

@@ -8,6 +8,8 @@ from nerf_metal.errors import InputError
 
 EMBEDDED_WIDTH = 800
 """Pixels of the package's scene at ``--downscale 1``, as wide as the NeRF-synthetic scenes."""
+EMBEDDED_DOWNSCALE = 4
+"""Where none is given: 200 x 200 pixels take seconds to make, 800 x 800 minutes."""
 
 
 def open_scene(config: TrainConfig, splits: tuple[str, ...] = ("train", "test")) -> Scene:
@@ -17,8 +19,8 @@ def open_scene(config: TrainConfig, splits: tuple[str, ...] = ("train", "test"))
         InputError: the data cannot be used, or the pictures would be smaller than 8 pixels.
     """
     if config.data is not None:
-        return load_blender(config.data, splits=splits, downscale=config.downscale)
-    width = EMBEDDED_WIDTH // config.downscale
+        return load_blender(config.data, splits=splits, downscale=config.downscale or 1)
+    width = EMBEDDED_WIDTH // (config.downscale or EMBEDDED_DOWNSCALE)
     if width < 8:
         raise InputError(
             f"[train] --downscale must leave at least 8 pixels of {EMBEDDED_WIDTH}, got {config.downscale}; "

@@ -13,21 +13,16 @@ from dataclasses import dataclass
 
 import torch
 
-from nerf_metal import memory, metrics, report
-from nerf_metal.batches import RayBatches, step_seed
+from nerf_metal import metrics, report
 from nerf_metal.checkpoint import find_checkpoint, load_optimizer, load_weights, save_checkpoint
 from nerf_metal.config import TrainConfig
-from nerf_metal.data.scene import Scene
+from nerf_metal.data.scene import Scene, spread
 from nerf_metal.errors import InputError
-from nerf_metal.evaluate import Evaluation, evaluate, spread
-from nerf_metal.fields import CoarseFineField
-from nerf_metal.hull import tight_box
+from nerf_metal.evaluate import Evaluation, evaluate
 from nerf_metal.interrupt import StopRequest
-from nerf_metal.losses import photometric_loss
+from nerf_metal.methods import Method, Step, build_method
 from nerf_metal.progress import Progress, clock
-from nerf_metal.render import render_rays
 from nerf_metal.run_folder import RunFolder
-from nerf_metal.samplers import Sampler
 
 LOG_EVERY_STEPS = 20
 """Steps of a line in ``metrics.jsonl``: reading the loss waits for the device, so not every step."""
@@ -47,33 +42,13 @@ class TrainResult:
         step: steps done since the run's start.
         train_seconds: seconds of training since the run's start.
         evaluation: the last one; None where the run was interrupted.
-        model: the trained networks.
+        method: what was trained.
     """
 
     step: int
     train_seconds: float
     evaluation: Evaluation | None
-    model: CoarseFineField
-
-
-def build_model(config: TrainConfig, aabb: torch.Tensor) -> CoarseFineField:
-    """The networks that the options describe, with weights drawn from ``config.seed``, on the CPU."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return CoarseFineField(
-            aabb,
-            hidden_width=config.hidden_width,
-            depth=config.depth,
-            skip=config.skip,
-            position_levels=config.position_levels,
-            direction_levels=config.direction_levels,
-            density_activation=config.density_activation,
-        )
-
-
-def build_sampler(config: TrainConfig, near: float, far: float) -> Sampler:
-    """The sampling that the options describe, for a scene between ``near`` and ``far``."""
-    return Sampler(config.num_samples, config.num_importance, near, far, config.backend)
+    method: Method
 
 
 def part_done(config: TrainConfig, step: int, train_seconds: float) -> float:
@@ -120,13 +95,11 @@ def train(
     stop = stop or StopRequest()
     train_split, test_split = scene.splits["train"], scene.splits["test"]
 
-    # The model, its box and its optimizer; or those of the checkpoint.
-    model = build_model(config, tight_box(train_split, scene.aabb) if config.tight_box else scene.aabb)
-    sampler = build_sampler(config, scene.near, scene.far)
+    method = build_method(config, scene.aabb, scene.near, scene.far)
     step, seconds_before = 0, 0.0
     checkpoint = find_checkpoint(folder.checkpoints) if resume else None
     if checkpoint is not None:
-        load_weights(checkpoint, model)
+        load_weights(checkpoint, method.module)
         step, seconds_before = checkpoint.step, checkpoint.train_seconds
         if part_done(config, step, seconds_before) >= 1.0:
             raise InputError(
@@ -135,34 +108,21 @@ def train(
             )
         folder.cut_metrics(step)
         folder.write_config(config, scene.name)
-    aabb = model.aabb.clone()
-    model = model.to(device)
-    # eps as in instant-ngp (Müller et al. 2022): of a mean over rays, gradients are small numbers.
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, eps=1e-15, fused=True)
-    if checkpoint is not None:
-        load_optimizer(checkpoint, model, optimizer)
-
-    # How much fits at once.
-    fixed = memory.fixed_bytes(model, sum(split.images.numel() for split in scene.splits.values()))
-    step_rays = memory.rays_within(config.max_memory, fixed, memory.training_bytes_per_ray(model, sampler))
-    chunk_rays = memory.chunk_rays(config.max_memory, fixed, model, sampler)
-
-    batches = RayBatches(
-        train_split,
-        aabb,
-        sampler,
-        rays=config.batch_rays,
-        background=config.background,
-        seed=config.seed,
-        device=device,
-    )
-    progress = Progress(quiet=config.quiet, done=part_done(config, step, seconds_before))
     watch = _Watch(seconds_before)
-    logged_step, logged_seconds = step, seconds_before
+    if checkpoint is None:
+        with watch:
+            method.measure(train_split)
+    method.to(device)
+    optimizer = method.prepare(train_split, sum(split.images.numel() for split in scene.splits.values()))
+    if checkpoint is not None:
+        load_optimizer(checkpoint, method.module, optimizer)
+
+    progress = Progress(quiet=config.quiet, done=part_done(config, step, seconds_before))
+    logged_seconds = watch.seconds
     next_eval = seconds_before + config.eval_every_seconds
     evaluated_step = -1
     evaluation: Evaluation | None = None
-    loss_sum = torch.zeros((), device=device)
+    log = _Log(device)
 
     def check_finite(loss: float) -> None:
         """Never carry on, measure or save with a network that is lost."""
@@ -175,17 +135,9 @@ def train(
     def measure() -> Evaluation | None:
         """Evaluate, record, draw and save; the watch stands still."""
         with watch:
-            check_finite(float(loss_sum))  # waits for the device: what is still running is training
+            check_finite(log.loss())  # waits for the device: what is still running is training
         views = spread(len(test_split.names), config.eval_views)
-        result = evaluate(
-            model,
-            sampler,
-            test_split,
-            views,
-            background=config.background,
-            rays_per_chunk=chunk_rays,
-            stop=stop,
-        )
+        result = evaluate(method.render, test_split, views, background=config.background, device=device, stop=stop)
         if result is None:
             return None
         epoch = step // config.steps_per_epoch
@@ -207,10 +159,10 @@ def train(
         return result
 
     def save() -> None:
-        check_finite(float(loss_sum))
+        check_finite(log.loss())
         save_checkpoint(
             folder.checkpoints,
-            model,
+            method.module,
             optimizer,
             config,
             step=step,
@@ -222,54 +174,36 @@ def train(
     try:
         while (done := part_done(config, step, watch.seconds)) < 1.0 and not stop():
             with watch:
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(config, step, done)
-                batch = batches.draw(step)
-                optimizer.zero_grad(set_to_none=True)
-                # Parts of a batch, where it does not fit as a whole: their gradients add up to the batch's.
-                for index, part in enumerate(batch.split(step_rays)):
-                    rendered = render_rays(
-                        model,
-                        sampler,
-                        part.rays_o,
-                        part.rays_d,
-                        background=part.background,
-                        stratified=True,
-                        seed=step_seed(config.seed, step, index),
-                    )
-                    loss = photometric_loss(rendered, part.truth) * (len(part.truth) / len(batch.truth))
-                    loss.backward()
-                    loss_sum += loss.detach()
-                if config.clip_norm > 0:
-                    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-                optimizer.step()
+                lr = learning_rate(config, step, done)
+                log.add(method.train_step(step, lr))
                 step += 1
-                # Reading the sum waits for the device: inside the watch, so that its seconds are true ones.
-                mean_loss = float(loss_sum) / (step - logged_step) if step % LOG_EVERY_STEPS == 0 else None
+                # Reading the sums waits for the device: inside the watch, so that its seconds are true ones.
+                line = log.read() if step % LOG_EVERY_STEPS == 0 else None
 
-            if mean_loss is not None:
-                check_finite(mean_loss)
-                speed = (step - logged_step) * config.batch_rays / max(watch.seconds - logged_seconds, 1e-9)
+            if line is not None:
+                check_finite(line.loss)
+                seconds = max(watch.seconds - logged_seconds, 1e-9)
                 folder.append_metrics(
                     event="train",
                     step=step,
                     epoch=step // config.steps_per_epoch,
                     train_seconds=round(watch.seconds, 3),
-                    loss=mean_loss,
-                    lr=optimizer.param_groups[0]["lr"],
-                    rays_per_second=round(speed, 1),
+                    loss=line.loss,
+                    mse=line.mse,
+                    lr=lr,
+                    rays_per_second=round(line.rays / seconds, 1),
+                    samples_per_second=round(line.samples / seconds, 1),
                 )
                 done = part_done(config, step, watch.seconds)
                 progress.update(
                     done=done,
                     step=step,
-                    loss=mean_loss,
-                    psnr=metrics.psnr(mean_loss / 2.0),
-                    rays_per_second=speed,
+                    loss=line.loss,
+                    psnr=metrics.psnr(line.mse),
+                    rays_per_second=line.rays / seconds,
                     seconds_left=watch.seconds * (1.0 - done) / max(done, 1e-9),
                 )
-                logged_step, logged_seconds = step, watch.seconds
-                loss_sum.zero_()
+                logged_seconds = watch.seconds
             if watch.seconds >= next_eval and part_done(config, step, watch.seconds) < 1.0:
                 evaluation, evaluated_step = measure(), step
                 next_eval = watch.seconds + config.eval_every_seconds
@@ -283,7 +217,41 @@ def train(
         progress.close()
     report.plot_losses(folder)
     report.write_summary(folder, config, scene.name, scene.notes, str(device))
-    return TrainResult(step, watch.seconds, evaluation, model)
+    return TrainResult(step, watch.seconds, evaluation, method)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Means over the steps since the last line, and what they did together."""
+
+    loss: float
+    mse: float
+    rays: int
+    samples: int
+
+
+class _Log:
+    """Adds up steps on the device, which is waited for when they are read."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums = torch.zeros(2, device=device)
+        self._steps = self._rays = self._samples = 0
+
+    def add(self, step: Step) -> None:
+        self._sums += torch.stack((step.loss, step.mse))
+        self._steps, self._rays, self._samples = self._steps + 1, self._rays + step.rays, self._samples + step.samples
+
+    def loss(self) -> float:
+        """The mean so far, 0 without a step."""
+        return float(self._sums[0]) / max(self._steps, 1)
+
+    def read(self) -> _Line:
+        """The line, and begin a new one."""
+        loss, mse = (self._sums / self._steps).tolist()
+        line = _Line(loss, mse, self._rays, self._samples)
+        self._sums.zero_()
+        self._steps = self._rays = self._samples = 0
+        return line
 
 
 class _Watch:

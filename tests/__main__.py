@@ -20,7 +20,10 @@ def checks(arguments: list[str]) -> list[tuple[str, list[str]]]:
     shaders = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "metal").iterdir())
     sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").iterdir())
     native = sorted(
-        str(p.relative_to(ROOT)) for suffix in ("cpp", "h", "metal") for p in (ROOT / "tests").rglob(f"*.{suffix}")
+        str(p.relative_to(ROOT))
+        for folder in ("tests", "benchmarks")
+        for suffix in ("cpp", "h", "metal")
+        for p in (ROOT / folder).rglob(f"*.{suffix}")
     )
     scripts = Path(sys.executable).parent
     return [

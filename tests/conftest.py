@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: a scene small enough to train on in seconds; and what a full run must have run."""
 
+import dataclasses
 import os
 from collections import Counter
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from nerf_metal.cameras import Intrinsics, image_rays, look_at
-from nerf_metal.config import TrainConfig
+from nerf_metal.config import TrainConfig, preset_config
 from nerf_metal.data.scene import Scene, Split
 from nerf_metal.reference import intersect_rays
 
@@ -43,7 +44,8 @@ def cube_scene() -> Scene:
 @pytest.fixture
 def tiny_config(tmp_path) -> TrainConfig:
     """A run of 40 steps that takes about a second."""
-    return TrainConfig(
+    return dataclasses.replace(
+        preset_config("small"),
         out=str(tmp_path / "run"),
         steps=40,
         max_seconds=None,

@@ -7,14 +7,14 @@ import torch
 
 from nerf_metal import checkpoint as checkpoints
 from nerf_metal.errors import InputError
-from nerf_metal.trainer import build_model
+from nerf_metal.methods import build_method
 
 BOX = torch.tensor([[-1.0, -2.0, -3.0], [1.0, 2.0, 3.0]])
 
 
 def trained(config) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     """A model after one step of Adam."""
-    model = build_model(config, BOX)
+    model = build_method(config, BOX, 2.0, 6.0).module
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     sum(p.square().sum() for p in model.parameters()).backward()
     optimizer.step()
@@ -34,7 +34,7 @@ def test_round_trip(tmp_path, tiny_config):
     found = checkpoints.find_checkpoint(tmp_path)
     assert (found.step, found.train_seconds, found.near, found.far) == (7, 1.5, 2.0, 6.0)
     assert checkpoints.to_json(found.config) == checkpoints.to_json(tiny_config)
-    other = build_model(tiny_config, torch.zeros(2, 3))
+    other = build_method(tiny_config, torch.zeros(2, 3), 2.0, 6.0).module
     fresh = torch.optim.Adam(other.parameters(), lr=1e-3, fused=True)
     checkpoints.load_weights(found, other)
     checkpoints.load_optimizer(found, other, fresh)
@@ -75,12 +75,12 @@ def test_another_model_is_refused(tmp_path, tiny_config):
     import dataclasses
 
     save(tmp_path, tiny_config)
-    wider = build_model(dataclasses.replace(tiny_config, hidden_width=24), BOX)
+    wider = build_method(dataclasses.replace(tiny_config, hidden_width=24), BOX, 2.0, 6.0).module
     with pytest.raises(
         InputError, match=r"must hold coarse\.color\.weight of shape \[3, 12\], got \[3, 8\]; .* use the"
     ):
         checkpoints.load_weights(checkpoints.find_checkpoint(tmp_path), wider)
-    deeper = build_model(dataclasses.replace(tiny_config, depth=3), BOX)
+    deeper = build_method(dataclasses.replace(tiny_config, depth=3), BOX, 2.0, 6.0).module
     with pytest.raises(InputError, match=r"must hold coarse\.trunk\.2\.bias of shape \[16\], got nothing; "):
         checkpoints.load_weights(checkpoints.find_checkpoint(tmp_path), deeper)
 

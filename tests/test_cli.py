@@ -13,7 +13,20 @@ import pytest
 from nerf_metal.cli import COMMANDS, main
 
 TINY = (
-    *("--downscale", "50", "--hidden-width", "8", "--depth", "2", "--batch-rays", "32", "--num-samples", "4"),
+    *(
+        "--preset",
+        "small",
+        "--downscale",
+        "50",
+        "--hidden-width",
+        "8",
+        "--depth",
+        "2",
+        "--batch-rays",
+        "32",
+        "--num-samples",
+        "4",
+    ),
     *("--num-importance", "4", "--eval-views", "2", "--device", "cpu"),
 )
 
@@ -79,7 +92,7 @@ def test_importing_the_package_is_cheap():
         ),
         (
             ("trian",),
-            "error: [nerf-metal] the command must be one of train, eval, make-scene, doctor, got trian; ",
+            "error: [nerf-metal] the command must be one of train, render, eval, make-scene, doctor, got trian; ",
         ),
     ],
 )
@@ -96,7 +109,7 @@ def test_bad_input_in_a_process(args, message, tmp_path):
     [
         (
             ("train", "--preset", "clasic"),
-            "--preset must be one of small, classic, got clasic; did you mean classic?",
+            "--preset must be one of fast, small, classic, got clasic; did you mean classic?",
         ),
         (("train", "--device", "cuda"), "--device must be there, got cuda with "),
         (("train", "--device", "mps"), "--device must be there, got mps with "),

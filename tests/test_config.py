@@ -47,9 +47,9 @@ def test_steps_alone_lift_the_time_limit():
         (("--batch-rays", "0"), r"--batch-rays must be at least 1, got 0; "),
         (
             ("--preset", "clasic"),
-            r"--preset must be one of small, classic, got clasic; did you mean classic\?",
+            r"--preset must be one of fast, small, classic, got clasic; did you mean classic\?",
         ),
-        (("--preset", "huge"), r"--preset must be one of small, classic, got huge; choose one of them"),
+        (("--preset", "huge"), r"--preset must be one of fast, small, classic, got huge; choose one of them"),
         (("--max-seconds", "None"), r"--steps must be given where --max-seconds is not, got None; "),
     ],
 )

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from nerf_metal import metrics
-from nerf_metal.evaluate import evaluate, spread
+from nerf_metal.data.scene import spread
+from nerf_metal.evaluate import evaluate
 from nerf_metal.losses import photometric_loss
+from nerf_metal.methods import build_method
 from nerf_metal.render import RenderedRays
-from nerf_metal.trainer import build_model, build_sampler
+
+CPU = torch.device("cpu")
 
 
 def test_psnr_by_hand():
@@ -44,12 +47,18 @@ def test_views_are_spread(count, wanted, expected):
     assert spread(count, wanted) == expected
 
 
+def renderer(config, aabb):
+    """The pictures of fresh weights."""
+    method = build_method(config, aabb, 2.0, 6.0)
+    method.reserve(0)
+    return method.render
+
+
 def test_evaluation_is_a_mean_of_views(cube_scene, tiny_config):
     """PSNR is the mean of the views' PSNRs, not the PSNR of the mean error; both agree with the views'
     values."""
-    model = build_model(tiny_config, cube_scene.aabb)
-    sampler = build_sampler(tiny_config, cube_scene.near, cube_scene.far)
-    result = evaluate(model, sampler, cube_scene.splits["test"], [0, 1, 2], background="white", rays_per_chunk=100)
+    render = renderer(tiny_config, cube_scene.aabb)
+    result = evaluate(render, cube_scene.splits["test"], [0, 1, 2], background="white", device=CPU)
     assert len(result.views) == 3
     for view in result.views:
         assert view.psnr == pytest.approx(-10 * math.log10(view.mse))
@@ -61,10 +70,9 @@ def test_evaluation_is_a_mean_of_views(cube_scene, tiny_config):
 @pytest.mark.parametrize(("background", "corner"), [("white", 1.0), ("random", 1.0), ("black", 0.0)])
 def test_truth_and_prediction_share_the_background(cube_scene, tiny_config, background, corner):
     """Where nothing is, both pictures show the one background; random is measured over white."""
-    model = build_model(tiny_config, torch.tensor([[-0.1] * 3, [0.1] * 3]))  # a box that the corners miss
-    sampler = build_sampler(tiny_config, cube_scene.near, cube_scene.far)
+    render = renderer(tiny_config, torch.tensor([[-0.1] * 3, [0.1] * 3]))  # a box that the corners miss
     split = cube_scene.splits["test"]
-    (view,) = evaluate(model, sampler, split, [0], background=background, rays_per_chunk=1000).views
+    (view,) = evaluate(render, split, [0], background=background, device=CPU).views
     assert view.truth[0, 0].tolist() == view.prediction[0, 0].tolist() == [corner] * 3
 
 

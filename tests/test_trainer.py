@@ -14,9 +14,11 @@ from nerf_metal.batches import RayBatches, step_seed
 from nerf_metal.config import TrainConfig
 from nerf_metal.errors import InputError
 from nerf_metal.interrupt import StopRequest
+from nerf_metal.methods import coarse_fine
 from nerf_metal.reference import intersect_rays
 from nerf_metal.run_folder import RunFolder
-from nerf_metal.trainer import TrainingDivergedError, build_sampler, learning_rate, part_done, train
+from nerf_metal.samplers import Sampler
+from nerf_metal.trainer import TrainingDivergedError, learning_rate, part_done, train
 
 CPU = torch.device("cpu")
 
@@ -29,7 +31,7 @@ def run(config: TrainConfig, scene, **options):
 
 def weights(result) -> dict[str, torch.Tensor]:
     """The trained weights."""
-    return result.model.state_dict()
+    return result.method.module.state_dict()
 
 
 def assert_same(one, other) -> None:
@@ -101,8 +103,8 @@ def test_steps_and_parts_share_no_random_numbers():
 
 def test_parts_of_a_batch_are_the_batch(cube_scene, tiny_config, tmp_path, monkeypatch):
     """A batch split for lack of memory gives the gradients of the whole, up to rounding and jitter."""
-    monkeypatch.setattr(trainer, "step_seed", lambda *_: 0)  # with jitter, parts draw other numbers
-    monkeypatch.setattr(trainer, "render_rays", _without_jitter(trainer.render_rays))
+    monkeypatch.setattr(coarse_fine, "step_seed", lambda *_: 0)  # with jitter, parts draw other numbers
+    monkeypatch.setattr(coarse_fine, "render_rays", _without_jitter(coarse_fine.render_rays))
     config = dataclasses.replace(tiny_config, steps=1)
     whole, _ = run(config, cube_scene)
     monkeypatch.setattr(memory, "rays_within", lambda *_: 7)
@@ -179,8 +181,8 @@ def test_signal_handlers_are_put_back():
 
 def test_a_loss_that_is_not_finite_stops_the_run(cube_scene, tiny_config, monkeypatch):
     """No carrying on, no NaN in the checkpoint; the message says what to try."""
-    loss = trainer.photometric_loss
-    monkeypatch.setattr(trainer, "photometric_loss", lambda *args: loss(*args) * float("nan"))
+    loss = coarse_fine.photometric_loss
+    monkeypatch.setattr(coarse_fine, "photometric_loss", lambda *args: loss(*args) * float("nan"))
     with pytest.raises(TrainingDivergedError, match=r"the loss must be finite, got nan before step 20; resume .* --lr"):
         run(tiny_config, cube_scene)
 
@@ -201,7 +203,7 @@ def test_batches(cube_scene, tiny_config, background):
     """Rays that hit the box, truth over the batch's own background, the same for a step whenever it is
     drawn."""
     box = torch.tensor([[-0.8] * 3, [0.8] * 3])
-    sampler = build_sampler(tiny_config, cube_scene.near, cube_scene.far)
+    sampler = Sampler(8, 8, cube_scene.near, cube_scene.far)
     batches = RayBatches(cube_scene.splits["train"], box, sampler, rays=32, background=background, seed=5, device=CPU)
     batch = batches.draw(3)
     batches.draw(4)
@@ -222,8 +224,8 @@ def test_batches(cube_scene, tiny_config, background):
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_a_lost_network_is_neither_measured_nor_saved(cube_scene, tiny_config, monkeypatch, interrupted):
     """Also where the loss goes bad in the last steps, between two log lines, or before Ctrl-C."""
-    loss = trainer.photometric_loss
-    monkeypatch.setattr(trainer, "photometric_loss", lambda *args: loss(*args) * float("inf"))
+    loss = coarse_fine.photometric_loss
+    monkeypatch.setattr(coarse_fine, "photometric_loss", lambda *args: loss(*args) * float("inf"))
     config = dataclasses.replace(tiny_config, steps=7)
     stop = StopRequest()
     draw = RayBatches.draw

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from nerf_metal.config import Backend
 from nerf_metal.errors import InputError
 
 
@@ -23,8 +24,8 @@ class EvalOptions:
     """Test views, evenly spaced. None: all."""
     device: Literal["auto", "cpu", "mps", "cuda"] = "auto"
     """Where to render. auto: mps, else cuda, else cpu."""
-    backend: Literal["auto", "metal", "host", "torch"] = "auto"
-    """Who computes marching, importance sampling and compositing."""
+    backend: Backend = "auto"
+    """Who computes what has a kernel."""
 
 
 def run(args: Sequence[str]) -> int:
@@ -34,37 +35,30 @@ def run(args: Sequence[str]) -> int:
         raise InputError(f"[eval] --views must be at least 1, got {options.views}; leave it out for all")
 
     # From here on torch is needed: help and bad options came first.
-    import dataclasses
-
-    import torch
-
-    from nerf_metal import memory
-    from nerf_metal.checkpoint import find_checkpoint, load_weights, write_atomically
+    from nerf_metal.checkpoint import write_atomically
+    from nerf_metal.data.scene import spread
     from nerf_metal.devices import check_backend, pick_device
-    from nerf_metal.evaluate import evaluate, spread
+    from nerf_metal.evaluate import evaluate
+    from nerf_metal.methods import load_method
     from nerf_metal.report import format_table
     from nerf_metal.run_folder import RunFolder
     from nerf_metal.scenes import open_scene
-    from nerf_metal.trainer import PICTURE_VIEWS, build_model, build_sampler
+    from nerf_metal.trainer import PICTURE_VIEWS
 
     device = pick_device(options.device)
     check_backend(options.backend, device)
     folder, _ = RunFolder.open(options.run, "eval")
-    checkpoint = find_checkpoint(folder.checkpoints)
-    config = dataclasses.replace(checkpoint.config, backend=options.backend)
-    model = build_model(config, torch.zeros(2, 3))  # the box comes with the weights
-    load_weights(checkpoint, model)
-    model = model.to(device)
-    sampler = build_sampler(config, checkpoint.near, checkpoint.far)
+    method, checkpoint = load_method(folder, options.backend)
+    config = checkpoint.config
+    method.to(device)
     split = open_scene(config, splits=("test",)).splits["test"]
-    fixed = memory.fixed_bytes(model, split.images.numel())
+    method.reserve(split.images.numel())
     result = evaluate(
-        model,
-        sampler,
+        method.render,
         split,
         spread(len(split.names), options.views or len(split.names)),
         background=config.background,
-        rays_per_chunk=memory.chunk_rays(config.max_memory, fixed, model, sampler),
+        device=device,
     )
     assert result is not None  # nobody asked it to stop
     numbers = {name: getattr(result, name) for name in ("mse", "psnr", "ssim", "blank_psnr")}

@@ -15,7 +15,7 @@ def run(args: Sequence[str]) -> int:
     (Ctrl-C: 130)."""
     resumed = options.given(args, "--resume")
     if resumed is None:
-        config = options.parse(args, options.preset_config(options.given(args, "--preset") or "small"))
+        config = options.parse(args, options.preset_config(options.given(args, "--preset") or "fast"))
     else:
         from nerf_metal.run_folder import RunFolder
 

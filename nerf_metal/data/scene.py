@@ -84,3 +84,10 @@ class Scene:
     near: float
     far: float
     notes: list[str] = field(default_factory=list)
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """``wanted`` indices evenly spaced over ``count``, or all where there are fewer: the middle of equal
+    parts."""
+    wanted = min(wanted, count)
+    return [int((i + 0.5) * count / wanted) for i in range(wanted)]

@@ -1,0 +1,44 @@
+"""How a scene is learnt: what a training step does, and what the result looks like."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from nerf_metal.checkpoint import Checkpoint, find_checkpoint, load_weights
+from nerf_metal.config import Backend, TrainConfig
+from nerf_metal.methods.base import Method, Step
+from nerf_metal.methods.coarse_fine import CoarseFineMethod
+from nerf_metal.methods.hash_grid import HashGridMethod
+from nerf_metal.run_folder import RunFolder
+
+__all__ = ["CoarseFineMethod", "HashGridMethod", "Method", "Step", "build_method", "load_method"]
+
+
+def load_method(folder: RunFolder, backend: Backend = "auto") -> tuple[Method, Checkpoint]:
+    """A run's method with the weights of its last checkpoint, on the CPU, and that checkpoint.
+
+    Raises:
+        InputError: there is no checkpoint, or it is damaged.
+    """
+    checkpoint = find_checkpoint(folder.checkpoints)
+    config = dataclasses.replace(checkpoint.config, backend=backend)
+    method = build_method(config, torch.zeros(2, 3), checkpoint.near, checkpoint.far)  # the box is a weight
+    load_weights(checkpoint, method.module)
+    return method, checkpoint
+
+
+def build_method(config: TrainConfig, aabb: torch.Tensor, near: float, far: float) -> Method:
+    """The method that the options describe, with weights drawn from ``config.seed``, on the CPU.
+
+    Args:
+        config: the options.
+        aabb: the scene's box ``[2, 3]``, world units; zeros where weights are loaded, which bring their own.
+        near: least distance along a ray, world units.
+        far: greatest distance, world units.
+    """
+    kind = HashGridMethod if config.field == "hashgrid" else CoarseFineMethod
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return kind(config, aabb, near, far)

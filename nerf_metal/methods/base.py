@@ -1,0 +1,67 @@
+"""What the trainer asks of a method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from nerf_metal.data.scene import Split
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a training step did. The tensors are on the device: reading them waits for it.
+
+    Attributes:
+        loss: what was minimised, without gradient.
+        mse: mean squared error of the pictures' rays.
+        rays: drawn.
+        samples: that had gradients.
+    """
+
+    loss: torch.Tensor
+    mse: torch.Tensor
+    rays: int
+    samples: int
+
+
+class Method(Protocol):
+    """A field, how it is rendered, and how it learns."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Everything that a checkpoint must hold."""
+
+    def to(self, device: torch.device) -> None:
+        """Move everything to a device."""
+
+    def measure(self, split: Split) -> None:
+        """Look at the training images before the first step of a new run: part of the training."""
+
+    def prepare(self, split: Split, image_bytes: int) -> torch.optim.Optimizer:
+        """Make what a step draws from, and the optimizer of the module's parameters that learn, in their order; weights
+        that were saved are loaded before.
+
+        Args:
+            split: the training images.
+            image_bytes: of all images, which count against ``max_memory``.
+
+        Raises:
+            InputError: ``max_memory`` is too small.
+        """
+
+    def train_step(self, step: int, lr: float) -> Step:
+        """One step with learning rate ``lr``. What it draws depends on the seed and ``step`` alone."""
+
+    def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+        """Colours ``[R, 3]`` in [0, 1] of rays ``[R, 3]`` on the device over a ``background [3]``."""
+
+    def reserve(self, image_bytes: int) -> None:
+        """Make room to render beside images of so many bytes.
+
+        Raises:
+            InputError: ``max_memory`` is too small.
+        """

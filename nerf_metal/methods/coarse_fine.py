@@ -1,0 +1,106 @@
+"""The method of the NeRF paper: two networks, coarse and fine (presets small and classic)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+
+from nerf_metal import memory
+from nerf_metal.batches import RayBatches, step_seed
+from nerf_metal.config import TrainConfig
+from nerf_metal.data.scene import Split
+from nerf_metal.fields import CoarseFineField
+from nerf_metal.hull import tight_box
+from nerf_metal.losses import photometric_loss
+from nerf_metal.methods.base import Step
+from nerf_metal.render import render_image, render_rays
+from nerf_metal.samplers import Sampler
+
+
+class CoarseFineMethod:
+    """Mildenhall et al. 2020, sections 4 and 5; see :class:`nerf_metal.methods.base.Method`."""
+
+    def __init__(self, config: TrainConfig, aabb: torch.Tensor, near: float, far: float) -> None:
+        """Make the networks; see :func:`nerf_metal.methods.build_method`."""
+        self.config = config
+        self.module = CoarseFineField(
+            aabb,
+            hidden_width=config.hidden_width,
+            depth=config.depth,
+            skip=config.skip,
+            position_levels=config.position_levels,
+            direction_levels=config.direction_levels,
+            density_activation=config.density_activation,
+        )
+        self.sampler = Sampler(config.num_samples, config.num_importance, near, far, config.backend)
+        self._chunk_rays = 0
+
+    def to(self, device: torch.device) -> None:
+        """Move the networks."""
+        self.module.to(device)
+
+    def measure(self, split: Split) -> None:
+        """Find the box that the object fills."""
+        if self.config.tight_box:
+            self.module.aabb.copy_(tight_box(split, self.module.aabb.cpu()))
+
+    def prepare(self, split: Split, image_bytes: int) -> torch.optim.Optimizer:
+        """Make Adam and the batches."""
+        config, sampler = self.config, self.sampler
+        # eps as in instant-ngp (Müller et al. 2022): of a mean over rays, gradients are small numbers.
+        self._optimizer = torch.optim.Adam(self.module.parameters(), lr=config.lr, eps=1e-15, fused=True)
+        fixed = memory.fixed_bytes(self.module, image_bytes)
+        per_ray = memory.training_bytes_per_ray(self.module, sampler)
+        self._step_rays = memory.rays_within(config.max_memory, fixed, per_ray)
+        self._batches = RayBatches(
+            split,
+            self.module.aabb.cpu(),
+            sampler,
+            rays=config.batch_rays,
+            background=config.background,
+            seed=config.seed,
+            device=self.module.aabb.device,
+        )
+        self.reserve(image_bytes)
+        return self._optimizer
+
+    def reserve(self, image_bytes: int) -> None:
+        """Decide how many rays are rendered at once."""
+        fixed = memory.fixed_bytes(self.module, image_bytes)
+        self._chunk_rays = memory.chunk_rays(self.config.max_memory, fixed, self.module, self.sampler)
+
+    def train_step(self, step: int, lr: float) -> Step:
+        """One step of Adam on a batch of rays."""
+        config, model = self.config, self.module
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        batch = self._batches.draw(step)
+        self._optimizer.zero_grad(set_to_none=True)
+        total, error = torch.zeros((), device=model.aabb.device), torch.zeros((), device=model.aabb.device)
+        # Parts of a batch, where it does not fit as a whole: their gradients add up to the batch's.
+        for index, part in enumerate(batch.split(self._step_rays)):
+            rendered = render_rays(
+                model,
+                self.sampler,
+                part.rays_o,
+                part.rays_d,
+                background=part.background,
+                stratified=True,
+                seed=step_seed(config.seed, step, index),
+            )
+            share = len(part.truth) / len(batch.truth)
+            loss = photometric_loss(rendered, part.truth) * share
+            loss.backward()
+            total += loss.detach()
+            error += F.mse_loss(rendered.fine.rgb.detach(), part.truth) * share
+        if config.clip_norm > 0:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        self._optimizer.step()
+        samples = len(batch.truth) * (2 * config.num_samples + config.num_importance)
+        return Step(total, error, len(batch.truth), samples)
+
+    def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+        """Colours of rays by the fine network."""
+        return render_image(
+            self.module, self.sampler, rays_o, rays_d, background=background, rays_per_chunk=self._chunk_rays
+        )

@@ -1,0 +1,203 @@
+"""The method of instant-ngp: a hash grid and small fused networks, sampled through an occupancy grid (preset fast)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import nn
+
+from nerf_metal import memory
+from nerf_metal.batches import PixelBatches, step_seed
+from nerf_metal.config import TrainConfig
+from nerf_metal.data.scene import Split
+from nerf_metal.grid_render import GridSampler, render_image, render_samples, visible_samples
+from nerf_metal.hash_field import HashField
+from nerf_metal.hull import hull_box, hull_cells, visual_hull
+from nerf_metal.losses import PHOTOMETRIC
+from nerf_metal.methods.base import Step
+from nerf_metal.occupancy_grid import OccupancyGrid
+from nerf_metal.optimizers import FusedAdam
+
+UPDATE_EVERY = 16
+"""Steps between updates of the occupancy grid, as in instant-ngp."""
+UPDATE_CELLS = 2**17
+"""Cells looked at in an update: a sixteenth of 128^3, as many as in two steps."""
+EARLY_DECAY, LATE_DECAY = 0.7, 0.95
+"""What an update keeps of a cell's density. At 0.95, instant-ngp's, empty space is remembered as full for hundreds of
+steps; while all cells are looked at often, less memory is as safe."""
+OPAQUE_STEP = 0.01
+"""Opacity of a step from which a cell counts as occupied: instant-ngp's least optical thickness."""
+AVERAGE_EVERY = 8
+"""Steps between updates of the averaged weights: each passes over the whole table, and few steps move it little."""
+FEWEST_RAYS = 64
+"""Fewest rays of a step, however many samples each has."""
+FIRST_RAYS = 1024
+"""Rays of the first step; from then on as many as give the samples wanted."""
+MOST_RAYS = 2**17
+"""Most rays of a step: where next to nothing is left to sample, more would only march through empty space."""
+RENDER_RAYS = 8192
+"""Rays of a rendered chunk: as many samples as a few steps have."""
+HALVE_STEP_EVERY = 50
+"""Steps in which the longer samples of the start come down by half: the grid has found most of the empty space by
+then."""
+HULL_RESOLUTION = 128
+"""Voxels of the visual hull along an axis of the scene's box: finer ones take seconds and exclude little more."""
+
+
+class HashGridModule(nn.Module):
+    """What a checkpoint of the method holds.
+
+    Attributes:
+        field: what learns.
+        average: its weights' moving average, which pictures are made from.
+        grid: where the scene is.
+        rays: of the next step: it follows the samples of the steps before.
+    """
+
+    def __init__(self, field: HashField, grid: OccupancyGrid) -> None:
+        """Start the average at the field."""
+        super().__init__()
+        self.field, self.grid = field, grid
+        self.average = copy.deepcopy(field).requires_grad_(False)
+        self.rays = FIRST_RAYS
+
+    def get_extra_state(self) -> torch.Tensor:
+        """The number of rays, for a checkpoint."""
+        return torch.tensor(self.rays)
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        """The number of rays, from a checkpoint."""
+        self.rays = int(state)
+
+
+class HashGridMethod:
+    """Müller et al. 2022, section 5.4 and appendix E; see :class:`nerf_metal.methods.base.Method`."""
+
+    def __init__(self, config: TrainConfig, aabb: torch.Tensor, near: float, far: float) -> None:
+        """Make the field and a full grid; see :func:`nerf_metal.methods.build_method`."""
+        self.config = config
+        field = HashField(
+            aabb,
+            levels=config.levels,
+            features=config.level_features,
+            log2_table_size=config.log2_table_size,
+            base_resolution=config.base_resolution,
+            finest_resolution=config.finest_resolution,
+            width=config.hidden_width,
+            deterministic=config.deterministic,
+            backend=config.backend,
+        )
+        self.module = HashGridModule(field, OccupancyGrid(aabb, config.grid_resolution, backend=config.backend))
+        self._near, self._far, self._step_size = near, far, 0.0
+
+    def to(self, device: torch.device) -> None:
+        """Move field, average and grid."""
+        self.module.to(device)
+
+    def measure(self, split: Split) -> None:
+        """Find the box that the object fills, and where in it nothing can be: rays are sampled nowhere else from the
+        first step on. Without alpha there is no hull, and the grid finds empty space by itself."""
+        module = self.module
+        if not (self.config.tight_box and split.has_alpha):
+            return
+        aabb = module.grid.aabb.clone()
+        hull = visual_hull(split, aabb, min(HULL_RESOLUTION, module.grid.resolution))
+        box = hull_box(hull, aabb)
+        for part in (module.field, module.average, module.grid):
+            part.aabb.copy_(box)
+        module.grid.mark(hull_cells(hull, aabb, box, module.grid.resolution))
+
+    def prepare(self, split: Split, image_bytes: int) -> torch.optim.Optimizer:
+        """Make Adam, and the table's gradient once for all steps."""
+        field, config = self.module.field, self.config
+        memory.keep_freed_memory()
+        memory.check_hash_grid(config.max_memory, image_bytes, field, config.batch_samples)
+        field.table.grad = torch.zeros_like(field.table)
+        networks = [*field.density_weights, *field.color_weights]
+        self._optimizer = FusedAdam(
+            [{"params": [field.table], "sparse": True}, {"params": networks, "sparse": False}],
+            lr=config.lr,
+            betas=(0.9, 0.99),  # as in instant-ngp: its tables see few gradients each
+            eps=1e-15,
+        )
+        self._batches = PixelBatches(
+            split, config.background, near_object=config.tight_box, device=self.module.grid.aabb.device
+        )
+        self.reserve(image_bytes)
+        return self._optimizer
+
+    def reserve(self, image_bytes: int) -> None:
+        """Work out the step's length from the box; a chunk of rays takes no more memory than training does."""
+        aabb = self.module.grid.aabb
+        self._step_size = float(torch.linalg.vector_norm(aabb[1] - aabb[0])) / self.config.march_steps
+
+    def train_step(self, step: int, lr: float) -> Step:
+        """One step of Adam on as many rays as give the samples wanted."""
+        config, module = self.config, self.module
+        field, device = module.field, module.grid.aabb.device
+        seed = step_seed(config.seed, step)
+        if step % UPDATE_EVERY == 0:
+            self._update_grid(step, seed)
+        batch = self._batches.draw(module.rays, seed)
+        sampler = self._sampler(step)
+        # On a GPU the marched samples go into a buffer of fixed size, so that only the visible ones are counted.
+        bound = None if device.type == "cpu" else 4 * config.batch_samples
+        samples, _ = visible_samples(
+            field, module.grid, sampler, batch.rays_o, batch.rays_d, stratified=True, seed=seed, max_samples=bound
+        )
+        rgb = render_samples(field, sampler, samples, batch.rays_d, batch.background).rgb
+        loss = PHOTOMETRIC[config.loss](rgb, batch.truth)
+        if loss.requires_grad:  # else no ray has met anything
+            loss.backward()
+            for group in self._optimizer.param_groups:
+                group["lr"] = lr
+            self._optimizer.step()
+        if step % AVERAGE_EVERY == 0:
+            self._average(step)
+        count = len(samples.t_starts)
+        # No more than twofold: the first counts are those of a full grid.
+        wanted = module.rays * min(2.0, config.batch_samples / max(count, 1))
+        module.rays = max(FEWEST_RAYS, min(MOST_RAYS, int(wanted)))
+        with torch.no_grad():
+            error = F.mse_loss(rgb, batch.truth)
+        return Step(loss.detach(), error, len(batch.truth), count)
+
+    def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+        """Colours of rays by the averaged weights."""
+        module = self.module
+        return render_image(
+            module.average,
+            module.grid,
+            self._sampler(None),
+            rays_o,
+            rays_d,
+            background=background,
+            rays_per_chunk=RENDER_RAYS,
+        )
+
+    def _sampler(self, step: int | None) -> GridSampler:
+        """Steps of a length of their own at the start, where a wall of samples would say little more than a few."""
+        length = self._step_size
+        if step is not None:
+            length *= max(1.0, self.config.first_step * 0.5 ** (step / HALVE_STEP_EVERY))
+        return GridSampler(length, self._near, self._far, backend=self.config.backend)
+
+    def _update_grid(self, step: int, seed: int) -> None:
+        grid, update = self.module.grid, step // UPDATE_EVERY
+        grid.update(
+            self.module.field.density,
+            step=update,
+            seed=seed,
+            threshold=OPAQUE_STEP / self._step_size,
+            num_cells=UPDATE_CELLS,
+            decay=EARLY_DECAY if update < grid.warmup_updates else LATE_DECAY,
+        )
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        """Exponential moving average with a shorter memory at the start, where old weights are worse than none."""
+        keep = min(self.config.ema_decay**AVERAGE_EVERY, (step + 1) / (step + 10))
+        for mean, now in zip(self.module.average.parameters(), self.module.field.parameters(), strict=True):
+            mean.lerp_(now, 1.0 - keep)
