@@ -121,43 +121,6 @@ kernel void hashgrid_backward_levels_f32(
     }
 }
 
-// Adds to the gradient of the table by float atomics.
-// Dispatched threads: ceil(n_points / points_per_thread) x n_levels.
-// Not handled: the same sums twice (their order is the machine's).
-kernel void hashgrid_backward_atomic_f32(
-    device const float* positions [[buffer(0)]],  // [n_points, 3] in [0, 1]
-    device const float* grad_features [[buffer(1)]],  // [n_points, n_levels * n_features]
-    device const int* levels [[buffer(2)]],  // [n_levels, 4]
-    device atomic_float* grad_table [[buffer(3)]],  // [n_entries, n_features]
-    constant HashgridParams& p [[buffer(4)]],
-    uint2 gid [[thread_position_in_grid]])
-{
-    if (gid.y >= p.n_levels) {
-        return;
-    }
-    const HashgridSpan span = hashgrid_span(p, gid.x);
-    const HashgridLevel level = hashgrid_level(levels, p, gid.y);
-    if (level.entries == 0u) {
-        return;
-    }
-    HashgridTile tile;
-    for (uint done = 0u; done < span.count;) {
-        const uint point = span.first + done;
-        const uint n = hashgrid_tile(tile, positions + 3u * point, level, span.count - done);
-        for (uint k = 0u; k < n; ++k) {
-            const uint row = ((point + k) * p.n_levels + gid.y) * p.n_features;
-            for (uint c = k; c < HASHGRID_CORNERS * HASHGRID_TILE; c += HASHGRID_TILE) {
-                const uint entry = (level.first + tile.index[c]) * p.n_features;
-                for (uint f = 0u; f < p.n_features; ++f) {
-                    atomic_fetch_add_explicit(&grad_table[entry + f], tile.weight[c] * grad_features[row + f],
-                                              memory_order_relaxed);
-                }
-            }
-        }
-        done += n;
-    }
-}
-
 // A sum as 64 bits in two words, 16 before the point and 48 behind it: whole numbers add up to the same in any
 // order. The carry goes from word to word by what each addition found there.
 constexpr constant float HASHGRID_FIXED_HIGH = 65536.0f;      // 2^16 units of the high word to 1
@@ -193,24 +156,23 @@ inline HashgridFixed hashgrid_fixed(float value)
     return result;
 }
 
-inline void hashgrid_add_fixed(device atomic_uint* words, float value)
+// Adds to sum i, as a float or in fixed point.
+inline void hashgrid_add(device atomic_float* sums, uint i, float value)
 {
-    const HashgridFixed addend = hashgrid_fixed(value);
-    const uint before = atomic_fetch_add_explicit(&words[0], addend.low, memory_order_relaxed);
-    const uint carry = before > 0xFFFFFFFFu - addend.low ? 1u : 0u;
-    atomic_fetch_add_explicit(&words[1], addend.high + carry, memory_order_relaxed);
+    atomic_fetch_add_explicit(&sums[i], value, memory_order_relaxed);
 }
 
-// Adds to the gradient of the table in fixed point: exact sums of addends cut to whole 2^-48.
-// Dispatched threads: ceil(n_points / points_per_thread) x n_levels.
-// Not handled: addends beyond 2^14 (cut), sums beyond 2^15 (they wrap), NaN (counts as 2^14).
-kernel void hashgrid_backward_fixed_f32(
-    device const float* positions [[buffer(0)]],  // [n_points, 3] in [0, 1]
-    device const float* grad_features [[buffer(1)]],  // [n_points, n_levels * n_features]
-    device const int* levels [[buffer(2)]],  // [n_levels, 4]
-    device atomic_uint* sums [[buffer(3)]],  // [n_entries, n_features, 2] low word, high word
-    constant HashgridParams& p [[buffer(4)]],
-    uint2 gid [[thread_position_in_grid]])
+inline void hashgrid_add(device atomic_uint* sums, uint i, float value)
+{
+    const HashgridFixed addend = hashgrid_fixed(value);
+    const uint before = atomic_fetch_add_explicit(&sums[2u * i], addend.low, memory_order_relaxed);
+    const uint carry = before > 0xFFFFFFFFu - addend.low ? 1u : 0u;
+    atomic_fetch_add_explicit(&sums[2u * i + 1u], addend.high + carry, memory_order_relaxed);
+}
+
+template <typename A>
+inline void hashgrid_backward_add(device const float* positions, device const float* grad_features,
+                                  device const int* levels, device A* sums, constant HashgridParams& p, uint2 gid)
 {
     if (gid.y >= p.n_levels) {
         return;
@@ -229,12 +191,40 @@ kernel void hashgrid_backward_fixed_f32(
             for (uint c = k; c < HASHGRID_CORNERS * HASHGRID_TILE; c += HASHGRID_TILE) {
                 const uint entry = (level.first + tile.index[c]) * p.n_features;
                 for (uint f = 0u; f < p.n_features; ++f) {
-                    hashgrid_add_fixed(&sums[2u * (entry + f)], tile.weight[c] * grad_features[row + f]);
+                    hashgrid_add(sums, entry + f, tile.weight[c] * grad_features[row + f]);
                 }
             }
         }
         done += n;
     }
+}
+
+// Adds to the gradient of the table by float atomics.
+// Dispatched threads: ceil(n_points / points_per_thread) x n_levels.
+// Not handled: the same sums twice (their order is the machine's).
+kernel void hashgrid_backward_atomic_f32(
+    device const float* positions [[buffer(0)]],  // [n_points, 3] in [0, 1]
+    device const float* grad_features [[buffer(1)]],  // [n_points, n_levels * n_features]
+    device const int* levels [[buffer(2)]],  // [n_levels, 4]
+    device atomic_float* grad_table [[buffer(3)]],  // [n_entries, n_features]
+    constant HashgridParams& p [[buffer(4)]],
+    uint2 gid [[thread_position_in_grid]])
+{
+    hashgrid_backward_add(positions, grad_features, levels, grad_table, p, gid);
+}
+
+// Adds to the gradient of the table in fixed point: exact sums of addends cut to whole 2^-48.
+// Dispatched threads: ceil(n_points / points_per_thread) x n_levels.
+// Not handled: addends beyond 2^14 (cut), sums beyond 2^15 (they wrap), NaN (counts as 2^14).
+kernel void hashgrid_backward_fixed_f32(
+    device const float* positions [[buffer(0)]],  // [n_points, 3] in [0, 1]
+    device const float* grad_features [[buffer(1)]],  // [n_points, n_levels * n_features]
+    device const int* levels [[buffer(2)]],  // [n_levels, 4]
+    device atomic_uint* sums [[buffer(3)]],  // [n_entries, n_features, 2] low word, high word
+    constant HashgridParams& p [[buffer(4)]],
+    uint2 gid [[thread_position_in_grid]])
+{
+    hashgrid_backward_add(positions, grad_features, levels, sums, p, gid);
 }
 
 // Adds the sums of hashgrid_backward_fixed_f32 as floats.

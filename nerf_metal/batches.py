@@ -40,6 +40,20 @@ class RayBatch(NamedTuple):
             yield RayBatch(*parts)
 
 
+def _with_truth(
+    rays_o: torch.Tensor,
+    rays_d: torch.Tensor,
+    rgba: torch.Tensor,
+    background: str,
+    generator: torch.Generator,
+    device: torch.device,
+) -> RayBatch:
+    """Rays and their pixels ``rgba [R, 4]`` over a background that may be drawn, on ``device``."""
+    colors = background_color(background, rgba, generator).expand(len(rgba), 3)
+    batch = (rays_o, rays_d, composite_over(rgba, colors), colors)
+    return RayBatch(*(tensor.contiguous().to(device) for tensor in batch))
+
+
 TILE = 16
 """Pixels along a tile's side: small beside an object, and few enough tiles that a list of them is short."""
 
@@ -68,7 +82,7 @@ class PixelBatches:
 
     def draw(self, count: int, seed: int) -> RayBatch:
         """``count`` rays; the seed alone decides which."""
-        split, device = self._split, self._device
+        split = self._split
         generator = torch.Generator().manual_seed(seed)
         height, width = split.images.shape[1:3]
         view, row, column = self._tiles[torch.randint(len(self._tiles), (count,), generator=generator)].unbind(-1)
@@ -78,9 +92,7 @@ class PixelBatches:
         x = (column * TILE + inside % TILE).clamp(max=width - 1)
         rays_o, rays_d = pixel_rays(split.c2w[view], split.intrinsics, torch.stack((x, y), dim=-1))
         rgba = split.pixels(view, y, x)
-        colors = background_color(self._background, rgba, generator).expand(count, 3)
-        batch = (rays_o, rays_d, composite_over(rgba, colors), colors)
-        return RayBatch(*(tensor.contiguous().to(device) for tensor in batch))
+        return _with_truth(rays_o, rays_d, rgba, self._background, generator, self._device)
 
 
 def _tiles_near(image: torch.Tensor) -> torch.Tensor:
@@ -131,6 +143,4 @@ class RayBatches:
         ).hits
         keep = torch.cat((hits.nonzero()[:, 0], (~hits).nonzero()[:, 0]))[: self._rays]
         rgba = self._split.pixels(view[keep], y[keep], x[keep])
-        background = background_color(self._background, rgba, generator).expand(len(keep), 3)
-        batch = (rays_o[keep], rays_d[keep], composite_over(rgba, background), background)
-        return RayBatch(*(tensor.contiguous().to(self._device) for tensor in batch))
+        return _with_truth(rays_o[keep], rays_d[keep], rgba, self._background, generator, self._device)

@@ -64,8 +64,8 @@ def visible_samples(
     """March rays through the grid and keep what transmittance reaches: samples behind a surface cost a density, no
     colour and no gradient (Müller et al. 2022, appendix E.1).
 
-    On a CPU counting the marched samples reads their number, as does keeping the visible ones. On a GPU give
-    ``max_samples``: then the one read-back of a step is the number of samples kept (``nonzero``).
+    What is read back: the number of marched samples (not with ``max_samples``), of each window's and of those kept
+    (``nonzero``), up to five small numbers in all.
 
     Args:
         field: evaluated for densities, without gradients.
