@@ -100,6 +100,16 @@ struct TraverseParams {
     float t_far;
 };
 
+struct VisibilityParams {
+    uint n_rays;
+    uint n_source;   // samples, or rows, that are chosen from
+    uint n_target;   // that are chosen
+    uint n_columns;  // of a row
+    uint rays_per_thread;
+    uint lanes;  // threads that share a ray
+    float early_stop_eps;
+};
+
 struct ShParams {
     uint n_directions;
     uint degree;  // bands, 1 to 4

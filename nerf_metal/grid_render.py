@@ -49,6 +49,16 @@ class Samples(NamedTuple):
     geometry: Geometry
 
 
+class _Window(NamedTuple):
+    """Samples that are evaluated together: those of each ray from ``first`` on, where they lie (``packed_info``), how
+    many of them light reaches ``[R]``, and what the density network says of them."""
+
+    first: int
+    packed_info: torch.Tensor
+    visible: torch.Tensor
+    geometry: Geometry
+
+
 @torch.no_grad()
 def visible_samples(
     field: HashField,
@@ -64,8 +74,9 @@ def visible_samples(
     """March rays through the grid and keep what transmittance reaches: samples behind a surface cost a density, no
     colour and no gradient (Müller et al. 2022, appendix E.1).
 
-    What is read back: the number of marched samples (not with ``max_samples``), of each window's and of those kept
-    (``nonzero``), up to five small numbers in all.
+    With ``max_samples`` two numbers are read back, together and once: how many samples are visible, when they get
+    memory, and how many were marched. Without it each window's number is read as well: on a CPU that costs nothing, and
+    what lies behind the first windows' surfaces is not evaluated.
 
     Args:
         field: evaluated for densities, without gradients.
@@ -75,11 +86,12 @@ def visible_samples(
         rays_d: ``[R, 3]``, unit length.
         stratified: jitter the samples, for training.
         seed: of the jitter.
-        max_samples: bound of the buffer of marched samples; None reads their number.
+        max_samples: room for marched samples, all evaluated in one window; rays are cut where it ends.
 
     Returns:
-        The visible samples, and how many were marched (or the bound).
+        The visible samples, and how many were marched.
     """
+    backend = sampler.backend
     marched = ops.traverse_grid(
         rays_o,
         rays_d,
@@ -93,57 +105,48 @@ def visible_samples(
         stratified=stratified,
         seed=seed,
         max_samples=max_samples,
-        backend=sampler.backend,
+        backend=backend,
     )
-    packed_info, ray_indices, t_starts, t_ends = marched
-    middles = 0.5 * (t_starts + t_ends)
-    positions = torch.addcmul(
-        rays_o.index_select(0, ray_indices), middles[:, None], rays_d.index_select(0, ray_indices)
-    )
-    starts = packed_info[:, 0].long()
-    rank = torch.arange(len(t_starts), device=starts.device) - starts.index_select(0, ray_indices)
-    sigmas = t_starts.new_zeros(len(t_starts))
-    where = torch.full_like(rank, -1)  # of each sample among those evaluated
-    parts: list[Geometry] = []
-    evaluated = 0
-    alive = torch.ones(len(rays_o), dtype=torch.bool, device=starts.device)
-    transmittance = sigmas
-    for first, last in itertools.pairwise(WINDOWS):
-        window = ((rank >= first) & (rank < last) & alive.index_select(0, ray_indices)).nonzero()[:, 0]
-        if not len(window):
+    starts, counts = marched.packed_info.unbind(-1)
+    times = marched.t_starts, marched.t_ends
+    light = torch.ones_like(rays_o[:, 0])
+    windows: list[_Window] = []
+    for first, last in itertools.pairwise(WINDOWS if max_samples is None else (0, ops.MOST_SAMPLES_PER_RAY)):
+        sizes = (counts - first).clamp(0, last - first)
+        if windows:
+            sizes = sizes * (light >= sampler.early_stop_eps)
+        info = _packed(sizes)
+        total = max_samples if max_samples is not None else int(sizes.sum())
+        if windows and total == 0:
             break
-        parts.append(field.geometry(positions.index_select(0, window)))
-        sigmas[window] = field.sigmas(parts[-1])
-        where[window] = torch.arange(evaluated, evaluated + len(window), device=where.device)
-        evaluated += len(window)
-        composited = ops.composite_rays(
-            t_starts,
-            t_ends,
-            positions,  # any colours: the picture is not asked for
-            sigmas,
-            packed_info=packed_info,
+        source = torch.stack((starts + first, sizes), -1)
+        chosen = ops.visibility_gather(rays_o, rays_d, *times, source, info, total, backend=backend)
+        geometry = field.geometry(chosen.positions)
+        visible = ops.visibility_count(
+            field.sigmas(geometry),
+            chosen.t_starts,
+            chosen.t_ends,
+            info,
+            light,
             early_stop_eps=sampler.early_stop_eps,
-            backend=sampler.backend,
+            backend=backend,
         )
-        transmittance = composited.transmittance
-        alive = composited.opacity < 1.0 - sampler.early_stop_eps
-    visible = (transmittance > 0.0) & (where >= 0)  # where light has just gone, rounding may say otherwise
-    before = torch.nn.functional.pad(visible.cumsum(0, dtype=torch.int32), (1, 0))
-    begin = before[starts]
-    counts = before[starts + packed_info[:, 1]] - begin
-    kept = visible.nonzero()[:, 0]
-    source = where.index_select(0, kept)
-    parts = parts or [field.geometry(positions)]  # of no samples
-    geometry = Geometry(*(torch.cat(tensors).index_select(0, source) for tensors in zip(*parts, strict=True)))
-    samples = Samples(
-        torch.stack((begin, counts), -1),
-        ray_indices.index_select(0, kept),
-        t_starts.index_select(0, kept),
-        t_ends.index_select(0, kept),
-        positions.index_select(0, kept),
-        geometry,
-    )
-    return samples, len(t_starts)
+        windows.append(_Window(first, info, visible, geometry))
+    info = _packed(torch.stack([window.visible for window in windows]).sum(0, dtype=torch.int32))
+    # The read-back: both numbers cross together.
+    total, total_marched = torch.stack((info[:, 1].sum(), counts.sum())).tolist()
+    kept = ops.visibility_gather(rays_o, rays_d, *times, marched.packed_info, info, total, backend=backend)
+    geometry = Geometry(*(rows.new_empty((total, rows.shape[1])) for rows in windows[0].geometry))
+    for window in windows:
+        target = torch.stack((info[:, 0] + window.first, window.visible), -1)
+        for rows, out in zip(window.geometry, geometry, strict=True):
+            ops.visibility_copy(rows, window.packed_info, target, out, backend=backend)
+    return Samples(info, *kept, geometry), total_marched
+
+
+def _packed(counts: torch.Tensor) -> torch.Tensor:
+    """Start and count ``[R, 2]`` of rays' samples that follow one another."""
+    return torch.stack((counts.cumsum(0, dtype=torch.int32) - counts, counts), -1)
 
 
 def render_samples(

@@ -7,13 +7,14 @@ import dataclasses
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nerf_metal import grid_render, kernels
 from nerf_metal.config import TrainConfig
 from nerf_metal.grid_render import GridSampler, Samples, render_image, render_samples, visible_samples
 from nerf_metal.hash_field import Geometry, HashField
 from nerf_metal.losses import PHOTOMETRIC
-from nerf_metal.methods import build_method
+from nerf_metal.methods import build_method, hash_grid
 from nerf_metal.occupancy_grid import OccupancyGrid
 from nerf_metal.reference import unpack_bits
 from nerf_metal.run_folder import RunFolder
@@ -77,7 +78,9 @@ def small_field(backend: str) -> HashField:
     return field
 
 
-def step_gradients(field: HashField, backend: str) -> tuple[Samples, dict[str, torch.Tensor]]:
+def step_gradients(
+    field: HashField, backend: str, max_samples: int | None = None
+) -> tuple[Samples, dict[str, torch.Tensor]]:
     """One training step without its optimizer: march, encode, networks, composite, loss, and all the way back."""
     dtype = field.table.dtype
     grid = OccupancyGrid(BOX, 16, backend="host")
@@ -92,7 +95,9 @@ def step_gradients(field: HashField, backend: str) -> tuple[Samples, dict[str, t
     background, truth = (torch.rand(40, 3, generator=generator) for _ in range(2))
     rays_o, rays_d, background, truth = (x.to(dtype) for x in (rays_o, rays_d, background, truth))
     sampler = GridSampler(0.05, 0.0, 10.0, early_stop_eps=0.3, backend=backend)
-    samples, marched = visible_samples(field, grid, sampler, rays_o, rays_d, stratified=True, seed=5)
+    samples, marched = visible_samples(
+        field, grid, sampler, rays_o, rays_d, stratified=True, seed=5, max_samples=max_samples
+    )
     assert 0 < len(samples.t_starts) < marched  # some are hidden
     rgb = render_samples(field, sampler, samples, rays_d, background).rgb
     PHOTOMETRIC["huber"](rgb, truth).backward()
@@ -145,6 +150,96 @@ def test_windows_change_no_sample(monkeypatch, windows) -> None:
     assert all(torch.equal(a, b) for a, b in zip(got[:-1], expected[:-1], strict=True))
     assert all(torch.equal(a, b) for a, b in zip(got.geometry, expected.geometry, strict=True))
     assert all(torch.equal(gradient, again[name]) for name, gradient in gradients.items())
+
+
+class _Reads(TorchDispatchMode):
+    """Notes what makes a GPU's caller wait, but for the tensors that lie on the CPU in any case."""
+
+    def __init__(self, on_cpu: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self._on_cpu = {id(tensor) for tensor in on_cpu}
+
+    def note(self, name: str, tensor: torch.Tensor) -> None:
+        if id(tensor) not in self._on_cpu:
+            self.names.append(name)
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        name = function.overloadpacket.__name__
+        masks = [x for x in arguments[1] if x is not None] if name in ("index", "index_put_", "index_put") else []
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "repeat_interleave", "_unique2", "equal") or any(
+            mask.dtype == torch.bool for mask in masks
+        ):
+            self.note(name, arguments[0])
+        return function(*arguments, **(options or {}))
+
+
+def test_a_bounded_step_reads_back_once(cube_scene, fast_config, monkeypatch) -> None:
+    """As on a GPU: the samples are marched into a buffer, and nothing is waited for but the number of visible ones."""
+    method = build_method(fast_config, cube_scene.aabb, cube_scene.near, cube_scene.far)
+    method.measure(cube_scene.splits["train"])
+    method.prepare(cube_scene.splits["train"], 0)
+    method._bounded = True
+    batches = [method._batches.draw(rays, 7) for rays in (400, 500, 600)]  # drawn on the CPU whatever trains
+    monkeypatch.setattr(method._batches, "draw", lambda count, seed: batches.pop())
+    method.train_step(0, 1e-3)  # asks the grid once whether it is marked
+    steps = [state["step"] for state in method._optimizer.state.values()]
+    for step in (8, 16):  # with an average, and with an update of the grid
+        with _Reads(steps) as reads, monkeypatch.context() as patch:
+            for name in ("tolist", "cpu", "numpy"):
+                original = getattr(torch.Tensor, name)
+
+                def reading(self, *arguments, original=original, name=name, reads=reads):
+                    reads.note(name, self)
+                    return original(self, *arguments)
+
+                patch.setattr(torch.Tensor, name, reading)
+            method.train_step(step, 1e-3)
+        assert reads.names == ["tolist"]
+
+
+def test_a_bounded_buffer_changes_no_sample() -> None:
+    """All in one window of a buffer that is not filled, as on a GPU: the same visible samples, and their number."""
+    expected, gradients = step_gradients(small_field("host"), "host")
+    got, again = step_gradients(small_field("host"), "host", max_samples=1000)
+    assert all(torch.equal(a, b) for a, b in zip(got[:-1], expected[:-1], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(got.geometry, expected.geometry, strict=True))
+    assert all(torch.equal(gradient, again[name]) for name, gradient in gradients.items())
+
+
+def test_the_buffer_follows_what_was_marched(cube_scene, fast_config) -> None:
+    """A quarter more than the rays of the step before would have needed; all there may be where that was cut."""
+    method = build_method(fast_config, cube_scene.aabb, cube_scene.near, cube_scene.far)
+    method.measure(cube_scene.splits["train"])
+    method.prepare(cube_scene.splits["train"], 0)
+    method._bounded = True
+    most = hash_grid.MOST_MARCHED * fast_config.batch_samples
+    assert method._room() == most
+    method._marched_per_ray, method.module.rays = 10.0, 500
+    assert method._room() == min(most, 2**14)
+    method.config = dataclasses.replace(fast_config, batch_samples=2**18)
+    method.module.rays = 10_000
+    assert method._room() == 2**17  # 125 000 and what is missing to whole 2^14
+    method.train_step(0, 1e-3)
+    assert method._marched_per_ray is not None
+
+
+def test_hidden_samples_hold_the_rays_back(cube_scene, fast_config, monkeypatch) -> None:
+    """However few samples are visible, no step marches many more than it wants."""
+    method = build_method(fast_config, cube_scene.aabb, cube_scene.near, cube_scene.far)
+    method.measure(cube_scene.splits["train"])
+    method.prepare(cube_scene.splits["train"], 0)
+    found = []
+
+    def hidden(*arguments, **options):
+        samples, _ = visible_samples(*arguments, **options)
+        found.append(len(samples.t_starts))
+        return samples, 8 * hash_grid.MOST_MARCHED * fast_config.batch_samples
+
+    monkeypatch.setattr(hash_grid, "visible_samples", hidden)
+    before = method.module.rays
+    method.train_step(0, 1e-3)
+    assert found[0] < fast_config.batch_samples and method.module.rays == before // 8
 
 
 def test_early_stop_changes_no_picture() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -39,6 +40,11 @@ MOST_RAYS = 2**17
 """Most rays of a step: where next to nothing is left to sample, more would only march through empty space."""
 RENDER_RAYS = 8192
 """Rays of a rendered chunk: as many samples as a few steps have."""
+MOST_MARCHED = 4
+"""Samples marched for each one wanted, at most: fewer rays where more of them are hidden. Two or three are usual."""
+MARCH_ROOM, MARCH_ROUND = 1.25, 2**14
+"""Room for samples on a GPU, which does not wait for their number: beyond what the step before had for as many rays,
+and rounded, so that memory is used again. The mean over thousands of rays moves by less from step to step."""
 HALVE_STEP_EVERY = 50
 """Steps in which the longer samples of the start come down by half: the grid has found most of the empty space by
 then."""
@@ -91,6 +97,7 @@ class HashGridMethod:
         )
         self.module = HashGridModule(field, OccupancyGrid(aabb, config.grid_resolution, backend=config.backend))
         self._near, self._far, self._step_size = near, far, 0.0
+        self._marched_per_ray: float | None = None  # of the step before, where it is known
 
     def to(self, device: torch.device) -> None:
         """Move field, average and grid."""
@@ -112,6 +119,7 @@ class HashGridMethod:
     def prepare(self, split: Split, image_bytes: int) -> torch.optim.Optimizer:
         """Make Adam, and the table's gradient once for all steps."""
         field, config = self.module.field, self.config
+        self._bounded = self.module.grid.aabb.device.type != "cpu"  # reading a number back waits for a GPU
         memory.keep_freed_memory()
         memory.check_hash_grid(config.max_memory, image_bytes, field, config.batch_samples)
         field.table.grad = torch.zeros_like(field.table)
@@ -136,16 +144,15 @@ class HashGridMethod:
     def train_step(self, step: int, lr: float) -> Step:
         """One step of Adam on as many rays as give the samples wanted."""
         config, module = self.config, self.module
-        field, device = module.field, module.grid.aabb.device
+        field = module.field
         seed = step_seed(config.seed, step)
         if step % UPDATE_EVERY == 0:
             self._update_grid(step, seed)
         batch = self._batches.draw(module.rays, seed)
         sampler = self._sampler(step)
-        # On a GPU the marched samples go into a buffer of fixed size, so that only the visible ones are counted.
-        bound = None if device.type == "cpu" else 4 * config.batch_samples
-        samples, _ = visible_samples(
-            field, module.grid, sampler, batch.rays_o, batch.rays_d, stratified=True, seed=seed, max_samples=bound
+        room = self._room() if self._bounded else None
+        samples, marched = visible_samples(
+            field, module.grid, sampler, batch.rays_o, batch.rays_d, stratified=True, seed=seed, max_samples=room
         )
         rgb = render_samples(field, sampler, samples, batch.rays_d, batch.background).rgb
         loss = PHOTOMETRIC[config.loss](rgb, batch.truth)
@@ -157,8 +164,10 @@ class HashGridMethod:
         if step % AVERAGE_EVERY == 0:
             self._average(step)
         count = len(samples.t_starts)
+        self._marched_per_ray = marched / module.rays if marched != room else None
         # No more than twofold: the first counts are those of a full grid.
-        wanted = module.rays * min(2.0, config.batch_samples / max(count, 1))
+        most_marched = MOST_MARCHED * config.batch_samples
+        wanted = module.rays * min(2.0, config.batch_samples / max(count, 1), most_marched / max(marched, 1))
         module.rays = max(FEWEST_RAYS, min(MOST_RAYS, int(wanted)))
         with torch.no_grad():
             error = F.mse_loss(rgb, batch.truth)
@@ -183,6 +192,14 @@ class HashGridMethod:
         if step is not None:
             length *= max(1.0, self.config.first_step * 0.5 ** (step / HALVE_STEP_EVERY))
         return GridSampler(length, self._near, self._far, backend=self.config.backend)
+
+    def _room(self) -> int:
+        """Room for a step's marched samples."""
+        most = MOST_MARCHED * self.config.batch_samples
+        if self._marched_per_ray is None:
+            return most
+        expected = MARCH_ROOM * self._marched_per_ray * self.module.rays
+        return min(most, math.ceil(expected / MARCH_ROUND) * MARCH_ROUND)
 
     def _update_grid(self, step: int, seed: int) -> None:
         grid, update = self.module.grid, step // UPDATE_EVERY

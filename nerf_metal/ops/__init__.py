@@ -12,7 +12,8 @@ from nerf_metal.ops.mlp import mlp
 from nerf_metal.ops.occupancy import occupancy_cells, occupancy_pack, occupancy_update
 from nerf_metal.ops.sh import spherical_harmonics
 from nerf_metal.ops.traverse import MOST_SAMPLES_PER_RAY, traverse_grid
-from nerf_metal.reference import Composited, OccupancyCells, RayBounds, RaySamples, TraversedRays
+from nerf_metal.ops.visibility import visibility_copy, visibility_count, visibility_gather
+from nerf_metal.reference import Composited, OccupancyCells, RayBounds, RaySampleList, RaySamples, TraversedRays
 
 __all__ = [
     "MOST_SAMPLES_PER_RAY",
@@ -20,6 +21,7 @@ __all__ = [
     "Composited",
     "OccupancyCells",
     "RayBounds",
+    "RaySampleList",
     "RaySamples",
     "TraversedRays",
     "adam_step",
@@ -35,4 +37,7 @@ __all__ = [
     "sample_importance",
     "spherical_harmonics",
     "traverse_grid",
+    "visibility_copy",
+    "visibility_count",
+    "visibility_gather",
 ]

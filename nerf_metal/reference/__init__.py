@@ -19,11 +19,13 @@ from nerf_metal.reference.occupancy import (
 )
 from nerf_metal.reference.sh import spherical_harmonics
 from nerf_metal.reference.traverse import TraversedRays, traverse_grid
+from nerf_metal.reference.visibility import RaySampleList, visibility_copy, visibility_count, visibility_gather
 
 __all__ = [
     "Composited",
     "OccupancyCells",
     "RayBounds",
+    "RaySampleList",
     "RaySamples",
     "TraversedRays",
     "adam_step",
@@ -41,4 +43,7 @@ __all__ = [
     "spherical_harmonics",
     "traverse_grid",
     "unpack_bits",
+    "visibility_copy",
+    "visibility_count",
+    "visibility_gather",
 ]

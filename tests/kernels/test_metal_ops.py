@@ -124,6 +124,32 @@ def test_occupancy(metal: Double, first_cell) -> None:
     assert names(metal) == {"occupancy_cells_f32", "occupancy_update_f32", "occupancy_pack_f32"}
 
 
+def test_visibility(metal: Double) -> None:
+    origins, directions = rays(19)
+    counts = torch.arange(19, dtype=torch.int32) * 3
+    info = torch.stack((counts.cumsum(0, dtype=torch.int32) - counts, counts), -1)
+    samples = int(counts.sum())
+    t_starts = torch.linspace(1.0, 4.0, samples)
+    found = {}
+    for backend in ("metal", "host", "torch"):
+        light, out = torch.ones(19), torch.zeros(samples, 5)
+        chosen = ops.visibility_gather(
+            origins, directions, t_starts, t_starts + 0.01, info, info.clamp(max=9), samples, backend=backend
+        )
+        sigmas = chosen.positions.norm(dim=-1) * 50
+        reached = ops.visibility_count(
+            sigmas, t_starts, t_starts + 0.01, info, light, early_stop_eps=0.1, backend=backend
+        )
+        ops.visibility_copy(chosen.positions.repeat(1, 2)[:, :5], info, info, out, backend=backend)
+        found[backend] = [*chosen, reached, light, out]
+    equal(found["metal"], found["host"])
+    equal(found["metal"], found["torch"])
+    assert names(metal) == {"visibility_gather_f32", "visibility_count_f32", "visibility_copy_f32"}
+    dispatches = metal.calls("dispatch_array_with_group_size")
+    assert [d["grid"] for d in dispatches] == [[16, 19, 1], [19, 1, 1], [16, 19, 1]]
+    assert [d["group"] for d in dispatches] == [[16, 8, 1], [128, 1, 1], [16, 8, 1]]
+
+
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 130])  # 4 elements a thread

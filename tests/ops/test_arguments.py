@@ -297,6 +297,69 @@ PACK_REFUSALS: list[Refusal] = [
         "out must be contiguous, got strides (2,)",
     ),
 ]
+INFO = torch.tensor([[0, 2], [2, 3]], dtype=torch.int32)
+TIMES = {"t_starts": torch.arange(5.0), "t_ends": torch.arange(5.0) + 1}
+GATHER = (
+    {"rays_o": torch.zeros(2, 3), "rays_d": torch.ones(2, 3), "source_info": INFO, "target_info": INFO}
+    | TIMES
+    | {"num_samples": 5}
+)
+COUNT = {"sigmas": torch.ones(5), "packed_info": INFO, "transmittance": torch.ones(2), "early_stop_eps": 0.1} | TIMES
+COPY = {"rows": torch.ones(5, 4), "source_info": INFO, "target_info": INFO, "out": torch.zeros(6, 4)}
+TIME_REFUSALS: list[Refusal] = [  # of both ops that take packed samples
+    ({"t_starts": None}, TypeError, "t_starts must be a torch.Tensor, got NoneType"),
+    ({"t_starts": torch.zeros(5, 1)}, ValueError, "t_starts must have shape (S,), got (5, 1)"),
+    ({"t_ends": torch.zeros(4)}, ValueError, "t_ends must have shape (5,) like t_starts, got (4,)"),
+]
+GATHER_REFUSALS: list[Refusal] = [
+    ({"rays_o": torch.zeros(6)}, ValueError, "rays_o must have shape (R, 3), got (6,)"),
+    ({"rays_d": torch.zeros(3, 3)}, ValueError, "rays_d must have shape (2, 3) like rays_o, got (3, 3)"),
+    (
+        {"source_info": INFO.long()},
+        TypeError,
+        "source_info must be torch.int32, got torch.int64; convert it with .int()",
+    ),
+    ({"target_info": INFO[:1]}, ValueError, "target_info must have shape (2, 2), got (1, 2)"),
+    ({"num_samples": -1}, ValueError, "num_samples must be at least 0, got -1"),
+    (
+        {k: v.double() for k, v in GATHER.items() if isinstance(v, torch.Tensor) and v.is_floating_point()}
+        | {"backend": "host"},
+        TypeError,
+        "rays_o must be torch.float32 for backend 'host', got torch.float64; " + CONVERT,
+    ),
+]
+COUNT_REFUSALS: list[Refusal] = [
+    ({"sigmas": torch.ones(5, 1)}, ValueError, "sigmas must have shape (S,), got (5, 1)"),
+    ({"sigmas": torch.ones(4)}, ValueError, "t_starts must have shape (4,) like sigmas, got (5,)"),
+    ({"packed_info": INFO[:1]}, ValueError, "packed_info must have shape (2, 2), got (1, 2)"),
+    ({"transmittance": torch.ones(2, 1)}, ValueError, "transmittance must have shape (R,), got (2, 1)"),
+    (
+        {"transmittance": torch.ones(2).double()},
+        TypeError,
+        "transmittance must be torch.float32 like sigmas, got torch.float64; convert it with .to(torch.float32)",
+    ),
+    ({"transmittance": torch.ones(4)[::2]}, ValueError, "transmittance must be contiguous, got strides (2,)"),
+    *(
+        (
+            {"early_stop_eps": eps},
+            ValueError,
+            f"early_stop_eps must be in [0, 1), got {eps}; 0 reaches every sample",
+        )
+        for eps in (-0.1, 1.0, float("nan"))
+    ),
+]
+COPY_REFUSALS: list[Refusal] = [
+    ({"rows": torch.ones(5)}, ValueError, "rows must have shape (S, C), got (5,)"),
+    ({"out": torch.ones(6, 3)}, ValueError, "out must have shape (K, 4) like rows, got (6, 3)"),
+    ({"out": torch.ones(4, 6).t()}, ValueError, "out must be contiguous, got strides (1, 6)"),
+    ({"source_info": None}, TypeError, "source_info must be a torch.Tensor, got NoneType"),
+    ({"target_info": INFO[:1]}, ValueError, "target_info must have shape (2, 2), got (1, 2)"),
+    (
+        {"rows": torch.ones(5, 4).half(), "out": torch.ones(6, 4).half(), "backend": "host"},
+        TypeError,
+        "rows must be torch.float32 for backend 'host', got torch.float16; " + CONVERT,
+    ),
+]
 REFUSALS = [
     (op, good | change, error, message)
     for op, good, refusals in (
@@ -308,6 +371,9 @@ REFUSALS = [
         (ops.occupancy_cells, CELLS, GRID_REFUSALS + CELLS_REFUSALS),
         (ops.occupancy_update, UPDATE, DENSITY_REFUSALS + UPDATE_REFUSALS),
         (ops.occupancy_pack, PACK, DENSITY_REFUSALS + PACK_REFUSALS),
+        (ops.visibility_gather, GATHER, TIME_REFUSALS + GATHER_REFUSALS),
+        (ops.visibility_count, COUNT, TIME_REFUSALS + COUNT_REFUSALS),
+        (ops.visibility_copy, COPY, COPY_REFUSALS),
     )
     for change, error, message in refusals
 ]
@@ -339,6 +405,8 @@ def test_metal_is_refused_with_the_reason() -> None:
         (ops.traverse_grid, TRAVERSE),
         (ops.occupancy_cells, CELLS),
         (ops.occupancy_pack, PACK),
+        (ops.visibility_gather, GATHER),
+        (ops.visibility_count, COUNT),
     ],
 )
 def test_the_arguments_are_good_before_they_are_changed(op: Callable[..., object], good: dict[str, object]) -> None:
