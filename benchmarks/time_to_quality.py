@@ -16,7 +16,6 @@ import dataclasses
 import json
 import platform
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ class Curve:
 
 
 def run_preset(options: argparse.Namespace) -> Curve:
-    """Train, with evaluations that get sparser as the run gets longer."""
+    """Train into a run folder of its own, ``runs/SCENE-PRESET-TIME``; the curve is what its evaluations say."""
     config = dataclasses.replace(
         preset_config(options.preset),
         data=options.data,
@@ -73,10 +72,11 @@ def run_preset(options: argparse.Namespace) -> Curve:
     )
     device = pick_device(config.device)
     scene = open_scene(config)
-    with tempfile.TemporaryDirectory() as temporary, StopRequest() as stop:
-        folder = RunFolder.create(dataclasses.replace(config, out=str(Path(temporary) / "run")), scene.name)
+    folder = RunFolder.create(config, scene.name)
+    with StopRequest() as stop:
         train(config, scene, folder, device, stop=stop)
-        lines = [line for line in folder.read_metrics() if line["event"] == "eval"]
+    print(f"The run, its pictures and its checkpoint are in {folder.path}.")
+    lines = [line for line in folder.read_metrics() if line["event"] == "eval"]
     size = scene.splits["test"].intrinsics
     about = {
         "scene": scene.name,

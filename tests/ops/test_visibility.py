@@ -103,6 +103,9 @@ def test_counts_worked_by_hand(mode: Mode) -> None:
     close(left[5], torch.tensor(0.5), "light", EPS)
     counts, left = count(mode, sigmas, t_starts, t_ends, rays[:3], light[:3], eps=0.0)  # nothing is too dark
     assert counts.tolist() == [3, 4, 1]
+    opaque = torch.tensor([1e30, 1.0, 1.0])
+    counts, left = count(mode, opaque, t_starts[:3], t_ends[:3], rays[:1], light[:1], eps=0.0)  # nor is no light
+    assert counts.tolist() == [3] and left.tolist() == [0.0]
 
 
 @ALL_PLAIN_MODES
