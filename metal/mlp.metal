@@ -54,13 +54,42 @@ kernel void mlp_backward_f32(
     uint i [[thread_position_in_grid]])
 {
     const MlpSpan span = mlp_span(p, i);
-    if (i >= p.n_chunks || span.count == 0u) {
+    if (i >= p.n_chunks || !mlp_is_handled(p)) {
         return;
     }
     const uint n_weights = mlp_weights_before(mlp_shape(p), p.n_hidden + 1u);
     const uint n_biases = p.has_bias != 0u ? p.n_hidden * p.width + p.pad_out : 0u;
-    mlp_backward_rows(x, weights, weights_t, biases, y, grad_y, grad_x, grad_weights + i * n_weights,
-                      grad_biases + i * n_biases, p, span.first, span.count);
+    device float* sums = grad_weights + i * n_weights;
+    device float* bias_sums = grad_biases + i * n_biases;
+    for (uint j = 0u; j < n_weights; ++j) {
+        sums[j] = 0.0f;
+    }
+    for (uint j = 0u; j < n_biases; ++j) {
+        bias_sums[j] = 0.0f;
+    }
+    mlp_backward_rows(x, weights, weights_t, biases, y, grad_y, grad_x, sums, bias_sums, p, span.first, span.count);
+}
+
+// Gradients of all chunks together, summed in the chunks' order.
+// Dispatched threads: ceil(n_columns / columns_per_thread).
+// Not handled: nothing.
+kernel void mlp_sum_f32(
+    device const float* parts [[buffer(0)]],  // [n_chunks, n_columns]
+    device float* sums [[buffer(1)]],  // [n_columns]
+    constant MlpSumParams& p [[buffer(2)]],
+    uint i [[thread_position_in_grid]])
+{
+    const uint begin = min(i * p.columns_per_thread, p.n_columns);
+    const uint n = min(p.columns_per_thread, p.n_columns - begin);
+    for (uint j = 0u; j < n; ++j) {
+        sums[begin + j] = 0.0f;
+    }
+    for (uint chunk = 0u; chunk < p.n_chunks; ++chunk) {
+        device const float* part = parts + chunk * p.n_columns + begin;
+        for (uint j = 0u; j < n; ++j) {
+            sums[begin + j] += part[j];
+        }
+    }
 }
 
 // Outputs of rows, by products of matrices: 16 rows a SIMD-group, 8 where a layer is wider than 64.

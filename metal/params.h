@@ -64,6 +64,12 @@ struct MlpParams {
     uint has_grad_x;
 };
 
+struct MlpSumParams {
+    uint n_chunks;
+    uint n_columns;
+    uint columns_per_thread;
+};
+
 struct OccupancyCellsParams {
     uint n_cells;    // M to choose
     uint n_words;    // of bits: levels * resolution^3 / 32

@@ -188,11 +188,13 @@ def test_mlp(metal: Double, rows, width, block) -> None:
         return [y.detach(), *torch.autograd.grad(y, leaves, grad)]
 
     ours = run("metal")
-    assert names(metal) == {"mlp_forward_simd_f32", "mlp_backward_rows_simd_f32", "mlp_backward_weights_simd_f32"}
+    backward = {"mlp_backward_rows_simd_f32", "mlp_backward_weights_simd_f32", "mlp_sum_f32"}
+    assert names(metal) == {"mlp_forward_simd_f32"} | backward
     blocks, chunks = -(-rows // block), -(-rows // 16)
     patches = 2 + 4 + 2 if width == 48 else 3 + 9 + 3
     grids = [d["grid"][0] for d in metal.calls("dispatch_array_with_group_size")]
-    assert grids == [32 * blocks, 32 * blocks, 32 * chunks * patches]
+    sums = [32 * width + width * width + 16 * width, 2 * width + 16]  # widths are padded to whole tiles
+    assert grids == [32 * blocks, 32 * blocks, 32 * chunks * patches, *sums]
     assert all(d["group"] == [128, 1, 1] for d in metal.calls("dispatch_array_with_group_size"))
     for backend in ("host", "torch"):
         for a, b in zip(ours, run(backend), strict=True):

@@ -187,9 +187,7 @@ def launch_all(case: MlpCase, mode: Mode, per_thread: int, **other: int) -> dict
     x_rows, y_rows = x.as_strided(given.x.shape, (x_stride, 1)), y.as_strided(given.grad.shape, (y_stride, 1))
     x_rows.copy_(given.x)
     grad_x = guarded.unfilled(given.x.shape)
-    # the plain kernel adds, the other writes
-    fill = guarded.unfilled if mode.simd else lambda shape: guarded.place(torch.zeros(shape))
-    sums = [fill((chunks, weights.numel())), fill((chunks, biases.numel())) if case.bias else None]
+    sums = [guarded.unfilled((chunks, n.numel())) if n is weights or case.bias else None for n in (weights, biases)]
     of_rows = [x, weights, weights_t, biases, y if case.activation != "none" else None, grad, grad_x]
     with mode.active() as backend:
         if mode.simd:
@@ -246,9 +244,25 @@ def test_threads_need_no_whole_blocks(per_thread: int, case: MlpCase, mode: Mode
 )
 def test_other_shapes_write_nothing(change: dict[str, int], mode: Mode) -> None:
     case = MlpCase("", 33, (32, 16, 16))
-    found = launch_all(case, mode, 48, **change)
-    assert found.pop("y").isnan().all() and found.pop("x").isnan().all()
-    assert all(grad.isnan().all() if mode.simd else (grad == 0).all() for grad in found.values())
+    assert all(result.isnan().all() for result in launch_all(case, mode, 48, **change).values())
+
+
+@PLAIN_KERNEL_MODES
+@pytest.mark.parametrize("per_thread", [1, 7, 100])
+@pytest.mark.parametrize(("chunks", "columns"), [(1, 1), (3, 17), (48, 300), (0, 5), (4, 0)])
+def test_chunks_are_summed_in_their_order(chunks: int, columns: int, per_thread: int, mode: Mode) -> None:
+    guarded = Guarded()
+    parts = torch.rand((chunks, columns), generator=torch.Generator().manual_seed(columns))
+    sums = guarded.unfilled((columns,))
+    params = {"n_chunks": chunks, "n_columns": columns, "columns_per_thread": per_thread}
+    with mode.active() as backend:
+        grid = (-(-columns // per_thread) + 1,)
+        kernels.launch("mlp_sum_f32", [guarded.place(parts), sums], params, grid, backend=backend)
+    guarded.check()
+    want = torch.zeros(columns)
+    for part in parts:
+        want += part
+    assert torch.equal(sums, want)
 
 
 def test_block_sizes_are_the_shaders() -> None:
