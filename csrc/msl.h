@@ -184,6 +184,15 @@ inline float atomic_fetch_add_explicit(atomic_float* at, float value, memory_ord
 // ---- scans by one thread ----
 #include "scan_host.h"
 
+// ---- memory that will be needed soon ----
+inline void fetch_soon(const float* from, uint n)
+{
+    constexpr uint LINE = 16u;  // floats of a cache line; of half of one on Apple silicon
+    for (uint j = 0u; j < n; j += LINE) {
+        __builtin_prefetch(from + j);
+    }
+}
+
 // ---- rows of a table, and products of matrices, by one thread ----
 #include "rows_host.h"
 #include "tile_host.h"

@@ -14,15 +14,6 @@ constexpr uint TILE_SUMS = 12u;
 constexpr uint TILE_END_RELU = 1u;
 constexpr uint TILE_END_GATE = 2u;
 
-// n numbers that follow one another will be read soon.
-inline void tile_fetch(const float* from, uint n)
-{
-    constexpr uint LINE = 16u;  // floats of a cache line; of half of one on Apple silicon
-    for (uint j = 0u; j < n; j += LINE) {
-        __builtin_prefetch(from + j);
-    }
-}
-
 // ROWS rows of the product, VECTORS vectors wide.
 template <uint ROWS, uint VECTORS, bool ADD, uint END>
 inline void tile_registers(float* c, uint ldc, const float* a, uint a_row, uint a_step, const float* b, uint ldb,

@@ -94,7 +94,7 @@ inline void mlp_read(thread float* to, uint pad, device const float* from, uint 
 inline void mlp_fetch(device const float* from, uint columns, uint stride, uint n)
 {
     for (uint r = 0u; r < n; ++r) {
-        tile_fetch(from + r * stride, columns);
+        fetch_soon(from + r * stride, columns);
     }
 }
 

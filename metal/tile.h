@@ -15,9 +15,6 @@ constexpr constant uint TILE_GATE = 2u;
 
 #if defined(__METAL_VERSION__)
 
-// n numbers that follow one another will be read soon.
-inline void tile_fetch(device const float*, uint) {}
-
 // c [rows, columns] = a b + bias, or c += a b: a[r, k] = a[r * a_row + k * a_step], b [depth, columns].
 template <bool ADD, uint END, typename C, typename A, typename B, typename V, typename G>
 inline void tile_product(C c, uint ldc, A a, uint a_row, uint a_step, B b, uint ldb, uint rows, uint columns,
