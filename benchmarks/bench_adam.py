@@ -21,8 +21,9 @@ FEATURES = 2  # of a table's row, whose gradients come together
 NOTES["adam"] = (
     "A sample is an element of the table. Bytes: 32 for each element of a dense step, which also clears its gradient;",
     "where a share of the rows is touched (sparse, gradients kept so that each call has the same) 28 for its elements",
-    "and 4 for the others, though whole cache lines move where rows are scattered. fused, foreach: torch.optim.Adam,",
-    "which steps every element. Equal within 1e-6 of a value + 1e-7, where there is a gradient.",
+    "and 4 for the others, whose gradient must be seen to be 0: an eighth of a dense step, and its floor.",
+    "Above it a step costs what it touches, in whole cache lines where rows are scattered. fused, foreach:",
+    "torch.optim.Adam, which steps every element. Equal within 1e-6 of a value + 1e-7, where there is a gradient.",
 )
 
 

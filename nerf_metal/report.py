@@ -60,7 +60,8 @@ def final_rows(folder: RunFolder) -> list[tuple[str, str]]:
             for line, start in zip(train, starts, strict=False)
         )
         speed = rays / max(last["train_seconds"], 1e-9)
-        rows.append(("training", f"{last['step']} steps in {clock(last['train_seconds'])} ({speed:,.0f} rays/s)"))
+        end = lines[-1]  # steps behind the last line of training have an evaluation
+        rows.append(("training", f"{end['step']} steps in {clock(end['train_seconds'])} ({speed:,.0f} rays/s)"))
     pictures = sorted(folder.path.glob("quick_render_epoch_*.png"))
     rows.append(("run folder", str(folder.path)))
     rows += [("picture", path.name) for path in pictures[-1:]]
