@@ -86,6 +86,9 @@ kernel void mlp_sum_f32(
     }
     for (uint chunk = 0u; chunk < p.n_chunks; ++chunk) {
         device const float* part = parts + chunk * p.n_columns + begin;
+        if (chunk + 1u < p.n_chunks) {
+            fetch_soon(part + p.n_columns, n);
+        }
         for (uint j = 0u; j < n; ++j) {
             sums[begin + j] += part[j];
         }

@@ -75,8 +75,8 @@ def visibility_count(
     """How many of each ray's samples light reaches.
 
     Front to back, sample ``i`` is reached if the light in front of it, ``T_i``, is at least ``early_stop_eps``, and
-    ``T_(i+1) = T_i exp(-sigma_i (t_end_i - t_start_i))`` (Mildenhall et al. 2020, equation 3), with densities below 0 as 0. What is
-    behind a NaN is not reached. Those reached come first: light only falls.
+    ``T_(i+1) = T_i exp(-sigma_i (t_end_i - t_start_i))`` (Mildenhall et al. 2020, equation 3), with densities below 0
+    as 0. What is behind a NaN is not reached. Those reached come first: light only falls.
 
     Args:
         sigmas: densities ``[S]``, any float dtype, 1 / world unit.
