@@ -23,6 +23,7 @@ struct MlpShape {
     uint in;
     uint width;
     uint out;
+    uint some_out;  // those of them that are not padding, rounded up to what a product takes
     uint hidden;
 };
 
@@ -44,6 +45,7 @@ inline MlpShape mlp_shape(constant MlpParams& p)
     s.in = p.pad_in;
     s.width = p.width;
     s.out = p.pad_out;
+    s.some_out = (p.n_out + 1u) & ~1u;
     s.hidden = p.n_hidden;
     return s;
 }
@@ -84,6 +86,10 @@ inline void mlp_read(thread float* to, uint pad, device const float* from, uint 
         for (uint j = 0u; j < MLP_ROWS * pad; ++j) {
             to[j] = 0.0f;
         }
+    }
+    if (columns == pad && columns == stride) {
+        mlp_copy(to, from, n * pad);
+        return;
     }
     for (uint r = 0u; r < n; ++r) {
         mlp_copy(to + r * pad, from + r * stride, columns);
@@ -210,7 +216,8 @@ inline void mlp_weight_grad(device float* grad_weights, device float* grad_biase
     const uint in = l == 0u ? s.in : s.width;
     const uint out = l == s.hidden ? s.out : s.width;
     device float* to = grad_weights + mlp_weights_before(s, l);
-    tile_product<true, TILE_AS_IS>(to, in, grad, 1u, out, input, in, out, in, MLP_ROWS, input, input);
+    const uint rows = l == s.hidden ? s.some_out : s.width;
+    tile_product<true, TILE_AS_IS>(to, in, grad, 1u, out, input, in, rows, in, MLP_ROWS, input, input);
     if (has_bias != 0u) {
         mlp_add_bias_grad(grad_biases + l * s.width, grad, out);
     }
@@ -253,15 +260,16 @@ inline void mlp_backward_rows(device const float* x, device const float* weights
             mlp_weight_grad(grad_weights, grad_biases, grad, from, s, l, p.has_bias);
             device const float* layer = weights + mlp_weights_before(s, l);
             const uint out = l == s.hidden ? s.out : s.width;
+            const uint depth = l == s.hidden ? s.some_out : s.width;
             if (l == 0u) {
                 if (p.has_grad_x != 0u) {
-                    tile_product<false, TILE_AS_IS>(below, s.in, grad, out, 1u, layer, s.in, MLP_ROWS, s.in, out,
+                    tile_product<false, TILE_AS_IS>(below, s.in, grad, out, 1u, layer, s.in, MLP_ROWS, s.in, depth,
                                                     none, none);
                     mlp_write(grad_x + row * p.n_in, p.n_in, mlp_pack(grad, below, s.in, p.n_in), p.n_in, n);
                 }
                 break;
             }
-            tile_product<false, TILE_GATE>(below, s.width, grad, out, 1u, layer, s.width, MLP_ROWS, s.width, out,
+            tile_product<false, TILE_GATE>(below, s.width, grad, out, 1u, layer, s.width, MLP_ROWS, s.width, depth,
                                            none, from);
             from -= MLP_ROWS * (l == 1u ? s.in : s.width);
             thread float* swap = grad;

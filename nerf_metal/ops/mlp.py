@@ -232,7 +232,7 @@ def _sum(chunks: torch.Tensor, backend: str) -> torch.Tensor:
     sums = chunks.new_empty(chunks.shape[1])
     per_thread = 1 if backend == "metal" else _HOST_SUM_COLUMNS
     params = {"n_chunks": len(chunks), "n_columns": len(sums), "columns_per_thread": per_thread}
-    kernels.launch("mlp_sum_f32", [chunks, sums], params, (-(-len(sums) // per_thread),), backend=backend)
+    kernels.launch("mlp_sum_f32", [chunks, sums], params, (-(-len(sums) // per_thread),), backend=backend, coarse=True)
     return sums
 
 
