@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmarks.machine import clock
+
 Call = Callable[[], Sequence[torch.Tensor]]
 
 HOST, TORCH, KERNEL = "host", "torch", "kernel only"
@@ -25,11 +27,6 @@ _TURN_SECONDS = 0.008  # long against the clock and the waking of threads
 _SETTLE_SECONDS = 0.01  # OpenMP's threads spin for some 3 ms after their last work, and take the processor from others
 _RACE_SECONDS = 1.5
 _LEAST_ROUNDS, _MOST_ROUNDS = 5, 21
-
-
-def clock() -> float:
-    """Seconds. With one thread those that the processor gave us: they do not grow while others run."""
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 @dataclass(frozen=True)

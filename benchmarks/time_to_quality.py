@@ -194,7 +194,8 @@ def main() -> int:
         return 2
     for curve in curves:
         reached = [(bar, curve.reached(bar)) for bar in BARS]
-        print(f"{curve.label}: " + ", ".join(f"{bar:g} dB {s:.0f} s" for bar, s in reached if s is not None))
+        found = [f"{bar:g} dB {s:.0f} s" for bar, s in reached if s is not None]
+        print(f"{curve.label}: " + (", ".join(found) or f"{max(curve.psnr, default=0.0):.1f} dB at most"))
     return 0
 
 
