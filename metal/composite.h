@@ -6,6 +6,7 @@
 
 #include "common.h"
 #include "exponential.h"
+#include "packed.h"
 #include "params.h"
 
 // Which samples belong to a ray.
@@ -15,16 +16,14 @@ struct CompositeSpan {
     uint count;
 };
 
-// packed_info comes from outside and is cut to the samples there are: no entry can lead out of the buffers.
 inline CompositeSpan composite_span(device const int* packed_info, constant CompositeParams& p, uint ray)
 {
     CompositeSpan span;
     if (p.packed != 0u) {
-        const uint start = uint(max(packed_info[2u * ray], 0));
-        const uint count = uint(max(packed_info[2u * ray + 1u], 0));
-        span.first = min(start, p.n_samples);
-        span.t_first = span.first;
-        span.count = min(count, p.n_samples - span.first);
+        const PackedSpan packed = packed_span(packed_info, ray, p.n_samples);
+        span.first = packed.first;
+        span.t_first = packed.first;
+        span.count = packed.count;
     } else {
         span.first = ray * p.n_samples;
         span.t_first = ray * p.t_stride;

@@ -1,5 +1,6 @@
 // Marching through the occupancy grid: which steps along a ray lie in occupied cells.
 // Reference and equations: nerf_metal/reference/traverse.py. Nothing here has a gradient: positions are constants.
+#include "packed.h"
 #include "traverse_ray.h"
 
 // Is any of the 64 cells of a block occupied? A bit each.
@@ -248,12 +249,10 @@ kernel void traverse_write_f32(
     for (uint tile = begin; tile < end; tile += TRAVERSE_TILE) {
         const uint n = min(end - tile, TRAVERSE_TILE);
         for (uint k = 0u; k < TRAVERSE_TILE; ++k) {
-            const uint ray = tile + min(k, n - 1u);
-            const uint start = min(uint(max(packed_info[2u * ray], 0)), p.n_samples);
-            const uint count = min(uint(max(packed_info[2u * ray + 1u], 0)), p.n_samples - start);
-            samples.most[k] = k < n ? float(int(min(count, TRAVERSE_SAMPLES))) : 0.0f;
-            samples.start[k] = start;
-            samples.room[k] = count;
+            const PackedSpan span = packed_span(packed_info, tile + min(k, n - 1u), p.n_samples);
+            samples.most[k] = k < n ? float(int(min(span.count, TRAVERSE_SAMPLES))) : 0.0f;
+            samples.start[k] = span.first;
+            samples.room[k] = span.count;
         }
         traverse_march<true>(samples, rays_o, rays_d, aabb, bits, blocks, grid, tile, t_starts, p);
         for (uint k = 0u; k < n; ++k) {

@@ -3,21 +3,8 @@
 // gradient: it decides what has.
 #include "common.h"
 #include "composite.h"
+#include "packed.h"
 #include "params.h"
-
-struct VisibilitySpan {
-    uint first;
-    uint count;
-};
-
-// packed_info comes from outside and is cut to the samples there are: no entry can lead out of the buffers.
-inline VisibilitySpan visibility_span(device const int* packed_info, uint ray, uint n)
-{
-    VisibilitySpan span;
-    span.first = min(uint(max(packed_info[2u * ray], 0)), n);
-    span.count = min(uint(max(packed_info[2u * ray + 1u], 0)), n - span.first);
-    return span;
-}
 
 // Samples of some rays, from where they lie to where they are wanted: as many as both places have room for.
 // Dispatched threads: lanes x ceil(n_rays / rays_per_thread); the lanes of a ray share its samples.
@@ -40,8 +27,8 @@ kernel void visibility_gather_f32(
     const uint end = begin + min(p.rays_per_thread, p.n_rays - begin);
     const uint step = max(p.lanes, 1u);
     for (uint ray = begin; ray < end; ++ray) {
-        const VisibilitySpan source = visibility_span(source_info, ray, p.n_source);
-        const VisibilitySpan target = visibility_span(target_info, ray, p.n_target);
+        const PackedSpan source = packed_span(source_info, ray, p.n_source);
+        const PackedSpan target = packed_span(target_info, ray, p.n_target);
         const uint count = min(source.count, target.count);
         for (uint i = gid.x; i < count; i += step) {
             const float start = source_starts[source.first + i];
@@ -74,7 +61,7 @@ kernel void visibility_count_f32(
     const uint begin = min(gid * p.rays_per_thread, p.n_rays);
     const uint end = begin + min(p.rays_per_thread, p.n_rays - begin);
     for (uint ray = begin; ray < end; ++ray) {
-        const VisibilitySpan span = visibility_span(packed_info, ray, p.n_source);
+        const PackedSpan span = packed_span(packed_info, ray, p.n_source);
         float light = transmittance[ray];
         uint count = 0u;
         while (count < span.count && light >= p.early_stop_eps) {
@@ -102,8 +89,8 @@ kernel void visibility_copy_f32(
     const uint end = begin + min(p.rays_per_thread, p.n_rays - begin);
     const uint step = max(p.lanes, 1u);
     for (uint ray = begin; ray < end; ++ray) {
-        const VisibilitySpan from = visibility_span(source_info, ray, p.n_source);
-        const VisibilitySpan to = visibility_span(target_info, ray, p.n_target);
+        const PackedSpan from = packed_span(source_info, ray, p.n_source);
+        const PackedSpan to = packed_span(target_info, ray, p.n_target);
         const uint size = min(from.count, to.count) * p.n_columns;
         device const float* read = source + from.first * p.n_columns;
         device float* write = target + to.first * p.n_columns;
