@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from nerf_metal.cli.opened import open_run
 from nerf_metal.config import Backend
-from nerf_metal.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -31,35 +31,17 @@ class EvalOptions:
 def run(args: Sequence[str]) -> int:
     """Evaluate as ``args`` say; returns 0."""
     options = tyro.cli(EvalOptions, prog="nerf-metal eval", args=list(args))
-    if options.views is not None and options.views < 1:
-        raise InputError(f"[eval] --views must be at least 1, got {options.views}; leave it out for all")
+    folder, checkpoint, method, device, split, views = open_run(
+        "eval", options.run, "test", options.views, options.device, options.backend
+    )
 
-    # From here on torch is needed: help and bad options came first.
     from nerf_metal.checkpoint import write_atomically
-    from nerf_metal.data.scene import spread
-    from nerf_metal.devices import check_backend, pick_device
     from nerf_metal.evaluate import evaluate
-    from nerf_metal.methods import load_method
     from nerf_metal.report import format_table
-    from nerf_metal.run_folder import RunFolder
-    from nerf_metal.scenes import open_scene
     from nerf_metal.trainer import PICTURE_VIEWS
 
-    device = pick_device(options.device)
-    check_backend(options.backend, device)
-    folder, _ = RunFolder.open(options.run, "eval")
-    method, checkpoint = load_method(folder, options.backend)
     config = checkpoint.config
-    method.to(device)
-    split = open_scene(config, splits=("test",)).splits["test"]
-    method.reserve(split.images.numel())
-    result = evaluate(
-        method.render,
-        split,
-        spread(len(split.names), options.views or len(split.names)),
-        background=config.background,
-        device=device,
-    )
+    result = evaluate(method.render, split, views, background=config.background, device=device)
     assert result is not None  # nobody asked it to stop
     numbers = {name: getattr(result, name) for name in ("mse", "psnr", "ssim", "blank_psnr")}
     about = {

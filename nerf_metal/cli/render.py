@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from nerf_metal.cli.opened import open_run
 from nerf_metal.config import Backend
-from nerf_metal.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class RenderOptions:
 def run(args: Sequence[str]) -> int:
     """Render as ``args`` say; returns 0."""
     options = tyro.cli(RenderOptions, prog="nerf-metal render", args=list(args))
-    if options.views is not None and options.views < 1:
-        raise InputError(f"[render] --views must be at least 1, got {options.views}; leave it out for all")
+    folder, checkpoint, method, device, split, views = open_run(
+        "render", options.run, options.split, options.views, options.device, options.backend
+    )
 
-    # From here on torch is needed: help and bad options came first.
     import imageio.v3 as iio
     import torch
     from tqdm import tqdm
@@ -47,26 +47,15 @@ def run(args: Sequence[str]) -> int:
     from nerf_metal.background import background_color, evaluation_background
     from nerf_metal.cameras import image_rays
     from nerf_metal.checkpoint import write_atomically
-    from nerf_metal.data.scene import spread
-    from nerf_metal.devices import check_backend, pick_device
-    from nerf_metal.methods import load_method
-    from nerf_metal.run_folder import RunFolder, to_uint8
-    from nerf_metal.scenes import open_scene
+    from nerf_metal.run_folder import to_uint8
 
-    device = pick_device(options.device)
-    check_backend(options.backend, device)
-    folder, _ = RunFolder.open(options.run, "render")
-    method, checkpoint = load_method(folder, options.backend)
-    config = checkpoint.config
-    split = open_scene(config, splits=(options.split,)).splits[options.split]
-    method.to(device)
-    method.reserve(split.images.numel())
     out = folder.path / "renders" / options.split
     out.mkdir(parents=True, exist_ok=True)
     camera = split.intrinsics
-    color = background_color(evaluation_background(config.background), torch.zeros(1, 3)).to(device)
+    background = evaluation_background(checkpoint.config.background)
+    color = background_color(background, torch.zeros(1, 3)).to(device)
     done, seconds = 0, 0.0
-    for index in tqdm(spread(len(split.names), options.views or len(split.names)), desc="views", disable=None):
+    for index in tqdm(views, desc="views", disable=None):
         path = out / f"{split.names[index].rsplit('/', 1)[-1]}.png"
         if path.exists() and not options.overwrite:
             continue

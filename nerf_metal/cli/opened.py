@@ -1,0 +1,62 @@
+"""A run that a command looks at: its method with the last checkpoint's weights, and the views asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from nerf_metal.config import Backend
+from nerf_metal.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from nerf_metal.checkpoint import Checkpoint
+    from nerf_metal.data.scene import Split
+    from nerf_metal.methods import Method
+    from nerf_metal.run_folder import RunFolder
+
+
+class Opened(NamedTuple):
+    """The run, its method on its device with room to render, and which views of a split to take."""
+
+    folder: RunFolder
+    checkpoint: Checkpoint
+    method: Method
+    device: torch.device
+    split: Split
+    views: list[int]
+
+
+def open_run(command: str, run: str, split: str, views: int | None, device: str, backend: Backend) -> Opened:
+    """Load what ``nerf-metal COMMAND RUN`` works on.
+
+    Args:
+        command: for messages.
+        run: folder of the run.
+        split: whose cameras.
+        views: how many, evenly spaced; None is all.
+        device: as :func:`nerf_metal.devices.pick_device` takes it.
+        backend: of what has a kernel.
+
+    Raises:
+        InputError: an option is out of range, or the run, its checkpoint or its scene cannot be used.
+    """
+    if views is not None and views < 1:
+        raise InputError(f"[{command}] --views must be at least 1, got {views}; leave it out for all")
+
+    # From here on torch is needed: help and bad options came first.
+    from nerf_metal.data.scene import spread
+    from nerf_metal.devices import check_backend, pick_device
+    from nerf_metal.methods import load_method
+    from nerf_metal.run_folder import RunFolder
+    from nerf_metal.scenes import open_scene
+
+    place = pick_device(device)
+    check_backend(backend, place)
+    folder, _ = RunFolder.open(run, command)
+    method, checkpoint = load_method(folder, backend)
+    method.to(place)
+    images = open_scene(checkpoint.config, splits=(split,)).splits[split]
+    method.reserve(images.images.numel())
+    count = len(images.names)
+    return Opened(folder, checkpoint, method, place, images, spread(count, views or count))
