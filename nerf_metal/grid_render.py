@@ -12,6 +12,7 @@ from nerf_metal import ops
 from nerf_metal.hash_field import Geometry, HashField
 from nerf_metal.occupancy_grid import OccupancyGrid
 from nerf_metal.ops import Composited
+from nerf_metal.reference import pack_counts
 
 WINDOWS = (0, 16, 48, ops.MOST_SAMPLES_PER_RAY)
 """A ray's samples are evaluated so many at a time, and the next ones only where light is left: half of what is marched
@@ -115,7 +116,7 @@ def visible_samples(
         sizes = (counts - first).clamp(0, last - first)
         if windows:
             sizes = sizes * (light >= sampler.early_stop_eps)
-        info = _packed(sizes)
+        info = pack_counts(sizes)
         total = max_samples if max_samples is not None else int(sizes.sum())
         if windows and total == 0:
             break
@@ -132,7 +133,7 @@ def visible_samples(
             backend=backend,
         )
         windows.append(_Window(first, info, visible, geometry))
-    info = _packed(torch.stack([window.visible for window in windows]).sum(0, dtype=torch.int32))
+    info = pack_counts(torch.stack([window.visible for window in windows]).sum(0, dtype=torch.int32))
     # The read-back: both numbers cross together.
     total, total_marched = torch.stack((info[:, 1].sum(), counts.sum())).tolist()
     kept = ops.visibility_gather(rays_o, rays_d, *times, marched.packed_info, info, total, backend=backend)
@@ -142,11 +143,6 @@ def visible_samples(
         for rows, out in zip(window.geometry, geometry, strict=True):
             ops.visibility_copy(rows, window.packed_info, target, out, backend=backend)
     return Samples(info, *kept, geometry), total_marched
-
-
-def _packed(counts: torch.Tensor) -> torch.Tensor:
-    """Start and count ``[R, 2]`` of rays' samples that follow one another."""
-    return torch.stack((counts.cumsum(0, dtype=torch.int32) - counts, counts), -1)
 
 
 def render_samples(

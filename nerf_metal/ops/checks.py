@@ -21,6 +21,19 @@ def check_shape(op: str, name: str, tensor: torch.Tensor, shape: tuple[int, ...]
         raise ValueError(f"[{op}] {name} must have shape {tuple(shape)}{like}, got {tuple(tensor.shape)}")
 
 
+def check_vectors(op: str, name: str, value: object, count: str) -> None:
+    """A floating-point tensor of so many vectors of 3; ``count`` is their letter."""
+    tensor = check_tensor(op, name, value)
+    if tensor.dim() != 2 or tensor.shape[1] != 3:
+        raise ValueError(f"[{op}] {name} must have shape ({count}, 3), got {tuple(tensor.shape)}")
+
+
+def check_contiguous(op: str, name: str, tensor: torch.Tensor) -> None:
+    """What a kernel writes in place must have no gaps."""
+    if not tensor.is_contiguous():
+        raise ValueError(f"[{op}] {name} must be contiguous, got strides {tensor.stride()}")
+
+
 def check_like(op: str, name: str, tensor: torch.Tensor, model_name: str, model: torch.Tensor) -> None:
     """Device and dtype must be those of another argument."""
     if tensor.device != model.device:

@@ -8,7 +8,15 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_match, check_tensor, constant
+from nerf_metal.ops.checks import (
+    check_contiguous,
+    check_count,
+    check_kernel_dtype,
+    check_match,
+    check_tensor,
+    check_vectors,
+    constant,
+)
 from nerf_metal.reference import hashgrid_levels as _levels
 
 FEATURES = (1, 2, 4, 8)
@@ -85,10 +93,8 @@ def hashgrid_encode(
         TypeError: for wrong types and dtypes.
     """
     op = "hashgrid_encode"
-    check_tensor(op, "positions", positions)
+    check_vectors(op, "positions", positions, "N")
     check_tensor(op, "table", table)
-    if positions.dim() != 2 or positions.shape[1] != 3:
-        raise ValueError(f"[{op}] positions must have shape (N, 3), got {tuple(positions.shape)}")
     if table.dim() != 2 or table.shape[1] not in FEATURES:
         sizes = ", ".join(map(str, FEATURES))
         raise ValueError(f"[{op}] table must have shape (entries, F) with F one of {sizes}, got {tuple(table.shape)}")
@@ -105,8 +111,7 @@ def hashgrid_encode(
         check_match(op, "known", known, "positions", positions, (len(positions), width))
     if grad_table is not None:
         check_match(op, "grad_table", grad_table, "positions", positions, tuple(table.shape), " like table")
-        if not grad_table.is_contiguous():
-            raise ValueError(f"[{op}] grad_table must be contiguous, got strides {grad_table.stride()}")
+        check_contiguous(op, "grad_table", grad_table)
     backend = kernels.resolve(op, backend, positions, table)
     check_kernel_dtype(op, "positions", positions, backend)
     check_kernel_dtype(op, "table", table, backend, half=True)

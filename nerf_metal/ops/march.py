@@ -7,7 +7,7 @@ import math
 import torch
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_match, check_tensor, constant
+from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_match, check_vectors, constant
 from nerf_metal.reference import RayBounds, RaySamples
 
 SPACINGS = ("linear", "disparity")
@@ -169,9 +169,7 @@ def _check(
     far: float,
     backend: str,
 ) -> str:
-    check_tensor(op, "rays_o", rays_o)
-    if rays_o.dim() != 2 or rays_o.shape[1] != 3:
-        raise ValueError(f"[{op}] rays_o must have shape (R, 3), got {tuple(rays_o.shape)}")
+    check_vectors(op, "rays_o", rays_o, "R")
     check_match(op, "rays_d", rays_d, "rays_o", rays_o, rays_o.shape, " like rays_o")
     check_match(op, "aabb", aabb, "rays_o", rays_o, (2, 3))
     if not (math.isfinite(near) and near >= 0):

@@ -6,6 +6,7 @@ import torch
 
 from nerf_metal import kernels, reference
 from nerf_metal.ops.checks import (
+    check_contiguous,
     check_count,
     check_grid,
     check_integers,
@@ -159,8 +160,7 @@ def occupancy_pack(
     words = len(density) // 32
     if out is not None:
         check_integers(op, "out", out, (words,), "density", density)
-        if not out.is_contiguous():
-            raise ValueError(f"[{op}] out must be contiguous, got strides {out.stride()}")
+        check_contiguous(op, "out", out)
     backend = kernels.resolve(op, backend, density)
     check_kernel_dtype(op, "density", density, backend)
     if backend == "torch":
@@ -179,5 +179,4 @@ def _check_density(op: str, density: torch.Tensor) -> None:
         raise ValueError(
             f"[{op}] density must have shape (levels * resolution^3,), a multiple of 32, got {tuple(density.shape)}"
         )
-    if not density.is_contiguous():
-        raise ValueError(f"[{op}] density must be contiguous, got strides {density.stride()}")
+    check_contiguous(op, "density", density)

@@ -8,7 +8,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_tensor, constant
+from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_vectors, constant
 
 _MAX_DEGREE = 4  # bands that the kernels know
 # A GPU's thread writes the 64 bytes of one direction. On the host a thread is a loop long enough to be whole vectors,
@@ -34,9 +34,7 @@ def spherical_harmonics(directions: torch.Tensor, degree: int = 4, *, backend: s
         TypeError: for wrong types and dtypes.
     """
     op = "spherical_harmonics"
-    check_tensor(op, "directions", directions)
-    if directions.dim() != 2 or directions.shape[1] != 3:
-        raise ValueError(f"[{op}] directions must have shape (N, 3), got {tuple(directions.shape)}")
+    check_vectors(op, "directions", directions, "N")
     if check_count(op, "degree", degree) > _MAX_DEGREE:
         raise ValueError(f"[{op}] degree must be at most {_MAX_DEGREE}, got {degree}; it counts bands from 1")
     backend = kernels.resolve(op, backend, directions)

@@ -13,10 +13,10 @@ from nerf_metal.ops.checks import (
     check_integers,
     check_kernel_dtype,
     check_match,
-    check_tensor,
+    check_vectors,
     constant,
 )
-from nerf_metal.reference import TraversedRays
+from nerf_metal.reference import TraversedRays, pack_counts
 
 MOST_SAMPLES_PER_RAY = 2**16
 """What the kernels bound their loops with: 64 times instant-ngp's 1024."""
@@ -74,9 +74,7 @@ def traverse_grid(
         TypeError: for wrong types and dtypes.
     """
     op = "traverse_grid"
-    check_tensor(op, "rays_o", rays_o)
-    if rays_o.dim() != 2 or rays_o.shape[1] != 3:
-        raise ValueError(f"[{op}] rays_o must have shape (R, 3), got {tuple(rays_o.shape)}")
+    check_vectors(op, "rays_o", rays_o, "R")
     check_match(op, "rays_d", rays_d, "rays_o", rays_o, rays_o.shape, " like rays_o")
     check_match(op, "aabb", aabb, "rays_o", rays_o, (2, 3))
     cells = check_grid(op, resolution, levels)
@@ -146,13 +144,12 @@ def traverse_grid(
 
 def _arrays(like: torch.Tensor, counts: torch.Tensor, max_samples: int | None) -> TraversedRays:
     """Memory for the samples of these rays, and where each ray's begin in it."""
-    ends = counts.cumsum(0, dtype=torch.int32)
+    info = pack_counts(counts)
     if max_samples is None:
-        total = int(ends[-1].item()) if len(ends) else 0
-        info = torch.stack((ends - counts, counts), dim=-1)
+        total = int(info[-1].sum().item()) if len(info) else 0
         return TraversedRays(info, counts.new_empty(total), like.new_empty(total), like.new_empty(total))
-    starts = (ends - counts).clamp(max=max_samples)
-    info = torch.stack((starts, ends.clamp(max=max_samples) - starts), dim=-1)
+    starts, ends = info[:, 0].clamp(max=max_samples), info.sum(-1, dtype=torch.int32).clamp(max=max_samples)
+    info = torch.stack((starts, ends - starts), dim=-1)
     return TraversedRays(info, counts.new_zeros(max_samples), like.new_zeros(max_samples), like.new_zeros(max_samples))
 
 

@@ -7,12 +7,14 @@ import torch
 
 from nerf_metal import kernels, reference
 from nerf_metal.ops.checks import (
+    check_contiguous,
     check_count,
     check_integers,
     check_kernel_dtype,
     check_match,
     check_shape,
     check_tensor,
+    check_vectors,
     constant,
 )
 from nerf_metal.reference import RaySampleList
@@ -57,9 +59,7 @@ def visibility_gather(
         TypeError: for wrong types and dtypes.
     """
     op = "visibility_gather"
-    check_tensor(op, "rays_o", rays_o)
-    if rays_o.dim() != 2 or rays_o.shape[1] != 3:
-        raise ValueError(f"[{op}] rays_o must have shape (R, 3), got {tuple(rays_o.shape)}")
+    check_vectors(op, "rays_o", rays_o, "R")
     rays = len(rays_o)
     check_match(op, "rays_d", rays_d, "rays_o", rays_o, rays_o.shape, " like rays_o")
     _check_times(op, t_starts, t_ends, "rays_o", rays_o)
@@ -117,8 +117,7 @@ def visibility_count(
     if transmittance.dim() != 1:
         raise ValueError(f"[{op}] transmittance must have shape (R,), got {tuple(transmittance.shape)}")
     check_match(op, "transmittance", transmittance, "sigmas", sigmas, transmittance.shape)
-    if not transmittance.is_contiguous():
-        raise ValueError(f"[{op}] transmittance must be contiguous, got strides {transmittance.stride()}")
+    check_contiguous(op, "transmittance", transmittance)
     rays = len(transmittance)
     check_integers(op, "packed_info", packed_info, (rays, 2), "sigmas", sigmas)
     if not 0.0 <= early_stop_eps < 1.0:
@@ -166,8 +165,7 @@ def visibility_copy(
     if out.dim() != 2 or out.shape[1] != rows.shape[1]:
         raise ValueError(f"[{op}] out must have shape (K, {rows.shape[1]}) like rows, got {tuple(out.shape)}")
     check_match(op, "out", out, "rows", rows, out.shape)
-    if not out.is_contiguous():
-        raise ValueError(f"[{op}] out must be contiguous, got strides {out.stride()}")
+    check_contiguous(op, "out", out)
     rays = len(source_info) if isinstance(source_info, torch.Tensor) else 0
     check_integers(op, "source_info", source_info, (rays, 2), "rows", rows)
     check_integers(op, "target_info", target_info, (rays, 2), "rows", rows)

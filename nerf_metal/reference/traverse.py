@@ -121,6 +121,11 @@ def traverse_grid(
     return _packed(rays, starts, ends, counts, t0, max_samples)
 
 
+def pack_counts(counts: torch.Tensor) -> torch.Tensor:
+    """``packed_info [R, 2]`` of rays that have so many samples each, int32 ``[R]``, one ray's after another's."""
+    return torch.stack((counts.cumsum(0, dtype=torch.int32) - counts, counts), dim=-1)
+
+
 def _packed(
     rays: list[torch.Tensor],
     starts: list[torch.Tensor],
@@ -130,8 +135,8 @@ def _packed(
     max_samples: int | None,
 ) -> TraversedRays:
     """What each step found, in the order of the rays."""
-    last = counts.cumsum(0, dtype=torch.int32)
-    first = last - counts
+    first = pack_counts(counts)[:, 0]
+    last = first + counts
     total = int(counts.sum())
     size = total if max_samples is None else max_samples
     length = max(total, size)  # all are placed, then the arrays are cut
