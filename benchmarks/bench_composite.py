@@ -167,12 +167,6 @@ def build(case: Case) -> Contest:
     )
 
 
-@pytest.fixture(scope="module")
-def contest(request: pytest.FixtureRequest) -> Contest:
-    return build(request.param)
-
-
-@pytest.mark.parametrize("contest", CASES, ids=str, indirect=True)
 def test_race(contest: Contest, race: Callable[[Contest], None]) -> None:
     race(contest)
 

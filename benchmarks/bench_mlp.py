@@ -88,11 +88,6 @@ def build(case: Case) -> Contest:
     )
 
 
-@pytest.fixture(scope="module", params=CASES, ids=str)
-def contest(request: pytest.FixtureRequest) -> Contest:
-    return build(request.param)
-
-
 def test_race(contest: Contest, race: Callable[[Contest], None]) -> None:
     race(contest)
 

@@ -90,11 +90,6 @@ def build(case: str) -> Contest:
     )
 
 
-@pytest.fixture(scope="module", params=CASES, ids=str)
-def contest(request: pytest.FixtureRequest) -> Contest:
-    return build(request.param)
-
-
 def test_race(contest: Contest, race: Callable[[Contest], None]) -> None:
     race(contest)
 

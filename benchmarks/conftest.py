@@ -21,6 +21,20 @@ def pytest_configure(config: pytest.Config) -> None:
     keep_freed_memory()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of a benchmark runs for all of its module's ``CASES``, unless it names some itself."""
+    own = (mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "contest" in metafunc.fixturenames and not any("contest" in names for names in own):
+        metafunc.parametrize("contest", metafunc.module.CASES, ids=str, indirect=True)
+
+
+@pytest.fixture(scope="module")
+def contest(request: pytest.FixtureRequest) -> Contest:
+    """What the module's ``build`` makes of a case."""
+    built: Contest = request.module.build(request.param)
+    return built
+
+
 @pytest.fixture
 def race(pytestconfig: pytest.Config) -> Callable[[Contest], None]:
     """Run a contest and keep its result for the table."""

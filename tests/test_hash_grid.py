@@ -55,6 +55,14 @@ def run(config: TrainConfig, scene, **options):
     return train(config, scene, folder, CPU, **options), folder
 
 
+def prepared(config: TrainConfig, scene) -> hash_grid.HashGridMethod:
+    """A method that is about to make its first step."""
+    method = build_method(config, scene.aabb, scene.near, scene.far)
+    method.measure(scene.splits["train"])
+    method.prepare(scene.splits["train"], 0)
+    return method
+
+
 def state(result) -> dict[str, torch.Tensor]:
     return result.method.module.state_dict()
 
@@ -176,9 +184,7 @@ class _Reads(TorchDispatchMode):
 
 def test_a_bounded_step_reads_back_once(cube_scene, fast_config, monkeypatch) -> None:
     """As on a GPU: the samples are marched into a buffer, and nothing is waited for but the number of visible ones."""
-    method = build_method(fast_config, cube_scene.aabb, cube_scene.near, cube_scene.far)
-    method.measure(cube_scene.splits["train"])
-    method.prepare(cube_scene.splits["train"], 0)
+    method = prepared(fast_config, cube_scene)
     method._bounded = True
     batches = [method._batches.draw(rays, 7) for rays in (400, 500, 600)]  # drawn on the CPU whatever trains
     monkeypatch.setattr(method._batches, "draw", lambda count, seed: batches.pop())
@@ -209,9 +215,7 @@ def test_a_bounded_buffer_changes_no_sample() -> None:
 
 def test_the_buffer_follows_what_was_marched(cube_scene, fast_config) -> None:
     """A quarter more than the rays of the step before would have needed; all there may be where that was cut."""
-    method = build_method(fast_config, cube_scene.aabb, cube_scene.near, cube_scene.far)
-    method.measure(cube_scene.splits["train"])
-    method.prepare(cube_scene.splits["train"], 0)
+    method = prepared(fast_config, cube_scene)
     method._bounded = True
     most = hash_grid.MOST_MARCHED * fast_config.batch_samples
     assert method._room() == most
@@ -226,9 +230,7 @@ def test_the_buffer_follows_what_was_marched(cube_scene, fast_config) -> None:
 
 def test_hidden_samples_hold_the_rays_back(cube_scene, fast_config, monkeypatch) -> None:
     """However few samples are visible, no step marches many more than it wants."""
-    method = build_method(fast_config, cube_scene.aabb, cube_scene.near, cube_scene.far)
-    method.measure(cube_scene.splits["train"])
-    method.prepare(cube_scene.splits["train"], 0)
+    method = prepared(fast_config, cube_scene)
     found = []
 
     def hidden(*arguments, **options):
@@ -323,9 +325,7 @@ def test_resumed_equals_unbroken(cube_scene, fast_config, tmp_path) -> None:
 
 def test_rays_follow_the_samples(cube_scene, fast_config) -> None:
     """The next step has as many rays as would have given the samples wanted, but no more than twice as many."""
-    method = build_method(fast_config, cube_scene.aabb, cube_scene.near, cube_scene.far)
-    method.measure(cube_scene.splits["train"])
-    method.prepare(cube_scene.splits["train"], 0)
+    method = prepared(fast_config, cube_scene)
     for step in range(6):
         before = method.module.rays
         done = method.train_step(step, 1e-3)
