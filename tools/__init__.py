@@ -1,0 +1,1 @@
+"""Proofs that need more than the package: the shader checker, the macOS cross-build, CUDA, sanitizers."""
