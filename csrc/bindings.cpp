@@ -166,6 +166,13 @@ extern "C" __attribute__((visibility("default"))) int nerf_metal_execute(const c
 {
     try {
         Launch launch = find_kernel(kernel);
+        // Metal reads past what was bound: as many buffers as the kernel has, and the whole of its struct.
+        if (buffer_count != launch.info->buffer_count || params_bytes < launch.info->params->bytes) {
+            throw std::invalid_argument(std::string("[") + kernel + "] bound " + std::to_string(buffer_count) +
+                                        " buffers and " + std::to_string(params_bytes) + " bytes, the kernel has " +
+                                        std::to_string(launch.info->buffer_count) + " and " +
+                                        std::to_string(launch.info->params->bytes));
+        }
         for (size_t i = 0; i < buffer_count; ++i) {
             launch.arguments.push_back({buffers[i], 0, launch.info->buffers[i].dtype, true});
         }

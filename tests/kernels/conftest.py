@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from nerf_metal import _C, kernels  # type: ignore[attr-defined]
-from tests.kernels.double import Double
-from tests.kernels.libraries import build_doubles, build_kernels
+from tests.kernels.double import Double, doubles, on_double
+from tests.kernels.libraries import build_kernels
 
 CODES = {"float32": 0, "float16": 1, "int32": 2, "uint32": 3, "uint8": 4}
 Launcher = Callable[..., None]
@@ -32,29 +32,17 @@ def kernel_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def doubles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Double]:
-    """Every double of Metal by name."""
-    return {name: Double(path) for name, path in build_doubles(tmp_path_factory.mktemp("doubles")).items()}
-
-
 @pytest.fixture
-def metal(doubles: dict[str, Double]) -> Iterator[Double]:
+def metal() -> Iterator[Double]:
     """The metal backend on the ``public`` double; a tensor handle that a test loses fails it."""
-    double = doubles["public"]
-    with kernels.use_metal_provider(double.path):
-        assert kernels.why_not("metal") is None
-        # Tensor handles from the double too, since it counts them.
-        _C.metal_load(double.path, double.path)
-        double.clear()
+    with on_double() as double:
         yield double
-        assert double.live_handles() == 0
 
 
 @pytest.fixture
-def metal_method(doubles: dict[str, Double]) -> Iterator[Double]:
+def metal_method() -> Iterator[Double]:
     """The metal backend on the double of torch 2.10 to 2.13, with torch's own handles."""
-    double = doubles["method"]
+    double = doubles()["method"]
     with kernels.use_metal_provider(double.path):
         assert kernels.why_not("metal") is None
         double.clear()

@@ -11,7 +11,7 @@ import torch
 
 from nerf_metal import _C, kernels, ops  # type: ignore[attr-defined]
 from nerf_metal.kernels import backends, extension
-from tests.kernels.double import Double
+from tests.kernels.double import Double, doubles
 
 pytestmark = pytest.mark.host_kernels
 
@@ -118,10 +118,10 @@ def test_variant(dtype) -> None:
     assert backends.variant("composite_forward", dtype, "host") == (f"composite_forward_{suffix}", 1)
 
 
-def test_module_that_is_no_module(tmp_path, doubles) -> None:
+def test_module_that_is_no_module(tmp_path) -> None:
     with pytest.raises(RuntimeError, match=r"^\[load_module\] .*nothing\.so"):
         _C.load_module(str(tmp_path / "nothing.so"))
-    path = doubles["public"].path
+    path = doubles()["public"].path
     with pytest.raises(RuntimeError) as caught:
         _C.load_module(path)
     assert str(caught.value) == (f"[load_module] {path} must export nerf_metal_module; build it around csrc/module.cpp")

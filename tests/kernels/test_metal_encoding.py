@@ -14,7 +14,7 @@ import torch
 from nerf_metal import _C, kernels  # type: ignore[attr-defined]
 from nerf_metal.kernels import signature
 from tests.kernels.conftest import described
-from tests.kernels.double import Double
+from tests.kernels.double import Double, doubles
 from tests.kernels.launches import KERNELS, STRUCTS, pack
 from tests.kernels.libraries import ROOT, SHADERS
 
@@ -183,20 +183,20 @@ def test_every_kernel_has_contiguous_indices_up_to_its_struct() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/statm")
-def test_torchs_own_handles_are_freed(doubles) -> None:
+def test_torchs_own_handles_are_freed() -> None:
     """Before torch 2.14 a handle comes out of a capsule that frees nothing: 2 000 launches may not grow the process."""
-    command = [sys.executable, "-m", "tests.kernels.handle_growth", doubles["method"].path]
+    command = [sys.executable, "-m", "tests.kernels.handle_growth", doubles()["method"].path]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) < 4096, "kilobytes grown"  # 32 MB of rays where they are not freed
 
 
-def test_double_is_the_library_that_was_asked_for(doubles) -> None:
+def test_double_is_the_library_that_was_asked_for() -> None:
     for name, functions in {
         "public": (True, False),
         "method": (False, True),
         "bare": (False, False),
     }.items():
-        library = ctypes.CDLL(doubles[name].path)
+        library = ctypes.CDLL(doubles()[name].path)
         wanted = ("torch_mps_set_arg_bytes", "_ZN2at6native3mps19MetalKernelFunction6setArgEjPKvy")
         assert tuple(hasattr(library, function) for function in wanted) == functions

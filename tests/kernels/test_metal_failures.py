@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 
 from nerf_metal import _C, kernels  # type: ignore[attr-defined]
-from tests.kernels.double import Double
+from tests.kernels.double import Double, doubles
+from tests.kernels.launches import DTYPES, KERNELS, grid_of, needed, small_params
 from tests.kernels.libraries import METAL
 from tests.kernels.test_metal_encoding import INTERSECT, PARAMS, launch, tensors
 
@@ -48,6 +51,46 @@ def test_nothing_follows_a_failure(metal: Double, call) -> None:
     with pytest.raises(RuntimeError):
         launch(tensors())
     assert metal.log()[-1]["call"] == call
+
+
+def test_pipeline_with_fewer_threads_than_a_group(metal: Double) -> None:
+    metal.limit(INTERSECT, 96)
+    words = f"[{INTERSECT}] Metal launch failed in dispatch_array_with_group_size: double: "
+    with pytest.raises(RuntimeError) as caught:
+        launch(tensors())
+    assert str(caught.value) == words + "threadgroup of 128 threads, the pipeline allows 96"
+
+
+def arguments(kernel: str) -> tuple[list[torch.Tensor], dict[str, int | float], tuple[int, int, int]]:
+    """A launch that is right: every buffer as long as the shader says, and small."""
+    random = np.random.default_rng(len(kernel))
+    while True:
+        params = small_params(kernel, random)
+        grid, counts = grid_of(kernel, params, random), needed(kernel, params)
+        if max(counts) <= 10**6 and np.prod(grid) > 0:
+            types = (getattr(torch, np.dtype(DTYPES[b.dtype]).name) for b in KERNELS[kernel].buffers)
+            return [torch.zeros(max(n, 1), dtype=t) for n, t in zip(counts, types, strict=True)], params, grid
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_failure_of_every_call_of_every_kernel(metal: Double, kernel) -> None:
+    """Each call of a first launch fails in turn; every time the error names the kernel, and no handle is lost."""
+    buffers, params, grid = arguments(kernel)
+
+    def run() -> None:
+        _C.metal_load(metal.path, metal.path)  # as a new process: compile and look up again
+        kernels.launch(kernel, buffers, params, grid, backend="metal")
+
+    run()
+    calls = [entry["call"] for entry in metal.log()]
+    assert len(calls) == len(buffers) + 6  # compile, look up, block, start, struct, dispatch
+    for i, call in enumerate(calls):
+        metal.clear()
+        metal.fail(call, "not today", calls[: i + 1].count(call))
+        with pytest.raises(RuntimeError, match=rf"^\[{kernel}\] .*: not today$"):
+            run()
+        assert [entry["call"] for entry in metal.log()] == calls[: i + 1]
+        assert metal.live_handles() == 0
 
 
 def test_failure_of_the_command_block(metal: Double) -> None:
@@ -107,8 +150,8 @@ def test_handles_are_freed_when_a_later_tensor_gives_none(metal: Double, monkeyp
     assert metal.live_handles() == 0
 
 
-def test_torch_without_the_functions(doubles, tmp_path) -> None:
-    with kernels.use_metal_provider(doubles["bare"].path):
+def test_torch_without_the_functions(tmp_path) -> None:
+    with kernels.use_metal_provider(doubles()["bare"].path):
         reason = kernels.why_not("metal")
     assert reason == (
         "[metal] torch must export _ZN2at6native3mps19MetalKernelFunction6setArgEjPKvy, "
@@ -131,9 +174,6 @@ def test_torch_must_be_loaded(tmp_path) -> None:
 
 def test_nothing_works_before_load() -> None:
     """In another process: this one has loaded it."""
-    import subprocess
-    import sys
-
     code = (
         "from nerf_metal import _C\n"
         "for call in (lambda: _C.metal_compile('march', ''),"
@@ -152,78 +192,3 @@ def test_nothing_works_before_load() -> None:
 def test_launch_before_compile(metal: Double) -> None:
     with pytest.raises(RuntimeError, match=rf"^\[{INTERSECT}\] shader library march must be compiled first$"):
         _C.launch_metal(INTERSECT, tensors(), bytes(36), (1, 1, 1), (1, 1, 1))
-
-
-class TestDouble:
-    """The double itself must refuse what Metal would not take, or the tests above prove nothing."""
-
-    @pytest.fixture
-    def raw(self, doubles) -> ctypes.CDLL:
-        library = ctypes.CDLL(doubles["public"].path)
-        library.torch_exception_get_what.restype = ctypes.c_char_p
-        doubles["public"].clear()
-        return library
-
-    def refuse(self, raw: ctypes.CDLL, code: int, words: str) -> None:
-        assert code == 1
-        assert words in raw.torch_exception_get_what().decode()
-
-    def compiled(self, raw: ctypes.CDLL) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
-        source = _C.shader_sources()["march.metal"].replace('#include "', "// ").encode()
-        library, kernel = ctypes.c_void_p(), ctypes.c_void_p()
-        assert raw.aoti_torch_mps_create_shader_library(source, ctypes.byref(library)) == 0
-        assert raw.aoti_torch_mps_get_kernel_function(library, INTERSECT.encode(), ctypes.byref(kernel)) == 0
-        return library, kernel
-
-    def inside(self, raw: ctypes.CDLL, kernel: ctypes.c_void_p, work) -> None:
-        """Run work in a command block; what it raises is raised here."""
-        errors: list[AssertionError] = []
-
-        def call(function: int, data: int) -> None:
-            try:
-                work()
-            except AssertionError as error:
-                errors.append(error)
-
-        callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(call)
-        assert raw.aoti_torch_mps_run_command_block(kernel, callback, None) == 0
-        assert not errors, errors[0]
-
-    def test_sources(self, raw) -> None:
-        library = ctypes.c_void_p()
-        create = raw.aoti_torch_mps_create_shader_library
-        self.refuse(raw, create(b'#include "params.h"\n', ctypes.byref(library)), "must be one string")
-        self.refuse(raw, create("// \u00e9".encode(), ctypes.byref(library)), "must be ASCII")
-        library, _ = self.compiled(raw)
-        kernel = ctypes.c_void_p()
-        code = raw.aoti_torch_mps_get_kernel_function(library, b"march_forward", ctypes.byref(kernel))
-        self.refuse(raw, code, "holds no kernel march_forward")
-
-    def test_order(self, raw) -> None:
-        _, kernel = self.compiled(raw)
-        three = (ctypes.c_uint64 * 3)(1, 1, 1)
-        self.refuse(raw, raw.aoti_torch_mps_start_encoding(kernel), "outside run_command_block")
-        self.refuse(raw, raw.aoti_torch_mps_set_arg_int(kernel, 0, 1), "outside run_command_block")
-        dispatch = raw.aoti_torch_mps_dispatch_array_with_group_size
-        count = ctypes.c_size_t(3)
-        self.refuse(raw, dispatch(kernel, three, count, three, count), "outside run_command_block")
-
-        def work() -> None:
-            self.refuse(raw, raw.aoti_torch_mps_set_arg_int(kernel, 0, 1), "before start_encoding")
-            assert raw.aoti_torch_mps_start_encoding(kernel) == 0
-            self.refuse(raw, raw.aoti_torch_mps_start_encoding(kernel), "twice")
-            self.refuse(raw, raw.aoti_torch_mps_set_arg_tensor(kernel, 0, None), "without a tensor")
-            assert raw.aoti_torch_mps_set_arg_int(kernel, 1, 1) == 0
-            self.refuse(raw, raw.aoti_torch_mps_set_arg_int(kernel, 1, 1), "index 1 twice")
-            self.refuse(raw, raw.aoti_torch_mps_set_arg_int(kernel, 31, 1), "there are 31")
-            self.refuse(raw, raw.torch_mps_set_arg_bytes(kernel, 2, bytes(8), ctypes.c_size_t(8)), "8 bytes")
-            self.refuse(raw, raw.torch_mps_set_arg_bytes(kernel, 2, bytes(4097), ctypes.c_size_t(4097)), "4097 bytes")
-            for axes, words in [((32, 33, 1), "1056 threads"), ((0, 1, 1), "0 threads")]:
-                group = (ctypes.c_uint64 * 3)(*axes)
-                self.refuse(raw, dispatch(kernel, three, count, group, count), words)
-            none = (ctypes.c_uint64 * 3)(0, 1, 1)
-            self.refuse(raw, dispatch(kernel, none, count, three, count), "no threads")
-            # the struct is at 1 and nothing at 0
-            self.refuse(raw, dispatch(kernel, three, count, three, count), "argument struct")
-
-        self.inside(raw, kernel, work)

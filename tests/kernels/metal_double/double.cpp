@@ -5,11 +5,14 @@
 
 #include <dlfcn.h>
 
-#include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstring>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 EXPORT Error aoti_torch_get_data_ptr(Handle tensor, void** data);
@@ -22,6 +25,7 @@ using Execute = int (*)(const char*, void* const*, size_t, const void*, size_t, 
 
 struct Function {
     std::string name;
+    uint64_t most_threads;  // maxTotalThreadsPerThreadgroup of its pipeline
 };
 
 struct Library {
@@ -38,6 +42,7 @@ struct Failure {
 constexpr size_t kSmallBytes = 8;       // go through set_arg_int
 constexpr size_t kLargestBytes = 4096;  // of setBytes
 constexpr unsigned kArguments = 31;     // of a compute encoder
+constexpr uint64_t kThreads = 1024;     // of a threadgroup, where a pipeline's registers allow it
 
 Execute execute = nullptr;
 std::vector<std::unique_ptr<Library>> libraries;
@@ -46,8 +51,11 @@ std::string error_text;
 Failure failure;
 Handle block = nullptr;     // the function whose command block runs
 Handle encoding = nullptr;  // the function whose encoding has begun
+double patience = 0.0;  // seconds that a block may take with the interpreter's lock held elsewhere; 0: not held
+bool refused = false;   // a call in this block has returned an error
 std::map<unsigned, void*> tensors;
 std::map<unsigned, std::string> constants;
+std::map<std::string, uint64_t> limits;  // of pipelines made from now on
 
 std::string hex(const void* bytes, size_t size)
 {
@@ -70,6 +78,7 @@ void record(const std::string& call, const std::string& fields)
 Error fail(const std::string& text)
 {
     error_text = text;
+    refused = true;
     return 1;
 }
 
@@ -79,13 +88,81 @@ bool injected(const char* call)
     if (failure.call != call || --failure.countdown != 0) {
         return false;
     }
-    error_text = failure.text;
+    fail(failure.text);
     failure = {};
     return true;
 }
 
+template <typename F>
+F interpreter(const char* name)
+{
+    void* symbol = dlsym(RTLD_DEFAULT, name);
+    F function = nullptr;
+    std::memcpy(&function, &symbol, sizeof(function));
+    return function;
+}
+
+// Holds the interpreter's lock while a block runs, as another thread may that waits for torch's queue: work that
+// needs the lock too stands still, and is found out.
+class Hostage {
+public:
+    Hostage() : thread_([this] { hold(); })
+    {
+        std::unique_lock<std::mutex> lock(mutex_);
+        change_.wait(lock, [this] { return held_; });
+    }
+
+    // Whether the work went on only after the lock was given back.
+    bool release()
+    {
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            done_ = true;
+        }
+        change_.notify_all();
+        thread_.join();
+        return late_;
+    }
+
+private:
+    void hold()
+    {
+        const int state = interpreter<int (*)()>("PyGILState_Ensure")();
+        {
+            std::unique_lock<std::mutex> lock(mutex_);
+            held_ = true;
+            change_.notify_all();
+            late_ = !change_.wait_for(lock, std::chrono::duration<double>(patience), [this] { return done_; });
+        }
+        interpreter<void (*)(int)>("PyGILState_Release")(state);
+    }
+
+    std::mutex mutex_;
+    std::condition_variable change_;
+    bool held_ = false;
+    bool done_ = false;
+    bool late_ = false;
+    std::thread thread_;  // last: it uses the others
+};
+
+Error need_no_interpreter(const char* call)
+{
+    static const auto holds_lock = interpreter<int (*)()>("PyGILState_Check");
+    return holds_lock() != 0
+               ? fail(std::string("double: ") + call + " by a thread that holds the interpreter's lock")
+               : 0;
+}
+
+Error need_no_block(const char* call)
+{
+    return block != nullptr ? fail(std::string("double: ") + call + " inside run_command_block") : 0;
+}
+
 Error need_encoding(Handle function, const char* call)
 {
+    if (need_no_interpreter(call) != 0) {
+        return 1;
+    }
     if (block == nullptr || block != function) {
         return fail(std::string("double: ") + call + " outside run_command_block of its kernel");
     }
@@ -196,6 +273,25 @@ EXPORT void double_clear()
     log_text.clear();
     error_text.clear();
     failure = {};
+    limits.clear();
+}
+
+// What was compiled and not yet forgotten by the extension would dangle: only right after it has loaded this
+// library.
+EXPORT void double_forget_libraries()
+{
+    libraries.clear();
+}
+
+EXPORT void double_patience(double seconds)
+{
+    patience = seconds;
+}
+
+EXPORT void double_limit(const char*
+kernel, uint64_t threads)
+{
+    limits[kernel] = threads;
 }
 
 EXPORT void double_fail(const char* call, int time, const char* text)
@@ -207,7 +303,7 @@ EXPORT void double_fail(const char* call, int time, const char* text)
 EXPORT Error aoti_torch_mps_create_shader_library(const char* source, Handle* library)
 {
     record("create_shader_library", "\"length\": " + std::to_string(std::strlen(source)));
-    if (injected("create_shader_library")) {
+    if (injected("create_shader_library") || need_no_block("create_shader_library") != 0) {
         return 1;
     }
     const std::string text = source;
@@ -232,7 +328,7 @@ EXPORT Error aoti_torch_mps_create_shader_library(const char* source, Handle* li
 EXPORT Error aoti_torch_mps_get_kernel_function(Handle library, const char* name, Handle* function)
 {
     record("get_kernel_function", std::string("\"name\": \"") + name + "\"");
-    if (injected("get_kernel_function")) {
+    if (injected("get_kernel_function") || need_no_block("get_kernel_function") != 0) {
         return 1;
     }
     auto& from = *static_cast<Library*>(library);
@@ -241,7 +337,8 @@ EXPORT Error aoti_torch_mps_get_kernel_function(Handle library, const char* name
     }
     auto& slot = from.functions[name];
     if (slot == nullptr) {
-        slot = std::make_unique<Function>(Function{name});
+        const auto limit = limits.find(name);
+        slot = std::make_unique<Function>(Function{name, limit != limits.end() ? limit->second : kThreads});
     }
     *function = slot.get();
     return 0;
@@ -250,7 +347,7 @@ EXPORT Error aoti_torch_mps_get_kernel_function(Handle library, const char* name
 EXPORT Error aoti_torch_mps_start_encoding(Handle function)
 {
     record("start_encoding", "");
-    if (injected("start_encoding")) {
+    if (injected("start_encoding") || need_no_interpreter("start_encoding") != 0) {
         return 1;
     }
     if (block == nullptr || block != function) {
@@ -311,8 +408,10 @@ EXPORT Error aoti_torch_mps_dispatch_array_with_group_size(Handle function, cons
         return fail("double: dispatch of no threads");
     }
     const uint64_t threads = group[0] * group[1] * group[2];
-    if (threads == 0 || threads > 1024) {
-        return fail("double: dispatch with a threadgroup of " + std::to_string(threads) + " threads");
+    const uint64_t most = static_cast<Function*>(function)->most_threads;
+    if (threads == 0 || threads > most) {
+        return fail("double: threadgroup of " + std::to_string(threads) + " threads, the pipeline allows " +
+                    std::to_string(most));
     }
     const Error error = run(*static_cast<Function*>(function), length, group);
     encoding = nullptr;  // one dispatch for each encoding: the next one binds everything again
@@ -327,15 +426,22 @@ EXPORT Error aoti_torch_mps_run_command_block(Handle function, void (*work)(Hand
     if (injected("run_command_block")) {
         return 1;
     }
-    if (block != nullptr) {
-        return fail("double: run_command_block inside another");
+    if (need_no_block("run_command_block") != 0 || need_no_interpreter("run_command_block") != 0) {
+        return 1;
     }
     block = function;
+    refused = false;
     encoding = nullptr;
     tensors.clear();
     constants.clear();
+    std::unique_ptr<Hostage> hostage(patience > 0.0 ? new Hostage : nullptr);
     work(function, data);
+    const bool late = hostage != nullptr && hostage->release();
+    const bool open = encoding != nullptr;
     block = nullptr;
     encoding = nullptr;
-    return 0;
+    if (late) {
+        return fail("double: the command block waited for the interpreter's lock");
+    }
+    return open && !refused ? fail("double: the command block ended before a dispatch") : 0;
 }

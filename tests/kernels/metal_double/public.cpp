@@ -3,21 +3,33 @@
 #include <Python.h>
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstring>
 
 #include "double.h"
 
 namespace {
 
-std::atomic<long> live{0};
+// A process that ends with handles alive has lost memory of the GPU: it ends with a code of its own.
+struct Counter {
+    std::atomic<long> live{0};
+    ~Counter()
+    {
+        if (live != 0) {
+            std::fprintf(stderr, "double: %ld tensor handles were never freed\n", live.load());
+            _exit(70);  // EX_SOFTWARE
+        }
+    }
+} handles;
 
 }  // namespace
 
 EXPORT long double_live_handles()
 {
-    return live.load();
+    return handles.live.load();
 }
 
 EXPORT Error torch_mps_set_arg_bytes(Handle function, unsigned index, const void* bytes, size_t size)
@@ -42,7 +54,7 @@ EXPORT Error torch_tensor_from_pyobject(void* object, Handle* tensor)
     }
     *tensor = PyCapsule_GetPointer(capsule, nullptr);
     Py_DECREF(capsule);
-    ++live;
+    ++handles.live;
     return 0;
 }
 
@@ -55,6 +67,6 @@ EXPORT Error aoti_torch_delete_tensor_object(Handle tensor)
         std::memcpy(&function, &symbol, sizeof(function));
         return function;
     }();
-    --live;
+    --handles.live;
     return next(tensor);
 }
