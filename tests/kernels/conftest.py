@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 
 from nerf_metal import _C, kernels  # type: ignore[attr-defined]
 from tests.kernels.double import Double, doubles, on_double
-from tests.kernels.libraries import build_kernels
+from tests.kernels.libraries import build_kernels, load_modules
 
 CODES = {"float32": 0, "float16": 1, "int32": 2, "uint32": 3, "uint8": 4}
 Launcher = Callable[..., None]
@@ -27,8 +25,7 @@ def described(array: np.ndarray | None) -> tuple[int, int, int] | None:
 def kernel_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library of tests/kernels/shaders, loaded beside the extension's own kernels."""
     path = build_kernels(tmp_path_factory.mktemp("kernels"))
-    ctypes.CDLL(_C.__file__, mode=os.RTLD_NOLOAD | os.RTLD_GLOBAL)  # the strict executor, for the library to find
-    _C.load_module(str(path))
+    load_modules(path)
     return path
 
 

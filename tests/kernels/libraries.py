@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +16,8 @@ from types import ModuleType
 
 import pytest
 import torch
+
+from nerf_metal import _C  # type: ignore[attr-defined]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -69,7 +73,7 @@ def run_all(commands: list[list[str]]) -> None:
 
 
 # Barriers are dropped one at a time; the line stays, so that line numbers do.
-_BARRIER = re.compile(r"(?:threadgroup|simdgroup)_barrier\(mem_flags::mem_threadgroup\);")
+BARRIER = re.compile(r"(?:threadgroup|simdgroup)_barrier\(mem_flags::mem_threadgroup\);")
 _KERNEL = re.compile(r"^kernel void (\w+)\(.*?^\}\n", re.M | re.S)
 
 
@@ -77,7 +81,7 @@ def without_barriers(text: str) -> str:
     """For each barrier of each kernel a copy of the kernel without it, named ``<kernel>_without_<i>``."""
     out = [*re.findall(r"^#include .*$", text, re.M), "constexpr constant uint MUTANT_GROUP = 128u;"]
     for kernel in _KERNEL.finditer(text):
-        for i, barrier in enumerate(_BARRIER.finditer(kernel[0])):
+        for i, barrier in enumerate(BARRIER.finditer(kernel[0])):
             copy = kernel[0][: barrier.start()] + kernel[0][barrier.end() :]
             copy = copy.replace(kernel[1], f"{kernel[1]}_without_{i}", 1)
             out.append(re.sub(r"\bGROUP\b", "MUTANT_GROUP", copy))
@@ -86,15 +90,25 @@ def without_barriers(text: str) -> str:
 
 def build_kernels(folder: Path) -> Path:
     """The test shaders as a library for ``_C.load_module``: every host level, and the strict reading."""
-    metal, generated = folder / "metal", folder / "generated"
+    metal = folder / "metal"
     shutil.copytree(SHADERS, metal)
     for header in ("common.h", "exponential.h", "scan.h", "tile.h"):
         shutil.copy(METAL / header, metal)
     (metal / "mutants.metal").write_text(without_barriers((SHADERS / "right.metal").read_text()))
+    return build_module(folder, level_flags())
+
+
+def build_module(folder: Path, levels: dict[str, list[str]]) -> Path:
+    """The shaders of ``folder/metal`` as a library for ``_C.load_module``.
+
+    Args:
+        folder: where the library is built.
+        levels: host level to its compiler flags; the strict reading comes with them, or alone where there are none.
+    """
+    metal, generated = folder / "metal", folder / "generated"
     generator().main(metal, generated)
     include = [f"-I{path}" for path in (ROOT / "csrc", metal, generated)]
-    levels = level_flags()
-    names = " ".join(f"X({name})" for name in levels)
+    names = " ".join(f"X({name})" for name in levels) or "X(strict)"  # whose table holds no plain loops
     kernel = [compiler(), *_COMMON, "-Wno-unused-function", *kernel_flags(), *include, "-c"]
     source = str(ROOT / "csrc" / "host_kernels.cpp")
     commands = [
@@ -114,6 +128,13 @@ def build_kernels(folder: Path) -> Path:
     objects = [f"{folder}/{name}.o" for name in (*levels, "strict", "module")]
     run_all([[compiler(), "-shared", *undefined, *objects, "-o", str(library)]])
     return library
+
+
+def load_modules(*paths: Path) -> None:
+    """Hand libraries of kernels to the launcher."""
+    ctypes.CDLL(_C.__file__, mode=os.RTLD_NOLOAD | os.RTLD_GLOBAL)  # the strict executor, for the libraries to find
+    for path in paths:
+        _C.load_module(str(path))
 
 
 def build_doubles(folder: Path) -> dict[str, Path]:
