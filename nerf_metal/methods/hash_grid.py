@@ -129,6 +129,7 @@ class HashGridMethod:
             lr=config.lr,
             betas=(0.9, 0.99),  # as in instant-ngp: its tables see few gradients each
             eps=1e-15,
+            backend=config.backend,
         )
         self._batches = PixelBatches(
             split, config.background, near_object=config.tight_box, device=self.module.grid.aabb.device
