@@ -7,6 +7,7 @@ import struct
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 
 from nerf_metal import _C  # type: ignore[attr-defined]
 from nerf_metal.kernels import signature
@@ -131,6 +132,22 @@ def grid_of(kernel: str, params: Mapping[str, int | float], random: np.random.Ge
     if KERNELS[kernel].builtins[0].components == 1:
         return (rays * (32 if KERNELS[kernel].collective else 1), 1, 1)
     return (int(random.choice([1, 5, 72])), rays, 1)
+
+
+def zeros(kernel: str, params: Mapping[str, int | float]) -> list[torch.Tensor]:
+    """Every buffer as long as the shader says, and at least one element."""
+    types = (getattr(torch, np.dtype(DTYPES[buffer.dtype]).name) for buffer in KERNELS[kernel].buffers)
+    return [torch.zeros(max(n, 1), dtype=t) for n, t in zip(needed(kernel, params), types, strict=True)]
+
+
+def valid_launch(kernel: str) -> tuple[list[torch.Tensor], dict[str, int | float], tuple[int, int, int]]:
+    """Buffers, arguments and a grid, small and right."""
+    random = np.random.default_rng(len(kernel))
+    while True:
+        params = small_params(kernel, random)
+        grid = grid_of(kernel, params, random)
+        if max(needed(kernel, params)) <= 10**6 and np.prod(grid) > 0:
+            return zeros(kernel, params), params, grid
 
 
 def launch(

@@ -6,13 +6,12 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 
 from nerf_metal import _C, kernels  # type: ignore[attr-defined]
 from tests.kernels.double import Double, doubles
-from tests.kernels.launches import DTYPES, KERNELS, grid_of, needed, small_params
+from tests.kernels.launches import KERNELS, valid_launch
 from tests.kernels.libraries import METAL
 from tests.kernels.test_metal_encoding import INTERSECT, PARAMS, launch, tensors
 
@@ -61,21 +60,10 @@ def test_pipeline_with_fewer_threads_than_a_group(metal: Double) -> None:
     assert str(caught.value) == words + "threadgroup of 128 threads, the pipeline allows 96"
 
 
-def arguments(kernel: str) -> tuple[list[torch.Tensor], dict[str, int | float], tuple[int, int, int]]:
-    """A launch that is right: every buffer as long as the shader says, and small."""
-    random = np.random.default_rng(len(kernel))
-    while True:
-        params = small_params(kernel, random)
-        grid, counts = grid_of(kernel, params, random), needed(kernel, params)
-        if max(counts) <= 10**6 and np.prod(grid) > 0:
-            types = (getattr(torch, np.dtype(DTYPES[b.dtype]).name) for b in KERNELS[kernel].buffers)
-            return [torch.zeros(max(n, 1), dtype=t) for n, t in zip(counts, types, strict=True)], params, grid
-
-
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_failure_of_every_call_of_every_kernel(metal: Double, kernel) -> None:
     """Each call of a first launch fails in turn; every time the error names the kernel, and no handle is lost."""
-    buffers, params, grid = arguments(kernel)
+    buffers, params, grid = valid_launch(kernel)
 
     def run() -> None:
         _C.metal_load(metal.path, metal.path)  # as a new process: compile and look up again
