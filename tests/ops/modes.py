@@ -1,62 +1,11 @@
-"""The ways a kernel is run in these tests, each of which must agree with the reference."""
+"""The modes of ``nerf_metal.selftest`` as marks of tests."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import pytest
-import torch
 
 from nerf_metal import kernels
-
-
-@dataclass(frozen=True)
-class Mode:
-    """A backend and, on the host, in which order the lanes of strict mode run."""
-
-    name: str
-    backend: str = "host"
-    order: str | None = None
-    seed: int = 0
-    simd: bool = False
-
-    @property
-    def device(self) -> str:
-        return "mps" if self.backend == "metal" else "cpu"
-
-    @contextlib.contextmanager
-    def active(self) -> Iterator[str]:
-        """Run launches in this mode; gives the name of the backend.
-
-        New memory is NaN meanwhile: what no kernel writes shows.
-        """
-        strict = contextlib.nullcontext()
-        if self.order is not None:
-            strict = kernels.strict_mode(self.order, self.seed, simd=self.simd)
-        before = torch.are_deterministic_algorithms_enabled()
-        torch.use_deterministic_algorithms(True)
-        try:
-            with strict:
-                yield self.backend
-        finally:
-            torch.use_deterministic_algorithms(before)
-
-
-TORCH = Mode("torch", backend="torch")
-HOST = Mode("host")
-METAL = Mode("metal", backend="metal")
-STRICT_PLAIN = Mode("strict-plain", order="forward")
-STRICT_SIMD = Mode("strict-simd-forward", order="forward", simd=True)
-STRICT = (
-    STRICT_PLAIN,
-    Mode("strict-plain-reversed", order="reversed"),
-    Mode("strict-plain-shuffled", order="shuffled", seed=7),
-    STRICT_SIMD,
-    Mode("strict-simd-reversed", order="reversed", simd=True),
-    *(Mode(f"strict-simd-shuffled-{seed}", order="shuffled", seed=seed, simd=True) for seed in (1, 2, 3)),
-)
+from nerf_metal.selftest.modes import HOST, STRICT, STRICT_SIMD, TORCH, Mode
 
 
 def _modes(*modes: Mode) -> pytest.MarkDecorator:
