@@ -18,8 +18,8 @@ from nerf_metal.methods import build_method, hash_grid
 from nerf_metal.occupancy_grid import OccupancyGrid
 from nerf_metal.reference import unpack_bits
 from nerf_metal.run_folder import RunFolder
+from nerf_metal.selftest.tolerances import TRAINING_STEP
 from nerf_metal.trainer import train
-from tests.tolerances import TRAINING_STEP
 
 CPU = torch.device("cpu")
 BOX = torch.tensor([[-1.0, -0.8, -1.2], [1.0, 0.8, 1.2]])

@@ -9,7 +9,7 @@ import torch
 from nerf_metal import checkpoint as checkpoints
 from nerf_metal.methods import build_method
 from nerf_metal.optimizers import FusedAdam
-from tests.tolerances import EPS, close
+from nerf_metal.selftest.tolerances import EPS, close
 
 BOX = torch.tensor([[-1.0, -2.0, -3.0], [1.0, 2.0, 3.0]])
 

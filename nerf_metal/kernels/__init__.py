@@ -6,21 +6,30 @@ Backends: ``metal`` (MPS tensors, torch's own stream), ``host`` (CPU tensors, th
 
 from nerf_metal.kernels.backends import (
     BACKENDS,
+    LaunchRecord,
     available_host_levels,
+    device_of,
     host_level,
+    kernel_form,
+    record_launches,
     resolve,
     strict_mode,
     use_metal_provider,
     variant,
     why_not,
 )
-from nerf_metal.kernels.launch import launch
+from nerf_metal.kernels.launch import compile_library, launch
 
 __all__ = [
     "BACKENDS",
+    "LaunchRecord",
     "available_host_levels",
+    "compile_library",
+    "device_of",
     "host_level",
+    "kernel_form",
     "launch",
+    "record_launches",
     "resolve",
     "strict_mode",
     "use_metal_provider",

@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,13 +22,25 @@ _KERNEL_DTYPES = frozenset((torch.float32, torch.float16))
 
 
 @dataclass
+class LaunchRecord:
+    """Kernels that were launched with at least one thread: those that went off, and what was said where one did not.
+
+    On a GPU a launch that went off has been accepted, and may still run.
+    """
+
+    ran: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
 class _Settings:
-    """Process-wide: what the tests switch."""
+    """Process-wide: what the tests and the self-test switch."""
 
     strict_order: str | None = None
     strict_seed: int = 0
-    simd: bool = False
+    simd: bool | None = None  # None: the backend's own choice
     metal_provider: str = ""
+    launches: LaunchRecord | None = None
 
 
 settings = _Settings()
@@ -100,12 +112,42 @@ def strict_mode(order: str = "forward", seed: int = 0, *, simd: bool = True) -> 
         seed: of the shuffle.
         simd: take the SIMD-group kernels, as Metal does, instead of their plain twins.
     """
-    before = settings.strict_order, settings.strict_seed, settings.simd
-    settings.strict_order, settings.strict_seed, settings.simd = order, seed, simd
+    before = settings.strict_order, settings.strict_seed
+    settings.strict_order, settings.strict_seed = order, seed
+    try:
+        with kernel_form(simd=simd):
+            yield
+    finally:
+        settings.strict_order, settings.strict_seed = before
+
+
+@contextlib.contextmanager
+def kernel_form(*, simd: bool) -> Iterator[None]:
+    """Take the SIMD-group kernels where there are any, or their plain twins, whatever the backend would choose. The
+    host runs SIMD-group kernels in strict mode alone.
+    """
+    before = settings.simd
+    settings.simd = simd
     try:
         yield
     finally:
-        settings.strict_order, settings.strict_seed, settings.simd = before
+        settings.simd = before
+
+
+@contextlib.contextmanager
+def record_launches() -> Iterator[LaunchRecord]:
+    """Keep which kernels are launched meanwhile."""
+    before = settings.launches
+    settings.launches = record = LaunchRecord()
+    try:
+        yield record
+    finally:
+        settings.launches = before
+
+
+def device_of(backend: str) -> str:
+    """The device of the tensors that ``"metal"`` or ``"host"`` takes: ``"mps"`` or ``"cpu"``."""
+    return "cpu" if settings.metal_provider else _DEVICES[backend]
 
 
 def resolve(op: str, backend: str, *tensors: torch.Tensor) -> str:
@@ -124,7 +166,7 @@ def resolve(op: str, backend: str, *tensors: torch.Tensor) -> str:
     reason = why_not(backend)
     if reason is not None:
         raise ValueError(f"[{op}] backend {backend!r} cannot be used: {reason}")
-    wanted = "cpu" if settings.metal_provider else _DEVICES[backend]
+    wanted = device_of(backend)
     if device != wanted:
         raise ValueError(
             f"[{op}] backend {backend!r} needs tensors on {wanted}, got {device}; "
@@ -147,6 +189,6 @@ def _best(device: str, has_kernel: bool) -> str:
 def variant(stem: str, dtype: torch.dtype, backend: str) -> tuple[str, int]:
     """A kernel's full name and the threads it wants an item: the SIMD-group form on Metal, the plain on the host."""
     suffix = {torch.float32: "f32", torch.float16: "f16"}[dtype]
-    if backend == "metal" or settings.simd:
+    if backend == "metal" if settings.simd is None else settings.simd:
         return f"{stem}_simd_{suffix}", 32
     return f"{stem}_{suffix}", 1

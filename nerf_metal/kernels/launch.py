@@ -56,13 +56,33 @@ def launch(
         TypeError: for a tensor of a dtype no kernel takes.
         RuntimeError: for what the GPU, the shader compiler or strict mode reports.
     """
-    c = extension.load()
     size = _axes(kernel, "grid", grid)
     threads = _GROUP if group is None else _axes(kernel, "group", group)
+    record = settings.launches if all(size) else None
+    try:
+        _launch(kernel, buffers, params, size, threads, backend, coarse)
+    except Exception as error:
+        if record is not None:
+            record.failed.setdefault(kernel, str(error))
+        raise
+    if record is not None:
+        record.ran.add(kernel)
+
+
+def _launch(
+    kernel: str,
+    buffers: Sequence[torch.Tensor | None],
+    params: Mapping[str, int | float],
+    size: tuple[int, ...],
+    threads: tuple[int, ...],
+    backend: str,
+    coarse: bool,
+) -> None:
+    c = extension.load()
     if backend == "metal":
         library = _library_of(kernel)
         if not c.metal_is_compiled(library):
-            _compile(library, kernel)
+            compile_library(library, kernel)
         c.launch_metal(kernel, buffers, params, size, threads)
     elif backend != "host":
         raise ValueError(f"[{kernel}] backend must be metal or host, got {backend!r}")
@@ -72,7 +92,16 @@ def launch(
         c.launch_host(kernel, buffers, params, size, threads, torch.get_num_threads(), coarse)
 
 
-def _compile(library: str, kernel: str) -> None:
+def compile_library(library: str, kernel: str | None = None) -> None:
+    """Let Metal compile a shader library, also one that it has compiled before.
+
+    Args:
+        library: name of a ``.metal`` file without its ending.
+        kernel: for the message, where one is to be launched.
+
+    Raises:
+        RuntimeError: with what the compiler said.
+    """
     source = shaders.library_source(library)
     try:
         extension.load().metal_compile(library, source)
@@ -84,4 +113,4 @@ def _compile(library: str, kernel: str) -> None:
                 torch.mps.compile_shader(source)
             except Exception as inner:
                 text = f"{text}: {inner}"
-        raise RuntimeError(f"[{kernel}] {text}") from error
+        raise RuntimeError(text if kernel is None else f"[{kernel}] {text}") from error

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from nerf_metal import kernels
+from nerf_metal.selftest.composite import run_composite
+from nerf_metal.selftest.composite_cases import CompositeCase
+from nerf_metal.selftest.composite_expected import expected_composite
+from nerf_metal.selftest.mlp import MlpCase, compare_mlp, run_mlp
+from nerf_metal.selftest.modes import STRICT, Mode
 from tests.kernels.launches import KERNELS
 from tests.kernels.libraries import BARRIER, METAL, build_module, load_modules
-from tests.ops.cases import CompositeCase
-from tests.ops.mlp_cases import MlpCase, compare_mlp, run_mlp
-from tests.ops.modes import STRICT, Mode
-from tests.ops.oracle import expected
-from tests.ops.run_composite import run
 
 pytestmark = pytest.mark.strict
 
@@ -33,22 +33,15 @@ def results(mode: Mode) -> list[torch.Tensor]:
     """Every kernel of SIMD-groups once, forward and backward."""
     found = list(run_mlp(MLP, mode).values())
     for case in COMPOSITE:
-        want = expected(case)
-        found += [value for part in run(want.inputs, want.cotangents, mode) for value in part.values()]
+        found += run_composite(expected_composite(case), mode).values()
     return found
 
 
-def test_no_order_changes_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_order_changes_a_bit() -> None:
     assert [mode.order for mode in ORDERS] == ["forward", "reversed", *["shuffled"] * 3]
-    launched = set()
-
-    def record(kernel: str, *args, **kwargs) -> None:
-        launched.add(kernel)
-        LAUNCH(kernel, *args, **kwargs)
-
-    monkeypatch.setattr(kernels, "launch", record)
-    first, *others = map(results, ORDERS)
-    assert launched >= {name for name, kernel in KERNELS.items() if kernel.collective}
+    with kernels.record_launches() as launched:
+        first, *others = map(results, ORDERS)
+    assert launched.ran >= {name for name, kernel in KERNELS.items() if kernel.collective}
     for other in others:
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 

@@ -10,9 +10,10 @@ import torch
 
 from nerf_metal import ops
 from nerf_metal.reference import adam_step
-from tests.ops.adam_cases import BETA1, BETA2, EPSILON, Table
-from tests.ops.modes import ALL_PLAIN_MODES, Mode
-from tests.tolerances import EPS, FLOAT64, close
+from nerf_metal.selftest.adam import BETA1, BETA2, EPSILON, Table
+from nerf_metal.selftest.modes import Mode
+from nerf_metal.selftest.tolerances import EPS, FLOAT64, close
+from tests.ops.modes import ALL_PLAIN_MODES
 
 
 # ---- steps by hand ----

@@ -6,57 +6,13 @@ import pytest
 import torch
 
 from nerf_metal import kernels, ops
-from nerf_metal.reference import adam_step
 from nerf_metal.reference.adam import bias_corrections
-from tests.ops.adam_cases import ADAM_CASES, BETA2, AdamCase, Table
+from nerf_metal.selftest.adam import ADAM_CASES, BETA2, AdamCase, Table, compare_adam, run_adam
+from nerf_metal.selftest.modes import HOST, METAL, Mode
 from tests.ops.guards import Guarded
-from tests.ops.modes import ALL_PLAIN_MODES, HOST, METAL, ON_METAL, PLAIN_KERNEL_MODES, Mode
-from tests.tolerances import ADAM_MOMENT, ADAM_UPDATE, EPS, TINY, close, rounded_to_half
+from tests.ops.modes import ALL_PLAIN_MODES, ON_METAL, PLAIN_KERNEL_MODES
 
 CASES = pytest.mark.parametrize("case", ADAM_CASES, ids=lambda case: case.name)
-
-
-def run_adam(case: AdamCase, mode: Mode) -> Table:
-    table = case.build().copy(device=mode.device)
-    with mode.active() as backend:
-        ops.adam_step(*table.each()[:4], half_copy=table.half_copy, backend=backend, **case.options)
-    return table.copy()
-
-
-def compare_adam(case: AdamCase, got: Table) -> dict[str, float]:
-    """Worst error over tolerance; what has no gradient is the same to the bit."""
-    before = case.build()
-    want = before.copy(wide=True)
-    adam_step(*want.each()[:4], half_copy=want.half_copy, **case.options)
-    untouched = (before.grad == 0) & case.sparse
-    for now, old in zip(got.each(), before.each(), strict=True):
-        if old is not None and old is not before.grad:
-            assert now is not None and torch.equal(now[untouched], old[untouched]), case.name
-    kept = torch.zeros_like(before.grad) if case.clear_grad else before.grad
-    assert torch.equal(got.grad, kept), case.name
-
-    grad, exp_avg = before.grad.double().abs(), before.exp_avg.double().abs()
-    rate, scale = bias_corrections(case.step, case.lr, case.beta1, BETA2)
-    first = case.beta1 * exp_avg + (1 - case.beta1) * grad
-    # A square below the least normal float32 may be flushed to 0; the root makes much of it.
-    least = (want.exp_avg_sq - 2 * TINY).clamp(min=0.0).sqrt() * scale + case.eps
-    update = rate * (first + TINY) / least
-    lost = rate * first / least - rate * first / (want.exp_avg_sq.sqrt() * scale + case.eps)
-    limit = ADAM_UPDATE * update + lost + rate * TINY / least + EPS * want.param.abs() + TINY
-    ratios = {
-        "exp_avg": close(got.exp_avg, want.exp_avg, "exp_avg", ADAM_MOMENT * first + TINY, case.name),
-        "exp_avg_sq": close(
-            got.exp_avg_sq, want.exp_avg_sq, "exp_avg_sq", ADAM_MOMENT * want.exp_avg_sq + 2 * TINY, case.name
-        ),
-        "param": close(got.param, want.param, "param", limit, case.name),
-    }
-    if got.half_copy is not None:
-        assert torch.equal(got.half_copy[~untouched], got.param.half()[~untouched]), case.name
-        limit = torch.where(untouched, 0.0, rounded_to_half(want.param, limit))
-        assert want.half_copy is not None
-        close(got.half_copy[~untouched], want.param[~untouched], "half_copy", limit[~untouched], case.name)
-        assert torch.equal(want.half_copy[~untouched], want.param.half()[~untouched]), case.name
-    return ratios
 
 
 @PLAIN_KERNEL_MODES

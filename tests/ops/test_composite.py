@@ -9,9 +9,10 @@ import torch
 
 from nerf_metal import ops
 from nerf_metal.reference import Composited, composite_rays
-from tests.ops.cases import COMPOSITE_CASES, CompositeCase, CompositeInputs
-from tests.ops.modes import ALL_MODES, Mode
-from tests.tolerances import EPS, FLOAT64, TINY, close
+from nerf_metal.selftest.composite_cases import COMPOSITE_CASES, CompositeCase, CompositeInputs
+from nerf_metal.selftest.modes import Mode
+from nerf_metal.selftest.tolerances import EPS, FLOAT64, TINY, close
+from tests.ops.modes import ALL_MODES
 
 EDGES = torch.tensor([[2.0, 3.0, 4.0]])
 LN2 = math.log(2.0)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nerf_metal.reference import composite_rays
-from tests.ops.cases import pack
-from tests.tolerances import FLOAT64, close
+from nerf_metal.selftest.composite_cases import pack
+from nerf_metal.selftest.tolerances import FLOAT64, close
 
 LAYOUTS = pytest.mark.parametrize("layout", ["dense", "packed"])
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from nerf_metal import kernels, ops
-from tests.ops.cases import COMPOSITE_CASES, COMPOSITE_HALF_CASES, CompositeCase, CompositeInputs
+from nerf_metal.selftest.composite_cases import COMPOSITE_CASES, COMPOSITE_HALF_CASES, CompositeCase, CompositeInputs
+from nerf_metal.selftest.composite_expected import expected_composite
+from nerf_metal.selftest.modes import Mode
+from nerf_metal.selftest.tolerances import all_close
 from tests.ops.guards import Guarded
-from tests.ops.modes import PLAIN_AND_SIMD, Mode
-from tests.ops.oracle import expected
-from tests.tolerances import all_close
+from tests.ops.modes import PLAIN_AND_SIMD
 
 BIG = 2**31 - 1
 # (start, count) that lead out of 40 samples, with what is left of them after the cut.
@@ -77,7 +78,7 @@ GUARDED = [
 @PLAIN_AND_SIMD
 @pytest.mark.parametrize("case", GUARDED, ids=lambda case: case.name)
 def test_no_kernel_touches_memory_around_its_buffers(case: CompositeCase, mode: Mode) -> None:
-    want = expected(case)
+    want = expected_composite(case)
     got = launch(want.inputs, want.cotangents, mode)
     all_close(got, want.outputs | want.grads, want.tolerance, mode.name)
 

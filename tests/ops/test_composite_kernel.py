@@ -8,11 +8,19 @@ import pytest
 import torch
 
 from nerf_metal import ops
-from tests.ops.cases import COMPOSITE_CASES, COMPOSITE_HALF_CASES, CompositeCase
-from tests.ops.modes import HOST, KERNEL_MODES, METAL, ON_METAL, PLAIN_AND_SIMD, STRICT, STRICT_PLAIN, STRICT_SIMD, Mode
-from tests.ops.oracle import RESULTS, expected
-from tests.ops.run_composite import compare, run
-from tests.tolerances import ALPHA, EXP_ULPS, close, worst
+from nerf_metal.selftest.composite import (
+    INTERVAL_CASES,
+    IntervalCase,
+    compare_composite,
+    compare_interval,
+    run_composite,
+    run_interval,
+)
+from nerf_metal.selftest.composite_cases import COMPOSITE_CASES, COMPOSITE_HALF_CASES, CompositeCase
+from nerf_metal.selftest.composite_expected import RESULTS, expected_composite
+from nerf_metal.selftest.modes import HOST, METAL, STRICT, STRICT_PLAIN, STRICT_SIMD, Mode
+from nerf_metal.selftest.tolerances import close, worst
+from tests.ops.modes import KERNEL_MODES, ON_METAL, PLAIN_AND_SIMD
 
 COMPARED = COMPOSITE_CASES + COMPOSITE_HALF_CASES
 CASES = pytest.mark.parametrize("case", COMPARED, ids=lambda case: case.name)
@@ -23,7 +31,7 @@ FEW_CASES = pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
 @KERNEL_MODES
 @CASES
 def test_results_and_gradients_are_the_references(case: CompositeCase, mode: Mode) -> None:
-    ratios = compare(expected(case), mode)
+    ratios = compare_composite(want := expected_composite(case), run_composite(want, mode), mode.name)
     assert set(ratios) >= {*RESULTS, "grad_values", "grad_rgbs"}
     assert ("grad_background" in ratios) == (case.background is not None)
 
@@ -31,14 +39,14 @@ def test_results_and_gradients_are_the_references(case: CompositeCase, mode: Mod
 @ON_METAL
 def test_metal_results_and_gradients_are_the_references() -> None:
     for case in COMPARED:
-        compare(expected(case), METAL)
+        compare_composite(want := expected_composite(case), run_composite(want, METAL))
 
 
 @KERNEL_MODES
 @FEW_CASES
 @pytest.mark.parametrize("used", [*((name,) for name in RESULTS), ("depth", "transmittance")], ids="+".join)
 def test_gradients_from_some_of_the_results(case: CompositeCase, used: tuple[str, ...], mode: Mode) -> None:
-    compare(expected(case, used), mode)
+    compare_composite(want := expected_composite(case, used), run_composite(want, mode), mode.name)
 
 
 @FEW_CASES
@@ -63,65 +71,36 @@ def test_half_of_the_arguments_may_want_no_gradient(case: CompositeCase) -> None
 
 @CASES
 def test_simd_group_kernels_agree_with_their_plain_twins(case: CompositeCase) -> None:
-    want = expected(case)
-    plain, simd = (run(want.inputs, want.cotangents, mode) for mode in (STRICT_PLAIN, STRICT_SIMD))
-    for one, two in zip(plain, simd, strict=True):
-        for name, value in one.items():
-            close(two[name], value, name, 2.0 * want.tolerance[name], "twins")
+    want = expected_composite(case)
+    plain, simd = (run_composite(want, mode) for mode in (STRICT_PLAIN, STRICT_SIMD))
+    for name, value in plain.items():
+        close(simd[name], value, name, 2.0 * want.tolerance[name], "twins")
 
 
 @CASES
 def test_lane_order_changes_no_bit(case: CompositeCase) -> None:
-    want = expected(case)
-    first, *others = (run(want.inputs, want.cotangents, mode) for mode in STRICT if mode.simd)
+    want = expected_composite(case)
+    first, *others = (run_composite(want, mode) for mode in STRICT if mode.simd)
     for other in others:
-        for one, two in zip(first, other, strict=True):
-            assert all(torch.equal(value, two[name]) for name, value in one.items())
+        assert all(torch.equal(value, other[name]) for name, value in first.items())
 
 
 def test_more_threads_change_no_bit() -> None:
-    want = expected(next(case for case in COMPOSITE_CASES if case.name == "257x65"))
-    alone = run(want.inputs, want.cotangents, HOST)
+    want = expected_composite(next(case for case in COMPOSITE_CASES if case.name == "257x65"))
+    alone = run_composite(want, HOST)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        together = run(want.inputs, want.cotangents, HOST)
+        together = run_composite(want, HOST)
     finally:
         torch.set_num_threads(before)
-    for one, two in zip(alone, together, strict=True):
-        assert all(torch.equal(value, two[name]) for name, value in one.items())
+    assert all(torch.equal(value, together[name]) for name, value in alone.items())
 
 
 @PLAIN_AND_SIMD
-def test_exp_is_within_its_promise(mode: Mode) -> None:
-    # With t from 0 to 1 the second sample's transmittance is exp(-sigma), sigma exact.
-    sigma = torch.cat((torch.linspace(0.0, 87.0, 4001), torch.logspace(-12, 0, 1001)))
-    got = one_interval(sigma, mode)[1]
-    want = torch.exp(-sigma.double())
-    ulp = 2.0 ** (torch.frexp(want)[1] - 24).double()
-    close(got, want, "exp", EXP_ULPS * ulp)
-
-
-@PLAIN_AND_SIMD
-def test_opacity_of_one_interval_is_accurate_at_every_depth(mode: Mode) -> None:
-    tau = torch.cat((torch.logspace(-30, 1.9, 3001), torch.linspace(0.2, 0.4, 2001)))
-    got = one_interval(tau, mode)[0]
-    want = -torch.expm1(-tau.double())
-    close(got, want, "alpha", want * ALPHA)
-
-
-def one_interval(sigma: torch.Tensor, mode: Mode) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight of a first interval from 0 to 1, and the transmittance behind it."""
-    edges = torch.tensor([0.0, 1.0, 2.0]).expand(len(sigma), 3)
-    with mode.active() as backend:
-        got = ops.composite_rays(
-            edges[:, :-1],
-            edges[:, 1:],
-            torch.zeros(len(sigma), 2, 3),
-            torch.stack((sigma, torch.zeros_like(sigma)), -1),
-            backend=backend,
-        )
-    return got.weights[:, 0], got.transmittance[:, 1]
+@pytest.mark.parametrize("case", INTERVAL_CASES, ids=lambda case: case.name)
+def test_one_interval_is_accurate_at_every_depth(case: IntervalCase, mode: Mode) -> None:
+    compare_interval(case, run_interval(case, mode))
 
 
 @PLAIN_AND_SIMD

@@ -10,9 +10,10 @@ import torch
 
 from nerf_metal import ops
 from nerf_metal.reference import hashgrid_encode, hashgrid_levels
-from tests.ops.hashgrid_cases import HASHGRID_CASES, HashgridCase, corners
-from tests.ops.modes import ALL_PLAIN_MODES, Mode
-from tests.tolerances import EPS, FLOAT64, close
+from nerf_metal.selftest.hashgrid import HASHGRID_CASES, HashgridCase, corners
+from nerf_metal.selftest.modes import Mode
+from nerf_metal.selftest.tolerances import EPS, FLOAT64, close
+from tests.ops.modes import ALL_PLAIN_MODES
 
 CASES = pytest.mark.parametrize("case", HASHGRID_CASES, ids=lambda case: case.name)
 

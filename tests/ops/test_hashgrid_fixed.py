@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from nerf_metal import kernels, ops
-from tests.ops.hashgrid_cases import HashgridCase
-from tests.ops.modes import HOST, PLAIN_KERNEL_MODES, Mode
-from tests.ops.test_hashgrid_kernel import params_of
-from tests.tolerances import EPS, close
+from nerf_metal.selftest.hashgrid import HashgridCase, hashgrid_params
+from nerf_metal.selftest.modes import HOST, Mode
+from nerf_metal.selftest.tolerances import EPS, close
+from tests.ops.modes import PLAIN_KERNEL_MODES
 
 WORD = 2**32
 ONE = 2**48  # units
@@ -115,7 +115,7 @@ def test_order_and_threads_change_no_bit(mode: Mode) -> None:
     grad = grad * 10.0 ** torch.linspace(-12, 2, 300)[:, None]
 
     def run(order: torch.Tensor, per_thread: int) -> torch.Tensor:
-        params = params_of(case, per_thread)
+        params = hashgrid_params(case, per_thread)
         sums = torch.zeros((params["n_entries"], 2, 2), dtype=torch.int32)
         buffers = [positions[order].contiguous(), grad[order].contiguous(), levels, sums]
         grid = (-(-300 // per_thread), len(levels))

@@ -6,43 +6,23 @@ import pytest
 import torch
 
 from nerf_metal import kernels, ops
+from nerf_metal.selftest.hashgrid import (
+    HASHGRID_CASES,
+    SUFFIX,
+    HashgridCase,
+    compare_hashgrid,
+    expected_hashgrid,
+    hashgrid_params,
+    launch_table_gradients,
+    run_hashgrid,
+)
+from nerf_metal.selftest.modes import HOST, METAL, TORCH, Mode
+from nerf_metal.selftest.tolerances import all_close
 from tests.ops.guards import Guarded
-from tests.ops.hashgrid_cases import HASHGRID_CASES, HashgridCase, expected_hashgrid
-from tests.ops.modes import ALL_PLAIN_MODES, HOST, METAL, ON_METAL, PLAIN_KERNEL_MODES, TORCH, Mode
-from tests.tolerances import all_close
+from tests.ops.modes import ALL_PLAIN_MODES, ON_METAL, PLAIN_KERNEL_MODES
 
 CASES = pytest.mark.parametrize("case", HASHGRID_CASES, ids=lambda case: case.name)
 MIXED = HashgridCase("mixed", 150)
-SUFFIX = {torch.float32: "f32", torch.float16: "f16"}
-
-
-def run_hashgrid(case: HashgridCase, mode: Mode, **options: object) -> dict[str, torch.Tensor]:
-    """Features and gradients of one call."""
-    positions, table, levels, grad = (x.to(mode.device) for x in case.build())
-    positions.requires_grad_()
-    table.requires_grad_()
-    with mode.active() as backend:
-        features = ops.hashgrid_encode(positions, table, levels, backend=backend, **options)
-        gradients = torch.autograd.grad(features, (positions, table), grad)
-    return {"features": features.detach(), "positions": gradients[0], "table": gradients[1]}
-
-
-def compare_hashgrid(case: HashgridCase, got: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Worst error over tolerance of features and gradients."""
-    want, tolerance = expected_hashgrid(case)
-    return all_close(got, want, tolerance, case.name)
-
-
-def params_of(case: HashgridCase, per_thread: int) -> dict[str, int]:
-    """The argument struct; the table as ``build`` makes it."""
-    levels = case.levels
-    return {
-        "n_points": case.points,
-        "n_levels": len(levels),
-        "n_features": case.features,
-        "n_entries": int(levels[-1, 1] + levels[-1, 2]),
-        "points_per_thread": per_thread,
-    }
 
 
 @ALL_PLAIN_MODES
@@ -68,7 +48,7 @@ def test_threads_of_any_size_write_every_point_and_nothing_else(
     guarded = Guarded()
     positions, table, levels, grad = (guarded.place(x) for x in case.build())
     assert table is not None and levels is not None
-    params, suffix = params_of(case, per_thread), SUFFIX[case.dtype]
+    params, suffix = hashgrid_params(case, per_thread), SUFFIX[case.dtype]
     threads = -(-case.points // per_thread)
     out = {
         "features": guarded.unfilled((case.points, len(levels) * case.features)),
@@ -76,18 +56,14 @@ def test_threads_of_any_size_write_every_point_and_nothing_else(
         **{name: guarded.place(torch.zeros(table.shape)) for name in ("levels", "atomic", "fixed")},
     }
     sums = guarded.place(torch.zeros((*table.shape, 2), dtype=torch.int32))
-    inputs = [positions, grad, levels]
     launches = (
         (f"forward_{suffix}", [positions, table, levels, out["features"]], (threads, len(levels))),
         (f"backward_positions_{suffix}", [positions, table, levels, grad, out["positions"]], (threads,)),
-        ("backward_levels_f32", [*inputs, out["levels"]], (len(levels),)),
-        ("backward_atomic_f32", [*inputs, out["atomic"]], (threads, len(levels))),
-        ("backward_fixed_f32", [*inputs, sums], (threads, len(levels))),
-        ("fixed_f32", [sums, out["fixed"]], (table.numel(),)),
     )
     with mode.active() as backend:
         for name, buffers, grid in launches:
             kernels.launch(f"hashgrid_{name}", buffers, params, grid, backend=backend)
+        launch_table_gradients([positions, grad, levels], out, sums, params, backend)
     guarded.check()
     want, tolerance = expected_hashgrid(case)
     for name in ("levels", "atomic", "fixed"):
@@ -114,7 +90,7 @@ def test_every_half_is_read_as_it_is(features: int, mode: Mode) -> None:
 def test_other_numbers_of_features_write_nothing(features: int, mode: Mode) -> None:
     case = HashgridCase("", 33, 4)
     positions, _, levels, _ = case.build()
-    params = params_of(case, 10) | {"n_features": features}
+    params = hashgrid_params(case, 10) | {"n_features": features}
     room = torch.full((params["n_entries"] * 16,), 7.0)
     wide = torch.full((33 * len(levels) * 16,), 7.0)
     with mode.active() as backend:

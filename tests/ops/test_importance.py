@@ -8,13 +8,13 @@ import torch
 from nerf_metal import kernels, ops
 from nerf_metal.reference import sample_importance
 from nerf_metal.reference.random import STREAM_IMPORTANCE, uniform
+from nerf_metal.selftest.importance import FLOOR, IMPORTANCE_CASES, ImportanceCase, compare_importance, run_importance
+from nerf_metal.selftest.modes import METAL, Mode
+from nerf_metal.selftest.tolerances import EPS, HISTOGRAM_STRATA, close
 from tests.ops.guards import Guarded
-from tests.ops.march_cases import IMPORTANCE_CASES, ImportanceCase
-from tests.ops.modes import ALL_PLAIN_MODES, METAL, ON_METAL, PLAIN_KERNEL_MODES, Mode
-from tests.tolerances import CDF_BASE, CDF_PER_INTERVAL, DRAWN, EPS, HISTOGRAM_STRATA, close
+from tests.ops.modes import ALL_PLAIN_MODES, ON_METAL, PLAIN_KERNEL_MODES
 
 CASES = pytest.mark.parametrize("case", IMPORTANCE_CASES, ids=lambda case: case.name)
-FLOOR = 1e-5
 
 
 def sample(mode: Mode, edges: torch.Tensor, weights: torch.Tensor, n: int, **options: object) -> torch.Tensor:
@@ -139,62 +139,16 @@ def test_reference_histogram_follows_the_weights(case: ImportanceCase) -> None:
 
 
 # ---- the kernel ----
-def cdf_distance(case: ImportanceCase, drawn: torch.Tensor) -> torch.Tensor:
-    """How far the mass below each draw is from the mass it was drawn for, as a share of the whole.
-
-    ``t`` is ill-conditioned where the density is at its floor; the mass below it is not. A draw may stand for any mass
-    between those below and up to it, rounding of ``t`` included: where an interval has no length they differ.
-    """
-    edges, weights = (x.double() for x in case.build())
-    mass = weights.clamp(min=0) + FLOOR
-    cdf = torch.nn.functional.pad(mass.cumsum(-1), (1, 0))
-    total = cdf[:, -1:]
-    jitter = torch.full((1, case.num_samples), 0.5, dtype=torch.float64)
-    if case.stratified:
-        device = torch.device("cpu")
-        jitter = uniform(case.rays, case.num_samples, case.seed, STREAM_IMPORTANCE, device)
-    target = (torch.arange(case.num_samples) + jitter) / case.num_samples
-    t = drawn.double().cpu()
-
-    def mass_below(at: torch.Tensor, inclusive: bool) -> torch.Tensor:
-        length = edges.diff(dim=-1)[:, None]
-        into = (at[..., None] - edges[:, None, :-1]) / length.clamp(min=1e-300)
-        jump = (at[..., None] >= edges[:, None, :-1]) if inclusive else (at[..., None] > edges[:, None, :-1])
-        into = torch.where(length > 0, into.clamp(0, 1), jump.double())
-        return (into * mass[:, None]).sum(-1) / total
-
-    least = mass_below(t * (1 - 2 * EPS), inclusive=False)
-    most = mass_below(t * (1 + 2 * EPS), inclusive=True)
-    return torch.maximum(least - target, target - most).clamp(min=0.0)
-
-
-def compare_importance(case: ImportanceCase, mode: Mode) -> dict[str, float]:
-    """Worst error over tolerance, in mass for all cases and in ``t`` for the well-conditioned ones."""
-    edges, weights = case.build()
-    options = {"stratified": case.stratified, "seed": case.seed}
-    drawn = sample(mode, edges, weights, case.num_samples, merge=False, **options).cpu()
-    merged = sample(mode, edges, weights, case.num_samples, **options).cpu()
-    assert torch.equal(merged, torch.cat((edges, drawn), -1).sort(-1).values)
-    assert ((drawn >= edges[:, :1]) & (drawn <= edges[:, -1:])).all()
-    distance = cdf_distance(case, drawn)
-    limit = CDF_BASE + CDF_PER_INTERVAL * case.intervals
-    ratios = {"mass": close(distance, torch.zeros_like(distance), "mass", limit, case.name)}
-    if case.weights == "ordinary" and case.edges == "random":
-        want = sample_importance(edges.double(), weights.double(), case.num_samples, merge=False, **options)
-        ratios["t"] = close(drawn, want, "t", DRAWN * edges[:, -1:].double(), case.name)
-    return ratios
-
-
 @PLAIN_KERNEL_MODES
 @CASES
 def test_draws_are_the_references(case: ImportanceCase, mode: Mode) -> None:
-    compare_importance(case, mode)
+    compare_importance(case, run_importance(case, mode))
 
 
 @ON_METAL
 def test_metal_draws_are_the_references() -> None:
     for case in IMPORTANCE_CASES:
-        compare_importance(case, METAL)
+        compare_importance(case, run_importance(case, METAL))
 
 
 @PLAIN_KERNEL_MODES

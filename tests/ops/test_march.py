@@ -8,9 +8,10 @@ import torch
 from nerf_metal import ops
 from nerf_metal.reference import RaySamples, march_rays
 from nerf_metal.reference.random import STREAM_MARCH, uniform
-from tests.ops.march_cases import BOX, MARCH_CASES, MarchCase
-from tests.ops.modes import ALL_PLAIN_MODES, Mode
-from tests.tolerances import CHI_SQUARE_255, EPS, FLOAT64, close
+from nerf_metal.selftest.march import BOX, MARCH_CASES, MarchCase
+from nerf_metal.selftest.modes import Mode
+from nerf_metal.selftest.tolerances import CHI_SQUARE_255, EPS, FLOAT64, close
+from tests.ops.modes import ALL_PLAIN_MODES
 
 UNIT_BOX = torch.tensor([[-1.0] * 3, [1.0] * 3])
 AXIS_RAY = torch.tensor([[-3.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]])

@@ -7,7 +7,8 @@ import torch
 
 from nerf_metal import ops
 from nerf_metal.reference import RayBounds
-from tests.ops.modes import ALL_PLAIN_MODES, Mode
+from nerf_metal.selftest.modes import Mode
+from tests.ops.modes import ALL_PLAIN_MODES
 
 BOX = torch.tensor([[-1.0, -2.0, -4.0], [1.0, 2.0, 4.0]])
 DENORMAL = 1e-40

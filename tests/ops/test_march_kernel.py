@@ -6,43 +6,19 @@ import pytest
 import torch
 
 from nerf_metal import kernels, ops
-from nerf_metal.reference import RaySamples, march_rays
+from nerf_metal.reference import RaySamples
+from nerf_metal.selftest.march import BOX, MARCH_CASES, MarchCase, compare_march, run_march
+from nerf_metal.selftest.modes import HOST, METAL, Mode
 from tests.ops.guards import Guarded
-from tests.ops.march_cases import BOX, MARCH_CASES, MarchCase
-from tests.ops.modes import HOST, METAL, ON_METAL, PLAIN_KERNEL_MODES, Mode
-from tests.tolerances import BOUNDS, DISPARITY, EDGES, close
+from tests.ops.modes import ON_METAL, PLAIN_KERNEL_MODES
 
 CASES = pytest.mark.parametrize("case", MARCH_CASES, ids=lambda case: case.name)
-
-
-def compare_march(case: MarchCase, got: RaySamples) -> dict[str, float]:
-    """Worst error over tolerance; the boxes are met so that rounding decides no hit."""
-    o, d = (x.double() for x in case.rays_o_d())
-    want = march_rays(o, d, BOX.double(), case.samples, **case.options)
-    assert torch.equal(got.hits.cpu(), want.hits), case.name
-    magnitude = want.t_max[:, None].abs()
-    tolerance = EDGES * magnitude
-    if case.spacing == "disparity":
-        tolerance = DISPARITY * want.t_edges * want.t_edges / want.t_min[:, None] + BOUNDS * magnitude
-    # a bound's own error is relative to the numbers it is made of, (face - origin) / direction
-    reach = torch.maximum(want.t_max, torch.ones_like(want.t_max))
-    return {
-        "t_min": close(got.t_min, want.t_min, "t_min", BOUNDS * reach, case.name),
-        "t_max": close(got.t_max, want.t_max, "t_max", BOUNDS * reach, case.name),
-        "t_edges": close(got.t_edges, want.t_edges, "t_edges", tolerance + BOUNDS * reach[:, None], case.name),
-    }
-
-
-def march(case: MarchCase, mode: Mode) -> RaySamples:
-    o, d = (x.to(mode.device) for x in case.rays_o_d())
-    with mode.active() as backend:
-        return ops.march_rays(o, d, BOX.to(mode.device), case.samples, backend=backend, **case.options)
 
 
 @PLAIN_KERNEL_MODES
 @CASES
 def test_edges_are_the_references(case: MarchCase, mode: Mode) -> None:
-    got = march(case, mode)
+    got = run_march(case, mode)
     compare_march(case, got)
     assert (got.t_edges.diff(dim=-1) >= 0).all()
     assert (got.t_edges >= got.t_min[:, None]).all() and (got.t_edges <= got.t_max[:, None]).all()
@@ -51,7 +27,7 @@ def test_edges_are_the_references(case: MarchCase, mode: Mode) -> None:
 @ON_METAL
 def test_metal_edges_are_the_references() -> None:
     for case in MARCH_CASES:
-        compare_march(case, march(case, METAL))
+        compare_march(case, run_march(case, METAL))
 
 
 @PLAIN_KERNEL_MODES
@@ -93,16 +69,6 @@ def test_threads_of_any_size_write_every_edge_and_nothing_else(
 
 
 @PLAIN_KERNEL_MODES
-@CASES
-def test_bounds_alone_are_those_of_marching(case: MarchCase, mode: Mode) -> None:
-    o, d = case.rays_o_d()
-    with mode.active() as backend:
-        bounds = ops.intersect_rays(o, d, BOX, near=case.near, far=case.far, backend=backend)
-    for one, two in zip(bounds, march(case, mode)[1:], strict=True):
-        assert torch.equal(one, two)
-
-
-@PLAIN_KERNEL_MODES
 def test_rays_may_be_views(mode: Mode) -> None:
     case = next(case for case in MARCH_CASES if case.name == "near-far")
     o, d = case.rays_o_d()
@@ -116,7 +82,7 @@ def test_rays_may_be_views(mode: Mode) -> None:
             backend=backend,
             **case.options,
         )
-    assert torch.equal(got.t_edges, march(case, mode).t_edges)
+    assert torch.equal(got.t_edges, run_march(case, mode).t_edges)
     one = d[:1].expand(case.rays, 3)
     with mode.active() as backend:
         shared = ops.march_rays(o, one, BOX, 5, backend=backend)
@@ -126,11 +92,11 @@ def test_rays_may_be_views(mode: Mode) -> None:
 
 def test_more_threads_change_no_bit() -> None:
     case = next(case for case in MARCH_CASES if case.name == "stratified-257x192")
-    alone = march(case, HOST)
+    alone = run_march(case, HOST)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        together = march(case, HOST)
+        together = run_march(case, HOST)
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(one, two) for one, two in zip(alone, together, strict=True))

@@ -9,9 +9,10 @@ import torch
 
 from nerf_metal import ops
 from nerf_metal.reference import mlp
-from tests.ops.mlp_cases import ACTIVATIONS, MLP_CASES, MlpCase
-from tests.ops.modes import ALL_MODES, Mode
-from tests.tolerances import EPS, close
+from nerf_metal.selftest.mlp import ACTIVATIONS, MLP_CASES, MlpCase
+from nerf_metal.selftest.modes import Mode
+from nerf_metal.selftest.tolerances import EPS, close
+from tests.ops.modes import ALL_MODES
 
 CASES = pytest.mark.parametrize("case", MLP_CASES, ids=lambda case: case.name)
 

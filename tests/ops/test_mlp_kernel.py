@@ -13,9 +13,10 @@ import torch
 
 from nerf_metal import kernels, ops
 from nerf_metal.reference import mlp
+from nerf_metal.selftest.mlp import ACTIVATIONS, MLP_CASES, MlpCase, compare_mlp, run_mlp
+from nerf_metal.selftest.modes import HOST, METAL, STRICT, Mode
 from tests.ops.guards import Guarded
-from tests.ops.mlp_cases import ACTIVATIONS, MLP_CASES, MlpCase, compare_mlp, run_mlp
-from tests.ops.modes import HOST, KERNEL_MODES, METAL, ON_METAL, PLAIN_AND_SIMD, PLAIN_KERNEL_MODES, STRICT, Mode
+from tests.ops.modes import KERNEL_MODES, ON_METAL, PLAIN_AND_SIMD, PLAIN_KERNEL_MODES
 
 CASES = pytest.mark.parametrize("case", MLP_CASES, ids=lambda case: case.name)
 USUAL = MlpCase("usual", 50, (24, 32, 32, 7), activation="sigmoid")

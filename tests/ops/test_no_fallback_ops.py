@@ -42,7 +42,8 @@ def test_the_scan_lets_others_pass() -> None:
 
 
 def test_package_and_shaders_use_no_function_that_falls_back() -> None:
-    files = sorted(PACKAGE.rglob("*.py"))
+    # The self-test's expectations are made on the CPU, and testing such functions is its business.
+    files = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE / "selftest"]
     assert len(files) > 10
     found = {str(path): calls for path in files if (calls := banned_calls(path.read_text(encoding="utf-8")))}
     assert not found

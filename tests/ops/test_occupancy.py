@@ -9,19 +9,21 @@ from nerf_metal import kernels, ops
 from nerf_metal.reference import OccupancyCells, pack_bits, unpack_bits
 from nerf_metal.reference import occupancy as reference
 from nerf_metal.reference.random import STREAM_OCCUPANCY, words
+from nerf_metal.selftest.march import BOX
+from nerf_metal.selftest.modes import METAL, Mode
+from nerf_metal.selftest.occupancy import (
+    OCCUPANCY_CASES,
+    OccupancyCase,
+    compare_occupancy,
+    compare_places,
+    random_bits,
+    run_occupancy,
+)
+from nerf_metal.selftest.tolerances import CHI_SQUARE_255, EPS
 from tests.ops.guards import Guarded
-from tests.ops.modes import ALL_PLAIN_MODES, METAL, ON_METAL, PLAIN_KERNEL_MODES, Mode
-from tests.tolerances import CELL_PLACE, CHI_SQUARE_255, EPS, close
+from tests.ops.modes import ALL_PLAIN_MODES, ON_METAL, PLAIN_KERNEL_MODES
 
-BOX = torch.tensor([[-1.0, -0.5, -1.5], [1.0, 0.75, 1.25]])
 NAN, INFINITY = float("nan"), float("inf")
-GRIDS = pytest.mark.parametrize(("resolution", "levels"), [(8, 1), (12, 3), (32, 2), (8, 8)])
-COUNTS = pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 1000])
-
-
-def random_bits(resolution: int, levels: int, share: float) -> torch.Tensor:
-    random = torch.Generator().manual_seed(resolution + levels)
-    return pack_bits(torch.rand(levels * resolution**3, generator=random) < share)
 
 
 def choose(mode: Mode, bits: torch.Tensor, uniform: int, occupied: int, **options: object) -> OccupancyCells:
@@ -136,39 +138,9 @@ def test_most_of_the_occupied_draws_are_occupied() -> None:
 
 # ---- the kernels ----
 @PLAIN_KERNEL_MODES
-@GRIDS
-@COUNTS
-def test_cells_are_the_references(count: int, resolution: int, levels: int, mode: Mode) -> None:
-    options = {"resolution": resolution, "levels": levels, "seed": count - 40}
-    for share in (0.0, 0.04, 1.0):
-        bits = random_bits(resolution, levels, share)
-        for uniform, occupied, first in ((count, 0, None), (count // 2, count - count // 2, None), (count, 0, 77)):
-            got = choose(mode, bits, uniform, occupied, first_cell=first, **options)
-            want = reference.occupancy_cells(bits, BOX.double(), uniform, occupied, first_cell=first, **options)
-            assert got.cells.dtype == torch.int32 and torch.equal(got.cells, want.cells)
-            compare_places(got, want, resolution)
-
-
-def compare_places(got: OccupancyCells, want: OccupancyCells, resolution: int) -> float:
-    """Worst error over tolerance, which is relative to the size of the cell's cascade."""
-    size = 2.0 ** (want.cells.double() / resolution**3).floor()[:, None] * BOX.abs().amax()
-    return close(got.positions, want.positions, "positions", CELL_PLACE * size)
-
-
-@PLAIN_KERNEL_MODES
-@COUNTS
-def test_updates_are_the_references_in_any_order(count: int, mode: Mode) -> None:
-    random = torch.Generator().manual_seed(count)
-    density = torch.rand(512, generator=random)
-    cells = torch.randint(0, 96, (count,), generator=random, dtype=torch.int32)  # many of them more than once
-    values = torch.rand(count, generator=random) * 2 - 0.5
-    values[::7] = NAN
-    want = density.double()
-    reference.occupancy_update(want, cells, values.double(), decay=0.95)
-    got = update(mode, density, cells, values)
-    close(got, want, "density", EPS * want)
-    turned = update(mode, density, cells.flip(0), values.flip(0))
-    assert torch.equal(got, turned)
+@pytest.mark.parametrize("case", OCCUPANCY_CASES, ids=lambda case: case.name)
+def test_results_are_the_references(case: OccupancyCase, mode: Mode) -> None:
+    compare_occupancy(case, run_occupancy(case, mode))
 
 
 @PLAIN_KERNEL_MODES
@@ -181,20 +153,6 @@ def test_cells_outside_the_grid_are_left_out(mode: Mode) -> None:
         kernels.launch("occupancy_update_f32", buffers, {"n_cells": 5, "n_words": 2}, (5,), backend=backend)
     guarded.check()
     assert density.view(torch.float32).nonzero().flatten().tolist() == [7]
-
-
-@PLAIN_KERNEL_MODES
-@GRIDS
-def test_bits_are_the_references(resolution: int, levels: int, mode: Mode) -> None:
-    density = torch.rand(levels * resolution**3 + 3, generator=torch.Generator().manual_seed(1))[3:] ** 4
-    for threshold in (0.0, 0.1, 0.5, 2.0):
-        with mode.active() as backend:
-            got = ops.occupancy_pack(density, threshold, backend=backend)
-        # The mean of float32 is not the reference's: where it decides, another density may lie between.
-        limit = density.double().mean().clamp(max=threshold)
-        sure = (density - limit).abs() > EPS * 8 * limit
-        assert got.dtype == torch.int32 and not (unpack_bits(got) != (density > limit))[sure].any()
-        assert sure.double().mean() > 0.99
 
 
 @PLAIN_KERNEL_MODES
@@ -242,16 +200,6 @@ def test_more_threads_change_no_bit() -> None:
 
 
 @ON_METAL
-def test_metal_is_the_reference() -> None:
-    bits = random_bits(32, 2, 0.1)
-    got = choose(METAL, bits, 500, 500, resolution=32, levels=2, seed=3)
-    want = reference.occupancy_cells(bits, BOX.double(), 500, 500, resolution=32, levels=2, seed=3)
-    assert torch.equal(got.cells.cpu(), want.cells)
-    compare_places(OccupancyCells(got.cells.cpu(), got.positions.cpu()), want, 32)
-    density, values = torch.zeros(65536, device="mps"), torch.rand(1000, device="mps")
-    ops.occupancy_update(density, got.cells, values, backend="metal")
-    expected = torch.zeros(65536)
-    reference.occupancy_update(expected, want.cells, values.cpu())
-    assert torch.equal(density.cpu(), expected)
-    packed = ops.occupancy_pack(density, 1e-3, backend="metal")
-    assert torch.equal(packed.cpu(), reference.occupancy_pack(expected, 1e-3))
+def test_metal_results_are_the_references() -> None:
+    for case in OCCUPANCY_CASES:
+        compare_occupancy(case, run_occupancy(case, METAL))

@@ -14,7 +14,7 @@ from nerf_metal.reference.random import (
     uniform,
     words,
 )
-from tests.tolerances import CHI_SQUARE_255
+from nerf_metal.selftest.tolerances import CHI_SQUARE_255
 
 CPU = torch.device("cpu")
 M = 2**32

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,80 +11,16 @@ import torch
 
 from nerf_metal import kernels, ops
 from nerf_metal.reference import spherical_harmonics
+from nerf_metal.selftest.modes import HOST, METAL, Mode
+from nerf_metal.selftest.sh import SH_CASES, ShCase, compare_sh, run_sh
+from nerf_metal.selftest.tolerances import EPS, FLOAT64, close
 from tests.ops.guards import Guarded
-from tests.ops.modes import ALL_PLAIN_MODES, HOST, METAL, ON_METAL, PLAIN_KERNEL_MODES, Mode
-from tests.tolerances import EPS, FLOAT64, SH, SH_GRADIENT, TINY, close
+from tests.ops.modes import ALL_PLAIN_MODES, ON_METAL, PLAIN_KERNEL_MODES
 
 DEGREES = pytest.mark.parametrize("degree", [1, 2, 3, 4])
 
 
-@dataclass(frozen=True)
-class ShCase:
-    """Directions drawn evenly over the sphere, times ``scale``, with the axes among them."""
-
-    name: str
-    count: int
-    degree: int
-    scale: float = 1.0
-
-    def build(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Directions, and the gradient of some loss with respect to the values."""
-        random = torch.Generator().manual_seed(self.count + self.degree)
-        directions = torch.nn.functional.normalize(torch.randn((self.count, 3), generator=random), dim=-1)
-        axes = torch.cat((torch.eye(3), -torch.eye(3)))[: self.count]
-        directions[: len(axes)] = axes
-        return directions * self.scale, torch.randn((self.count, self.degree**2), generator=random)
-
-
-SH_CASES = (
-    *(ShCase(f"{n}-degree-{d}", n, d) for d in (1, 2, 3, 4) for n in (0, 1, 15, 16, 17, 31, 32, 33, 600)),
-    *(ShCase(f"{name}-degree-{d}", 33, d, scale) for d in (3, 4) for name, scale in (("long", 1e6), ("short", 1e-20))),
-)
 CASES = pytest.mark.parametrize("case", SH_CASES, ids=lambda case: case.name)
-
-
-# Factors of the components, to the digits that a tolerance needs.
-FACTORS = [0.282, *[0.489] * 3, 1.093, 1.093, 0.315, 1.093, 0.546, 0.59, 2.891, 0.457, 0.373, 0.457, 1.445, 0.59]
-
-
-def magnitudes(directions: torch.Tensor, degree: int) -> torch.Tensor:
-    """The components of directions that are nowhere negative, with every term of every polynomial positive too."""
-    x, y, z = directions.unbind(-1)
-    xx, yy, zz = x * x, y * y, z * z
-    polynomials = [torch.ones_like(x), y, z, x, x * y, y * z, 3 * zz + 1, x * z, xx + yy]
-    polynomials += [y * (yy + 3 * xx), x * y * z, y * (1 + 5 * zz), z * (5 * zz + 3), x * (1 + 5 * zz)]
-    polynomials += [z * (xx + yy), x * (3 * yy + xx)]
-    return (torch.stack(polynomials, -1) * directions.new_tensor(FACTORS))[:, : degree**2]
-
-
-def compare_sh(case: ShCase, values: torch.Tensor, grad_directions: torch.Tensor) -> dict[str, float]:
-    """Worst error over tolerance; the derivatives of positive polynomials have positive terms again."""
-    directions, grad = (x.double() for x in case.build())
-    want, want_grad = with_gradient(spherical_harmonics, directions, case.degree, grad)
-    limit, limit_grad = with_gradient(magnitudes, directions.abs(), case.degree, grad.abs())
-    return {
-        "values": close(values, want, "values", SH * limit + TINY, case.name),
-        "grad": close(grad_directions, want_grad, "grad", SH_GRADIENT * limit_grad + TINY, case.name),
-    }
-
-
-def with_gradient(
-    function: Callable[[torch.Tensor, int], torch.Tensor], directions: torch.Tensor, degree: int, grad: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values and the gradient to the directions, which band 0 does not have."""
-    leaf = directions.clone().requires_grad_()
-    values = function(leaf, degree)
-    (found,) = torch.autograd.grad((values * grad).sum() + 0.0 * leaf.sum(), leaf)
-    return values.detach(), found
-
-
-def run_sh(case: ShCase, mode: Mode) -> tuple[torch.Tensor, torch.Tensor]:
-    directions, grad = (x.to(mode.device) for x in case.build())
-    directions.requires_grad_()
-    with mode.active() as backend:
-        values = ops.spherical_harmonics(directions, case.degree, backend=backend)
-        (grad_directions,) = torch.autograd.grad(values, directions, grad)
-    return values.detach(), grad_directions
 
 
 # ---- values by hand ----
@@ -208,13 +142,13 @@ def test_reference_gradients_are_finite_differences(degree: int) -> None:
 @PLAIN_KERNEL_MODES
 @CASES
 def test_values_and_gradients_are_the_references(case: ShCase, mode: Mode) -> None:
-    compare_sh(case, *run_sh(case, mode))
+    compare_sh(case, run_sh(case, mode))
 
 
 @ON_METAL
 def test_metal_values_and_gradients_are_the_references() -> None:
     for case in SH_CASES:
-        compare_sh(case, *run_sh(case, METAL))
+        compare_sh(case, run_sh(case, METAL))
 
 
 @PLAIN_KERNEL_MODES
@@ -230,7 +164,7 @@ def test_threads_of_any_size_write_every_direction_and_nothing_else(per_thread: 
         kernels.launch("sh_forward_f32", [directions, values], params, grid, backend=backend)
         kernels.launch("sh_backward_f32", [directions, grad, grad_directions], params, grid, backend=backend)
     guarded.check()
-    compare_sh(case, values, grad_directions)
+    compare_sh(case, {"values": values, "grad": grad_directions})
 
 
 @PLAIN_KERNEL_MODES
@@ -255,8 +189,8 @@ def test_directions_and_gradients_may_be_views(mode: Mode) -> None:
         (got,) = torch.autograd.grad(values, wide, grad.T.contiguous().T)
         (spread,) = torch.autograd.grad(ops.spherical_harmonics(wide, backend=backend), wide, grad[:1].expand(33, 16))
         (copied,) = torch.autograd.grad(ops.spherical_harmonics(wide, backend=backend), wide, grad[:1].repeat(33, 1))
-    want, want_grad = run_sh(case, mode)
-    assert torch.equal(values, want) and torch.equal(got, want_grad) and torch.equal(spread, copied)
+    want = run_sh(case, mode)
+    assert torch.equal(values, want["values"]) and torch.equal(got, want["grad"]) and torch.equal(spread, copied)
 
 
 def test_more_threads_change_no_bit() -> None:
@@ -268,7 +202,7 @@ def test_more_threads_change_no_bit() -> None:
         together = run_sh(case, HOST)
     finally:
         torch.set_num_threads(before)
-    assert all(torch.equal(one, two) for one, two in zip(alone, together, strict=True))
+    assert all(torch.equal(value, together[name]) for name, value in alone.items())
 
 
 # ---- bad arguments ----

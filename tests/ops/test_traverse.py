@@ -8,10 +8,11 @@ import torch
 from nerf_metal import ops
 from nerf_metal.reference import TraversedRays, march_rays, pack_bits, traverse_grid, unpack_bits
 from nerf_metal.reference.random import STREAM_TRAVERSE, uniform
-from tests.ops.march_cases import BOX
-from tests.ops.modes import ALL_PLAIN_MODES, Mode
-from tests.ops.traverse_cases import TRAVERSE_CASES, TraverseCase, check_form, of_ray
-from tests.tolerances import EPS, FLOAT64, close
+from nerf_metal.selftest.march import BOX
+from nerf_metal.selftest.modes import Mode
+from nerf_metal.selftest.tolerances import EPS, FLOAT64, close
+from nerf_metal.selftest.traverse import TRAVERSE_CASES, TraverseCase, check_form, of_ray
+from tests.ops.modes import ALL_PLAIN_MODES
 
 # 8 cells a side, each 0.25 wide: cell (x, y, z) of the finest cascade begins at -1 + 0.25 (x, y, z).
 UNIT_BOX = torch.tensor([[-1.0] * 3, [1.0] * 3])

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from nerf_metal import kernels, ops
 from nerf_metal.reference import TraversedRays
+from nerf_metal.selftest.march import BOX
+from nerf_metal.selftest.modes import HOST, METAL, Mode
+from nerf_metal.selftest.traverse import TRAVERSE_CASES, TraverseCase, compare_traversed, of_ray
 from tests.ops.guards import Guarded
-from tests.ops.march_cases import BOX
-from tests.ops.modes import HOST, METAL, ON_METAL, PLAIN_KERNEL_MODES, Mode
-from tests.ops.traverse_cases import TRAVERSE_CASES, TraverseCase, compare_traversed, of_ray
+from tests.ops.modes import ON_METAL, PLAIN_KERNEL_MODES
 
 CASES = pytest.mark.parametrize("case", TRAVERSE_CASES, ids=lambda case: case.name)
 

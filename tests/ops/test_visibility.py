@@ -10,43 +10,17 @@ import torch
 from nerf_metal import kernels, ops
 from nerf_metal.reference import RaySampleList
 from nerf_metal.reference import visibility as reference
+from nerf_metal.selftest.modes import METAL, Mode
+from nerf_metal.selftest.tolerances import EPS, close
+from nerf_metal.selftest.visibility import VISIBILITY_CASES, VisibilityCase, compare_visibility, run_visibility
 from tests.ops.guards import Guarded
-from tests.ops.modes import ALL_PLAIN_MODES, METAL, ON_METAL, PLAIN_KERNEL_MODES, Mode
-from tests.tolerances import EPS, close, product
+from tests.ops.modes import ALL_PLAIN_MODES, ON_METAL, PLAIN_KERNEL_MODES
 
 NAN, INFINITY = float("nan"), float("inf")
-RAYS = pytest.mark.parametrize("rays", [0, 1, 63, 64, 65, 300])
 
 
 def infos(*pairs: tuple[int, int]) -> torch.Tensor:
     return torch.tensor(pairs, dtype=torch.int32).reshape(-1, 2)
-
-
-def packed(counts: torch.Tensor, gaps: torch.Tensor | int = 0) -> torch.Tensor:
-    """Start and count of rays that follow one another, with gaps behind them."""
-    ends = (counts + gaps).cumsum(0)
-    return torch.stack((ends - counts - gaps, counts), -1).to(torch.int32)
-
-
-class Drawn:
-    """Samples of rays, of which some have none and some have many; a part of them is to be chosen."""
-
-    def __init__(self, rays: int) -> None:
-        random = torch.Generator().manual_seed(rays)
-        many = torch.randint(0, 70, (rays,), generator=random)
-        counts = many * (torch.rand(rays, generator=random) < 0.8)
-        self.source_info = packed(counts, torch.randint(0, 3, (rays,), generator=random))
-        self.size = int(self.source_info[-1].sum()) + 2 if rays else 0
-        self.t_starts = torch.rand(self.size, generator=random) * 3 + 2
-        self.t_ends = self.t_starts + torch.rand(self.size, generator=random) * 0.1
-        self.sigmas = torch.randn(self.size, generator=random).exp() * 4 - 1
-        self.rays_o, self.rays_d = torch.randn((2, rays, 3), generator=random)
-        # more than there are, as many, and fewer; in an order of its own
-        wanted = torch.randint(0, 90, (rays,), generator=random)
-        order = torch.randperm(rays, generator=random)
-        self.target_info = torch.empty_like(self.source_info)
-        self.target_info[order] = packed(wanted[order], 1)
-        self.room = int(wanted.sum()) + rays + 3
 
 
 def gather(mode: Mode, *arguments: object) -> RaySampleList:
@@ -118,7 +92,7 @@ def test_copied_rows_worked_by_hand(mode: Mode) -> None:
 # ---- the reference ----
 def test_windows_count_what_one_call_counts() -> None:
     """Light is handed on from window to window: the windows of a ray together reach what all of it reaches."""
-    drawn = Drawn(300)
+    drawn = VisibilityCase("", 300).build()
     sigmas, t_starts, t_ends = (x.double() for x in (drawn.sigmas, drawn.t_starts, drawn.t_ends))
     light = torch.ones(300, dtype=torch.float64)
     whole = reference.visibility_count(sigmas, t_starts, t_ends, drawn.source_info, light, early_stop_eps=1e-2)
@@ -133,51 +107,14 @@ def test_windows_count_what_one_call_counts() -> None:
 
 # ---- the kernels ----
 @PLAIN_KERNEL_MODES
-@RAYS
-def test_gathered_samples_are_the_references(rays: int, mode: Mode) -> None:
-    drawn = Drawn(rays)
-    arguments = (drawn.rays_o, drawn.rays_d, drawn.t_starts, drawn.t_ends, drawn.source_info, drawn.target_info)
-    got, want = gather(mode, *arguments, drawn.room), reference.visibility_gather(*arguments, drawn.room)
-    assert torch.equal(got.ray_indices, want.ray_indices)
-    assert torch.equal(got.t_starts, want.t_starts) and torch.equal(got.t_ends, want.t_ends)
-    far = drawn.rays_o.abs().amax() + 6.0 * drawn.rays_d.abs().amax() if rays else 1.0
-    close(got.positions, want.positions, "positions", 2.0 * EPS * far)  # a sum, two products, a sum: half an EPS each
-
-
-@PLAIN_KERNEL_MODES
-@RAYS
-@pytest.mark.parametrize("eps", [0.0, 1e-4, 0.3])
-def test_counts_are_the_references(eps: float, rays: int, mode: Mode) -> None:
-    drawn = Drawn(rays)
-    before = torch.rand(rays, generator=torch.Generator().manual_seed(1)) * 0.8 + 0.2
-    counts, left = count(mode, drawn.sigmas, drawn.t_starts, drawn.t_ends, drawn.source_info, before, eps=eps)
-    assert counts.dtype == torch.int32
-    for ray, (first, size) in enumerate(drawn.source_info.tolist()):
-        span = slice(first, first + size)
-        tau = drawn.sigmas[span].double().clamp(min=0.0) * (drawn.t_ends[span] - drawn.t_starts[span])
-        light = before[ray].double() * torch.exp(-torch.cat((torch.zeros(1), tau.cumsum(0))))
-        limit = product(size, -light.log()) * light
-        reached = int(counts[ray])
-        assert reached == 0 or light[reached - 1] + limit[reached - 1] >= eps  # the last that is reached
-        assert reached == size or light[reached] - limit[reached] < eps  # the first that is not
-        close(left[ray], light[reached], "light", limit[reached])
-
-
-@PLAIN_KERNEL_MODES
-@RAYS
-@pytest.mark.parametrize("columns", [1, 3, 16])
-def test_copied_rows_are_the_references(columns: int, rays: int, mode: Mode) -> None:
-    drawn = Drawn(rays)
-    rows = torch.rand((drawn.size, columns), generator=torch.Generator().manual_seed(columns))
-    before = torch.full((drawn.room, columns), -3.0)
-    want = before.clone()
-    reference.visibility_copy(rows, drawn.source_info, drawn.target_info, want)
-    assert torch.equal(copy(mode, rows, drawn.source_info, drawn.target_info, before), want)
+@pytest.mark.parametrize("case", VISIBILITY_CASES, ids=lambda case: case.name)
+def test_results_are_the_references(case: VisibilityCase, mode: Mode) -> None:
+    compare_visibility(case, run_visibility(case, mode))
 
 
 @PLAIN_KERNEL_MODES
 def test_inputs_may_be_views(mode: Mode) -> None:
-    drawn = Drawn(65)
+    drawn = VisibilityCase("", 65).build()
     arguments = [drawn.rays_o, drawn.rays_d, drawn.t_starts, drawn.t_ends, drawn.source_info, drawn.target_info]
     spread = [torch.stack((torch.zeros_like(x), x), dim=-1)[..., 1] for x in arguments]
     for one, two in zip(gather(mode, *arguments, drawn.room), gather(mode, *spread, drawn.room), strict=True):
@@ -186,7 +123,7 @@ def test_inputs_may_be_views(mode: Mode) -> None:
     want = count(mode, drawn.sigmas, *arguments[2:5], ones, eps=0.1)
     dense = torch.stack((drawn.sigmas, drawn.sigmas), -1)[:, 0]
     assert all(torch.equal(a, b) for a, b in zip(count(mode, dense, *spread[2:5], ones, eps=0.1), want, strict=True))
-    rows = torch.rand(2, drawn.size).t()
+    rows = torch.rand(2, len(drawn.t_starts)).t()
     out = torch.zeros(drawn.room, 2)
     want_rows = copy(mode, rows.contiguous(), drawn.source_info, drawn.target_info, out)
     assert torch.equal(copy(mode, rows, spread[4], spread[5], out), want_rows)
@@ -235,19 +172,6 @@ def test_wild_infos_are_cut_and_nothing_around_the_buffers_is_touched(lanes: int
 
 
 @ON_METAL
-def test_metal_is_the_reference() -> None:
-    drawn = Drawn(300)
-    infos_ = drawn.source_info, drawn.target_info
-    arguments = (drawn.rays_o, drawn.rays_d, drawn.t_starts, drawn.t_ends, *infos_)
-    got, want = gather(METAL, *arguments, drawn.room), reference.visibility_gather(*arguments, drawn.room)
-    for a, b in zip(got, want, strict=True):
-        torch.testing.assert_close(a.cpu(), b)
-    counts, left = count(METAL, drawn.sigmas, *arguments[2:5], torch.ones(300), eps=0.0)
-    assert torch.equal(counts.cpu(), drawn.source_info[:, 1])
-    light = torch.ones(300)
-    reference.visibility_count(drawn.sigmas, *arguments[2:5], light, early_stop_eps=0.0)
-    torch.testing.assert_close(left.cpu(), light)
-    rows, out = torch.rand(drawn.size, 5), torch.zeros(drawn.room, 5)
-    again = copy(METAL, rows, *infos_, out)
-    reference.visibility_copy(rows, *infos_, out)
-    assert torch.equal(again.cpu(), out)
+def test_metal_results_are_the_references() -> None:
+    for case in VISIBILITY_CASES:
+        compare_visibility(case, run_visibility(case, METAL))

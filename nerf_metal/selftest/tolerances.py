@@ -1,4 +1,5 @@
-"""How far a kernel's float32 may lie from the float64 reference: the only place in the tests with such numbers.
+"""How far a kernel's float32 may lie from the float64 reference: the only place with such numbers, for the tests and
+the self-test alike.
 
 Every bound is relative to a magnitude that belongs to the entry itself (the sum of the absolute values of the terms
 it is made of), so that a small entry next to a large one is still tested. ``EPS`` is the distance from 1 to the next
@@ -38,6 +39,12 @@ CDF_BASE = 2.0 * EPS
 DRAWN = 16.0 * EPS
 # A place in a cell: under eight roundings of numbers no greater than its cascade. Worst 0.33.
 CELL_PLACE = 4.0 * EPS
+# A density that fades: one product. Worst 0.5 by definition: half an EPS.
+DENSITY = EPS
+# The mean of densities, half an EPS of the running sum each: most roundings cancel, or the sum is made in blocks.
+MEAN = 8.0 * EPS
+# A place on a ray: a sum of times, its half, a product, a sum, half an EPS each.
+POSITION = 2.0 * EPS
 # Traversal, in t and in the place that decides: relative to origin, box and t together, eight roundings of such
 # numbers. Steps that grow gather one more each. Worst 0.29 and 0.16; no decision differs in the named cases.
 TRAVERSED = 4.0 * EPS
@@ -93,6 +100,25 @@ CHI_SQUARE_255 = (142.0, 368.0)
 HISTOGRAM_STRATA = 2.0
 
 
+class MismatchError(AssertionError):
+    """A result that is not what it must be.
+
+    Attributes:
+        ratio: the worst error over its tolerance; infinite where there is no such number.
+    """
+
+    def __init__(self, message: str, ratio: float = float("inf")) -> None:
+        """Keep the ratio beside the message."""
+        super().__init__(message)
+        self.ratio = ratio
+
+
+def require(condition: bool | torch.Tensor, message: str) -> None:
+    """Raise :class:`MismatchError` unless the condition holds."""
+    if not condition:
+        raise MismatchError(message)
+
+
 @dataclass(frozen=True)
 class Worst:
     """The entry furthest from its expectation, in units of its tolerance."""
@@ -108,7 +134,7 @@ def worst(kind: str, actual: torch.Tensor, expected: torch.Tensor, tolerance: to
         return Worst(kind, float("inf"), f"shape {tuple(actual.shape)} instead of {tuple(expected.shape)}")
     if actual.numel() == 0:
         return Worst(kind, 0.0, "no entries")
-    got, want = actual.detach().double().cpu(), expected.detach().double().cpu()
+    got, want = (x.detach().cpu().double() for x in (actual, expected))  # in this order: MPS has no float64
     limit = torch.as_tensor(tolerance, dtype=torch.float64).expand_as(want)
     error = torch.where(got == want, torch.zeros_like(want), (got - want).abs())  # inf equals inf
     ratio = (error / limit).nan_to_num(nan=float("inf"), posinf=float("inf"))
@@ -125,7 +151,8 @@ def close(
 ) -> float:
     """Fail with the worst entry where one lies outside its tolerance; else the worst error over tolerance."""
     found = worst(kind, actual, expected, tolerance)
-    assert found.ratio <= 1.0, f"{where} {kind}: {found.ratio:.3g} times the tolerance {found.text}"
+    if not found.ratio <= 1.0:
+        raise MismatchError(f"{where} {kind}: {found.ratio:.3g} times the tolerance {found.text}", found.ratio)
     return found.ratio
 
 
@@ -139,7 +166,8 @@ def all_close(
     ratios = {}
     for kind, want in expected.items():
         got = actual[kind]
-        assert got is not None, f"{where} {kind} is missing"
+        if got is None:
+            raise MismatchError(f"{where} {kind} is missing")
         ratios[kind] = close(got, want, kind, tolerance[kind], where)
     return ratios
 

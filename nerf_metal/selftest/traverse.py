@@ -1,16 +1,17 @@
-"""Named inputs of marching through an occupancy grid, and the comparison with the reference that they all share."""
+"""Named rays through an occupancy grid, and their samples against the reference."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
 
 from nerf_metal import ops
 from nerf_metal.reference import TraversedRays, pack_bits, traverse_grid
-from tests.ops.march_cases import BOX
-from tests.ops.modes import Mode
-from tests.tolerances import TRAVERSED, TRAVERSED_PER_STEP
+from nerf_metal.selftest.march import BOX
+from nerf_metal.selftest.modes import Mode
+from nerf_metal.selftest.tolerances import TRAVERSED, TRAVERSED_PER_STEP, MismatchError, require
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class TraverseCase:
     max_samples_per_ray: int = 1024
 
     def rays_o_d(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """``rays_o``, ``rays_d`` ``[R, 3]``."""
         random = torch.Generator().manual_seed(self.rays + 1)
         o = torch.randn((self.rays, 3), generator=random) * 1.2 * 2 ** (self.levels - 1)
         towards = torch.rand((self.rays, 3), generator=random) * 3.0 - 1.5
@@ -47,6 +49,7 @@ class TraverseCase:
         return o, d
 
     def bits(self) -> torch.Tensor:
+        """Of the occupied cells, int32."""
         random = torch.Generator().manual_seed(self.resolution)
         side, cells = self.resolution, self.levels * self.resolution**3
         if self.grid in ("empty", "full"):
@@ -59,20 +62,23 @@ class TraverseCase:
 
     @property
     def options(self) -> dict[str, object]:
+        """Of the op and of the reference."""
         names = ("resolution", "levels", "step_size", "cone_angle", "near", "far", "stratified", "seed")
         return {name: getattr(self, name) for name in (*names, "max_samples_per_ray")}
 
     def run(self, mode: Mode, **options: object) -> TraversedRays:
-        inputs = [x.to(mode.device) for x in (*self.rays_o_d(), BOX, self.bits())]
+        """The op's samples; ``options`` beside or instead of the case's own."""
+        inputs = [mode.place(x) for x in (*self.rays_o_d(), BOX, self.bits())]
         with mode.active() as backend:
-            return ops.traverse_grid(*inputs, backend=backend, **(self.options | options))
+            return ops.traverse_grid(*inputs, backend=backend, **(self.options | options))  # type: ignore[arg-type]
 
     def expected(self) -> TraversedRays:
+        """The float64 reference's samples."""
         o, d = self.rays_o_d()
-        return traverse_grid(o.double(), d.double(), BOX.double(), self.bits(), **self.options)
+        return traverse_grid(o.double(), d.double(), BOX.double(), self.bits(), **self.options)  # type: ignore[arg-type]
 
 
-CONE = {"levels": 3, "cone_angle": 1 / 256, "step_size": 0.02}
+_cone = functools.partial(TraverseCase, levels=3, cone_angle=1 / 256, step_size=0.02)
 TRAVERSE_CASES = (
     *(TraverseCase(f"{rays}-rays", rays) for rays in (0, 1, 15, 16, 17, 33, 257)),
     *(TraverseCase(f"resolution-{n}", resolution=n, step_size=0.7 / n) for n in (8, 12, 32, 36, 64)),
@@ -88,38 +94,43 @@ TRAVERSE_CASES = (
     TraverseCase("cascades-full", levels=3, grid="full", step_size=0.1),
     TraverseCase("cascades-of-8", levels=4, resolution=8, grid="cells"),
     TraverseCase("cascades-long-steps", levels=3, grid="cells", step_size=0.3),  # no finest cell is larger
-    TraverseCase("cone", **CONE),
-    TraverseCase("cone-full", grid="full", **CONE),
-    TraverseCase("cone-empty", grid="empty", **CONE),
-    TraverseCase("cone-of-8", resolution=8, grid="cells", **CONE),
+    _cone("cone"),
+    _cone("cone-full", grid="full"),
+    _cone("cone-empty", grid="empty"),
+    _cone("cone-of-8", resolution=8, grid="cells"),
     TraverseCase("cone-wide", levels=4, cone_angle=0.1, grid="cells"),
     TraverseCase("cone-one-level", cone_angle=0.1),  # the greatest step is the least
     TraverseCase("few-samples-a-ray", grid="full", max_samples_per_ray=7),
-    TraverseCase("few-samples-a-ray-cone", grid="full", max_samples_per_ray=7, **CONE),
+    _cone("few-samples-a-ray-cone", grid="full", max_samples_per_ray=7),
 )
 
 
 def of_ray(traversed: TraversedRays, ray: int) -> tuple[torch.Tensor, torch.Tensor]:
     """``t_starts`` and ``t_ends`` of one ray, float64."""
     start, count = traversed.packed_info[ray].tolist()
-    return tuple(x[start : start + count].double().cpu() for x in (traversed.t_starts, traversed.t_ends))
+    t_starts, t_ends = (x[start : start + count].cpu().double() for x in (traversed.t_starts, traversed.t_ends))
+    return t_starts, t_ends
 
 
 def check_form(traversed: TraversedRays, rays: int) -> None:
     """Every ray's samples follow those of the ray before, in order, and bear its number."""
-    info, index, t_starts, t_ends = (x.cpu() for x in traversed)
-    assert info.shape == (rays, 2) and info.dtype == index.dtype == torch.int32
+    info, index, t_starts, t_ends = traversed
+    require(info.shape == (rays, 2) and info.dtype == index.dtype == torch.int32, "packed_info has another form")
     counts = info[:, 1]
-    assert torch.equal(info[:, 0], counts.cumsum(0) - counts) and (counts >= 0).all()
-    assert torch.equal(index, torch.arange(rays, dtype=torch.int32).repeat_interleave(counts))
-    assert t_starts.shape == t_ends.shape == index.shape and (t_ends > t_starts).all()
-    assert (t_starts.diff() > 0)[index[1:] == index[:-1]].all()
+    follow = torch.equal(info[:, 0], counts.cumsum(0) - counts) and (counts >= 0).all()
+    require(follow, "the rays' samples do not follow one another")
+    owners = torch.arange(rays, dtype=torch.int32).repeat_interleave(counts)
+    require(torch.equal(index, owners), "samples bear another ray's number")
+    forward = t_starts.shape == t_ends.shape == index.shape and (t_ends > t_starts).all()
+    require(forward, "an interval does not end behind its start")
+    require((t_starts.diff() > 0)[index[1:] == index[:-1]].all(), "a ray's samples are not in order")
 
 
 def compare_traversed(case: TraverseCase, got: TraversedRays) -> dict[str, float]:
     """Worst error over tolerance, of times and of decisions: where only one side has a sample, its middle must lie so
     near to a cell's border that either is right.
     """
+    got = TraversedRays(*(x.cpu() for x in got))
     want = case.expected()
     check_form(got, case.rays)
     o, d = (x.double() for x in case.rays_o_d())
@@ -140,8 +151,9 @@ def compare_traversed(case: TraverseCase, got: TraversedRays) -> dict[str, float
             for t in (0.5 * (start + end))[~same.any(axis)]:
                 alone += 1
                 worst["decisions"] = max(worst["decisions"], float(border_distance(case, o[ray], d[ray], t) / limit))
-    assert alone <= max(2, 0.002 * len(want.t_starts)), f"{case.name}: {alone} samples of one side alone"
-    assert max(worst.values()) <= 1.0, f"{case.name}: {worst} times the tolerance"
+    require(alone <= max(2, 0.002 * len(want.t_starts)), f"{case.name}: {alone} samples of one side alone")
+    if not max(worst.values()) <= 1.0:
+        raise MismatchError(f"{case.name}: {worst} times the tolerance", max(worst.values()))
     return worst
 
 

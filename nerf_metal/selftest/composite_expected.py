@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from nerf_metal.reference import composite_rays
-from tests.ops.cases import FLOAT32_MAX, CompositeCase, CompositeInputs
-from tests.tolerances import TINY, product, rounded_to_half
+from nerf_metal.selftest.composite_cases import FLOAT32_MAX, CompositeCase, CompositeInputs
+from nerf_metal.selftest.tolerances import TINY, product, rounded_to_half
 
 RESULTS = ("rgb", "depth", "opacity", "weights", "transmittance")
 
@@ -27,7 +27,7 @@ class Expected:
 
 
 @functools.cache
-def expected(case: CompositeCase, used: tuple[str, ...] = RESULTS) -> Expected:
+def expected_composite(case: CompositeCase, used: tuple[str, ...] = RESULTS) -> Expected:
     """For one case; ``used`` are the results that have a cotangent."""
     inputs = case.build()
     outputs, leaves = _reference(inputs)

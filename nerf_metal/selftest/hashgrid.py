@@ -1,13 +1,27 @@
-"""Named inputs of the hash encoding, and what of the reference's terms its tolerances are made of."""
+"""Named inputs of the hash encoding, and its results against the reference; tolerances are made of its terms."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
+from nerf_metal import kernels, ops
 from nerf_metal.reference import hashgrid_encode, hashgrid_levels
-from tests.tolerances import EPS, HASHGRID, HASHGRID_PER_ADDEND, HASHGRID_PLACE, HASHGRID_SLOPE, rounded_to_half
+from nerf_metal.selftest.modes import Mode
+from nerf_metal.selftest.tolerances import (
+    EPS,
+    HASHGRID,
+    HASHGRID_PER_ADDEND,
+    HASHGRID_PLACE,
+    HASHGRID_SLOPE,
+    all_close,
+    close,
+    rounded_to_half,
+)
+
+SUFFIX = {torch.float32: "f32", torch.float16: "f16"}
 
 # Either side of a border between cells: as far as rounding can carry a place, twice.
 _BORDER = 2.0 * HASHGRID_PLACE
@@ -31,9 +45,11 @@ class HashgridCase:
 
     @property
     def levels(self) -> torch.Tensor:
+        """Of the grid, int32 ``[L, 4]``."""
         return hashgrid_levels(*self.grid)
 
     def positions(self) -> torch.Tensor:
+        """``[N, 3]``, float32."""
         random = torch.Generator().manual_seed(self.points + 1)
         if self.places == "lattice":
             return torch.randint(4097, (self.points, 3), generator=random) / 4096
@@ -44,7 +60,8 @@ class HashgridCase:
         at = drawn.double().clamp(0.0, 1.0)[:, None] * self.levels[:, :1] + 0.5
         room = torch.minimum(at.frac(), 1.0 - at.frac()) - _BORDER * self.levels[:, :1]
         kept = drawn[(room > 0).all(-1).all(-1)][:count]
-        assert len(kept) == count
+        if len(kept) != count:
+            raise RuntimeError(f"[{self.name}] too few of the points drawn lie away from borders")
         return kept.expand(self.points, 3).contiguous()
 
     def build(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -163,3 +180,76 @@ def _tolerances(
         "table": of_table,
         "positions": (HASHGRID_SLOPE + 0.5 * EPS * (width + len(levels))) * slopes + bends,
     }
+
+
+def run_hashgrid(case: HashgridCase, mode: Mode, **options: object) -> dict[str, torch.Tensor]:
+    """Features and gradients of one call."""
+    positions, table, levels, grad = (mode.place(x) for x in case.build())
+    positions.requires_grad_()
+    table.requires_grad_()
+    with mode.active() as backend:
+        features = ops.hashgrid_encode(positions, table, levels, backend=backend, **options)  # type: ignore[arg-type]
+        gradients = torch.autograd.grad(features, (positions, table), grad)
+    return {"features": features.detach(), "positions": gradients[0], "table": gradients[1]}
+
+
+def compare_hashgrid(case: HashgridCase, got: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Worst error over tolerance of features and gradients."""
+    want, tolerance = expected_hashgrid(case)
+    return all_close(got, want, tolerance, case.name)
+
+
+def hashgrid_params(case: HashgridCase, per_thread: int) -> dict[str, int]:
+    """The argument struct; the table as ``build`` makes it."""
+    levels = case.levels
+    return {
+        "n_points": case.points,
+        "n_levels": len(levels),
+        "n_features": case.features,
+        "n_entries": int(levels[-1, 1] + levels[-1, 2]),
+        "points_per_thread": per_thread,
+    }
+
+
+def launch_table_gradients(
+    inputs: list[torch.Tensor],
+    into: Mapping[str, torch.Tensor],
+    sums: torch.Tensor,
+    params: dict[str, int],
+    backend: str,
+) -> None:
+    """The table's gradient in each of the ways of which an op takes one.
+
+    Args:
+        inputs: positions, gradient of the features, levels.
+        into: ``levels``, ``atomic`` and ``fixed``, shaped like the table; added to.
+        sums: int32, two words for each entry of the table, 0.
+        params: of :func:`hashgrid_params`.
+        backend: of the launches.
+    """
+    levels = len(inputs[2])
+    grid = (-(-params["n_points"] // params["points_per_thread"]), levels)
+    for name, buffers, size in (
+        ("backward_levels", [*inputs, into["levels"]], (levels,)),
+        ("backward_atomic", [*inputs, into["atomic"]], grid),
+        ("backward_fixed", [*inputs, sums], grid),
+        ("fixed", [sums, into["fixed"]], (into["fixed"].numel(),)),
+    ):
+        kernels.launch(f"hashgrid_{name}_f32", buffers, params, size, backend=backend)
+
+
+def run_table_gradients(case: HashgridCase, mode: Mode) -> dict[str, torch.Tensor]:
+    """The kernels of :func:`launch_table_gradients`, in threads of 64 points."""
+    positions, table, levels, grad = (mode.place(x) for x in case.build())
+    into = {name: torch.zeros_like(table, dtype=torch.float32) for name in ("levels", "atomic", "fixed")}
+    sums = torch.zeros((*table.shape, 2), dtype=torch.int32, device=table.device)
+    with mode.active() as backend:
+        launch_table_gradients([positions, grad, levels], into, sums, hashgrid_params(case, 64), backend)
+    return into
+
+
+def compare_table_gradients(case: HashgridCase, got: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Worst error over tolerance of each way's."""
+    want, tolerance = expected_hashgrid(case)
+    where = f"{case.name} table's gradient"
+    return {name: close(value, want["table"], name, tolerance["table"], where) for name, value in got.items()}

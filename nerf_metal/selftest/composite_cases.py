@@ -1,4 +1,4 @@
-"""Named inputs of compositing, shared by the tests and the benchmarks: awkward sizes, densities and memory layouts."""
+"""Named inputs of compositing: awkward sizes, densities and memory layouts."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class CompositeInputs:
 
     @property
     def rays(self) -> int:
+        """How many."""
         return len(self.values if self.packed_info is None else self.packed_info)
 
 
@@ -47,11 +48,12 @@ class CompositeCase:
     half: bool = False
 
     def build(self) -> CompositeInputs:
+        """The same inputs every time, with no transmittance at the threshold."""
         for seed in range(50):
             inputs = self._build(seed)
             if self.early_stop_eps == 0 or _clear_of_the_threshold(inputs):
                 return inputs
-        raise AssertionError(f"[{self.name}] no seed keeps transmittances away from early_stop_eps")
+        raise RuntimeError(f"[{self.name}] no seed keeps transmittances away from early_stop_eps")
 
     def _build(self, seed: int) -> CompositeInputs:
         random = torch.Generator().manual_seed(1000 * self.rays + self.samples + 77 * seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,8 +11,8 @@ import torch
 
 from nerf_metal import ops
 from nerf_metal.reference import mlp
-from tests.ops.modes import Mode
-from tests.tolerances import DEVIATIONS, SIGMOID, SIGMOID_SLOPE, TINY, all_close, products
+from nerf_metal.selftest.modes import Mode
+from nerf_metal.selftest.tolerances import DEVIATIONS, SIGMOID, SIGMOID_SLOPE, TINY, all_close, products, require
 
 ACTIVATIONS = ("none", "relu", "sigmoid")
 
@@ -37,6 +38,7 @@ class MlpCase:
     scale: float = 1.0
 
     def build(self) -> MlpInputs:
+        """The same numbers every time."""
         random = torch.Generator().manual_seed(self.rows + sum(self.widths))
 
         def draw(*shape: int) -> torch.Tensor:
@@ -96,10 +98,12 @@ class Uncertain(NamedTuple):
         return Uncertain(value, torch.where(either, self.deviation + self.value.abs(), deviation))
 
     def transposed(self) -> Uncertain:
+        """Rows for columns."""
         return Uncertain(self.value.T, self.deviation.T)
 
 
 def exact(value: torch.Tensor) -> Uncertain:
+    """In float64, without any doubt."""
     return Uncertain(value.double(), torch.zeros_like(value, dtype=torch.float64))
 
 
@@ -149,19 +153,19 @@ def mlp_expected(case: MlpCase) -> MlpExpected:
 def run_mlp(case: MlpCase, mode: Mode) -> dict[str, torch.Tensor]:
     """Results and gradients by name."""
     given = case.build()
-    leaves = {"x": given.x.to(mode.device).requires_grad_()}
-    leaves |= {f"w{i}": w.to(mode.device).requires_grad_() for i, w in enumerate(given.weights)}
+    leaves = {"x": mode.place(given.x).requires_grad_()}
+    leaves |= {f"w{i}": mode.place(w).requires_grad_() for i, w in enumerate(given.weights)}
     if given.biases is not None:
-        leaves |= {f"b{i}": b.to(mode.device).requires_grad_() for i, b in enumerate(given.biases)}
+        leaves |= {f"b{i}": mode.place(b).requires_grad_() for i, b in enumerate(given.biases)}
     weights, biases = ([leaf for name, leaf in leaves.items() if name[0] == kind] for kind in "wb")
     with mode.active() as backend:
         y = ops.mlp(leaves["x"], weights, biases or None, output_activation=case.activation, backend=backend)
-        grads = torch.autograd.grad(y, list(leaves.values()), given.grad.to(mode.device))
+        grads = torch.autograd.grad(y, list(leaves.values()), mode.place(given.grad))
     return {"y": y.detach(), **dict(zip(leaves, grads, strict=True))}
 
 
-def compare_mlp(case: MlpCase, got: dict[str, torch.Tensor]) -> dict[str, float]:
+def compare_mlp(case: MlpCase, got: Mapping[str, torch.Tensor]) -> dict[str, float]:
     """Worst errors over tolerance."""
     want = mlp_expected(case)
-    assert got.keys() == want.values.keys()
+    require(got.keys() == want.values.keys(), f"{case.name} must give {sorted(want.values)}, got {sorted(got)}")
     return all_close(got, want.values, want.tolerance, case.name)

@@ -1,0 +1,97 @@
+"""The ways a kernel is run, each of which must agree with the reference."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from nerf_metal import kernels
+
+_BUSY = 512  # side of the matrices that keep a GPU at work for a while before a queued input is there
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A backend, on the host in which order the lanes of strict mode run, and how inputs come to their device.
+
+    Attributes:
+        order: of the lanes in strict mode; None runs the host kernels themselves.
+        simd: take SIMD-group kernels, or their plain twins; None leaves it to the backend.
+        offset: elements of each input's storage that lie before those of the case.
+        queued: each input is the result of torch's own work on the device, which may not have ended when the kernel
+            is launched.
+    """
+
+    name: str
+    backend: str = "host"
+    order: str | None = None
+    seed: int = 0
+    simd: bool | None = None
+    offset: int = 0
+    queued: bool = False
+
+    @property
+    def device(self) -> str:
+        """Where its tensors are."""
+        return "cpu" if self.backend == "torch" else kernels.device_of(self.backend)
+
+    def place(self, x: torch.Tensor) -> torch.Tensor:
+        """A copy on the mode's device, in a storage of its own; strides and storage offset are part of the case and
+        stay (``x.to`` would drop them), the mode's offset comes on top."""
+        stored = x.detach().as_strided((x.untyped_storage().nbytes() // x.element_size(),), (1,), 0)
+        before = float("nan") if x.is_floating_point() else -1  # what no kernel may use
+        moved = torch.full((self.offset + len(stored),), before, dtype=x.dtype)
+        moved[self.offset :] = stored
+        moved = moved.to(self.device)
+        if self.queued:
+            moved = _queued(moved)
+        return moved.as_strided(x.shape, x.stride(), x.storage_offset() + self.offset)
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[str]:
+        """Run launches in this mode; gives the name of the backend.
+
+        New memory is NaN meanwhile: what no kernel writes shows.
+        """
+        how: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if self.order is not None:
+            how = kernels.strict_mode(self.order, self.seed, simd=bool(self.simd))
+        elif self.simd is not None:
+            how = kernels.kernel_form(simd=self.simd)
+        before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        # It is the filled memory that is wanted: an op of torch without a deterministic form is no finding.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            with how:
+                yield self.backend
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def _queued(x: torch.Tensor) -> torch.Tensor:
+    """The same numbers, bit for bit, from work that has to wait for a chain of matrix products."""
+    side = 1 if x.device.type == "cpu" else _BUSY
+    busy = torch.zeros((side, side), device=x.device)
+    for _ in range(4):
+        busy = busy @ busy
+    bits = x.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])  # no arithmetic on floats: exact
+    turned = ~bits
+    return torch.where(busy[0, 0] == 0, ~turned, turned).view(x.dtype)
+
+
+TORCH = Mode("torch", backend="torch")
+HOST = Mode("host")
+METAL = Mode("metal", backend="metal")
+STRICT_PLAIN = Mode("strict-plain", order="forward", simd=False)
+STRICT_SIMD = Mode("strict-simd-forward", order="forward", simd=True)
+STRICT = (
+    STRICT_PLAIN,
+    Mode("strict-plain-reversed", order="reversed", simd=False),
+    Mode("strict-plain-shuffled", order="shuffled", seed=7, simd=False),
+    STRICT_SIMD,
+    Mode("strict-simd-reversed", order="reversed", simd=True),
+    *(Mode(f"strict-simd-shuffled-{seed}", order="shuffled", seed=seed, simd=True) for seed in (1, 2, 3)),
+)
