@@ -21,8 +21,8 @@ def checks(arguments: list[str]) -> list[tuple[str, list[str]]]:
     sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").iterdir())
     native = sorted(
         str(p.relative_to(ROOT))
-        for folder in ("tests", "benchmarks")
-        for suffix in ("cpp", "h", "metal")
+        for folder in ("tests", "benchmarks", "tools")
+        for suffix in ("cpp", "h", "metal", "cu")
         for p in (ROOT / folder).rglob(f"*.{suffix}")
     )
     scripts = Path(sys.executable).parent
