@@ -1,0 +1,66 @@
+"""What Metal's language forbids and a host compiler does not see, found in the shaders without a Mac.
+
+Clang reads each shader as C++ for OpenCL, whose address spaces are Metal's, with declarations of the library's names that
+we use and no others. Further rules read clang's messages, its syntax tree, and its code with everything inlined. Apple's
+compiler is another program: what passes here can still fail there, but not for any reason that has a rule.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tools.conformance.clang import compile_shader
+from tools.conformance.diagnostics import diagnostic_findings
+from tools.conformance.divergence import divergence_findings
+from tools.conformance.flow import ATTRIBUTE_LEVELS, GROUP, NUMBER, VARIES, Flow
+from tools.conformance.ir import Module, parse_module
+from tools.conformance.kernels import KernelDeclaration, declared_kernels, kernel_findings, memory_findings
+from tools.conformance.report import Finding, distinct
+from tools.conformance.syntax import syntax_findings
+from tools.conformance.written import unwritten_findings
+
+
+def check(path: Path) -> list[Finding]:
+    """Everything that is wrong with one shader, in the order of its text."""
+    path = path.resolve()
+    found = _ascii_findings(path)
+    compilation = compile_shader(path)
+    found += diagnostic_findings(compilation.diagnostics)
+    found += syntax_findings(compilation.tree)
+    kernels = declared_kernels(compilation.tree)
+    found += kernel_findings(kernels)
+    if compilation.ir:
+        module = parse_module(compilation.ir)
+        found += _recursion_findings(module)
+        found += memory_findings(kernels, module)
+        for kernel in kernels:
+            flow = Flow(module.functions[kernel.name], _levels(kernel))
+            found += divergence_findings(module, flow)
+            found += unwritten_findings(module, flow)
+    return distinct(found)
+
+
+def _ascii_findings(path: Path) -> list[Finding]:
+    """torch hands Metal the text as ASCII, headers inlined."""
+    message = "a character that is not ASCII, as which torch hands the text to Metal; replace it"
+    lines = path.read_bytes().splitlines()
+    return [Finding(str(path), n, "ascii", message) for n, line in enumerate(lines, 1) if not line.isascii()]
+
+
+def _levels(kernel: KernelDeclaration) -> tuple[int, ...]:
+    """How uniform each parameter is. Numbers of two or three dimensions say nothing of lanes."""
+    levels = [ATTRIBUTE_LEVELS.get(p.attribute, GROUP) for p in kernel.parameters]
+    scalars = [p.scalar for p in kernel.parameters]
+    return tuple(VARIES if n == NUMBER and not one else n for n, one in zip(levels, scalars, strict=True))
+
+
+def _recursion_findings(module: Module) -> list[Finding]:
+    """Everything is inlined but what calls itself."""
+    found = []
+    for function in module.functions.values():
+        for block in function.blocks.values():
+            for call in block.instructions:
+                if call.callee[1:] in module.functions:
+                    message = "a function that calls itself, by way of others perhaps; Metal has no recursion, write a loop"
+                    found.append(Finding(*module.place(call.debug), "recursion", message))
+    return found

@@ -1,0 +1,102 @@
+"""Clang's messages as rules: by their warning group or their words, the first that fits."""
+
+from __future__ import annotations
+
+import re
+
+from tools.conformance.clang import Diagnostic
+from tools.conformance.report import Finding
+
+# What Metal has and our subset, or Metal 3.1, has not.
+_LATER = (
+    r"os_log\w*|atomic_thread_fence|thread_scope\w*|memory_order_\w+|coherent|user_annotation|tensor\w*|mpp|"
+    r"cooperative_tensor|(?:simd|quad)group_scope|atomic_signal_fence"
+)
+_RULES = (
+    ("-W(pre-c\\+\\+17-compat|c\\+\\+(17|20|23|26)-\\S+|c99-\\S+|c11-\\S+|gnu\\S*)", "", "language-version"),
+    ("-Wvla.*", "", "vla"),
+    ("-W(uninitialized|sometimes-uninitialized|conditional-uninitialized).*", "", "uninitialized"),
+    ("-W(unknown|ignored)-attributes", f"'(?:{_LATER})'", "metal-version"),
+    ("-W(unknown|ignored)-attributes", "", "attribute"),
+    ("-Wunknown-pragmas", "", "metal-version"),
+    ("-W(deprecated-register|register)", "", "register"),
+    ("-Wdouble-promotion", "", "double"),
+    ("", "double precision constant", "literal-suffix"),
+    ("", "'(__private |const )?(long )?double'|_fp64|'double", "double"),
+    ("", "'long long'|__int128", "long-long"),
+    ("", "file not found|expected .FILENAME", "include"),
+    ("", r"'(?:std|__builtin_\w+)'|namespace 'std'", "standard-library"),
+    ("", r"'packed_\w+'", "packed-type"),
+    ("", r"'(?:metal::)?atomic_(?:int|long|ulong|flag|double|size_t|bool)_?'|'atomic'|'_Atomic|'atomic_\w+_explicit'", "atomic"),
+    ("", r"'(?:register|_Thread_local|thread_local|__thread)'|thread-local|thread_local|'extern'", "storage-class"),
+    ("", f"'(?:{_LATER})'", "metal-version"),
+    ("", "noexcept", "noexcept"),
+    ("", "virtual functions|virtual", "virtual"),
+    ("", r"exceptions|'try'|'throw'|'catch'", "exceptions"),
+    ("", r"'default new'|'default delete'|new-expression|'new'|'delete'|operator (?:new|delete)", "new-delete"),
+    ("", "dynamic_cast|typeid|rtti|type_info", "rtti"),
+    ("", "variable length array|variable-length array|variably modified", "vla"),
+    ("", "variadic", "variadic"),
+    ("", "bit-field", "bit-field"),
+    ("", "pointers to functions|function pointer|pointer to function|function type is not allowed", "function-pointer"),
+    ("", "user-defined literal|literal operator|invalid suffix", "user-literal"),
+    ("", "kernel functions? cannot be used in a template|kernel.*template", "kernel-template"),
+    ("", "kernel must have void return type|kernel.*return type", "kernel-return"),
+    ("", "overload.*kernel|kernel.*overload|conflicting types|redefinition of", "kernel-overload"),
+    ("", "non-kernel function variable cannot be declared in local|cannot be declared in local address space", "threadgroup-scope"),
+    ("", "variable in local address space can only be declared|'__local' variables can only be declared", "threadgroup-scope"),
+    ("", "'__local' variable cannot have an initializer", "threadgroup-initializer"),
+    ("", "program scope variable must reside in constant|storage class specifier|program scope", "mutable-global"),
+    ("", "static local variable must reside in constant|static variable", "static-local"),
+    ("", "variable in constant address space must be initialized|initializer element is not|must be initialized by a constant", "constant-initializer"),
+    ("", "kernel parameter|pointer arguments to kernel functions|kernel function parameter", "kernel-parameter"),
+    ("", "cannot assign to|read-only|not assignable|drops 'const'|discards qualifiers|const-qualified", "const-write"),
+    ("", r"vector|ext_vector|'(?:u?int|u?short|u?char|u?long|half|float)[234]'", "vector-mix"),
+    ("", "ambiguous", "overload"),
+    ("", "changes address space|address space|__(?:global|local|constant|generic)", "space-mix"),
+    ("", "no matching (?:member )?function|no matching constructor|no viable", "overload"),
+    ("", "attempt to use a poisoned identifier", "opencl"),
+    ("", "use of undeclared identifier|unknown type name|no (?:member|type|template) named|no template", "undeclared"),
+)
+_COMPILED = [(re.compile(option), re.compile(words), rule) for option, words, rule in _RULES]
+
+_HINTS = {
+    "language-version": "Metal 3.1 is C++14; write it as C++14 has it",
+    "include": "only Metal's own headers and those of metal/ can be included",
+    "standard-library": "Metal has no std; use the functions of namespace metal",
+    "packed-type": "our subset has no packed types: read the members one by one from a pointer to float",
+    "atomic": "our subset has atomic_uint and atomic_float in device memory, in relaxed order",
+    "metal-version": "Metal 3.1 has it not, or has not that form of it",
+    "undeclared": "not a name of our subset; use another, or add it to csrc/msl.h and tools/conformance/msl.h",
+    "overload": "Metal takes no mixture of types here; convert one argument",
+    "space-mix": "a pointer or reference leads to one address space and cannot become another's",
+    "mutable-global": "program scope is for constexpr constant; what changes belongs in a buffer",
+    "constant-initializer": "a constant at program scope is constexpr and initialised by constants",
+    "threadgroup-scope": "declare it in the kernel and hand functions a pointer",
+    "threadgroup-initializer": "write it by threads, then wait at a barrier",
+    "kernel-return": "return void",
+    "uninitialized": "give it a value first",
+    "double": "Metal has no double; use float",
+    "literal-suffix": "append f",
+    "attribute": "an attribute of our subset is one that nerf_metal/kernels/signature.py lists",
+    "opencl": "a word of OpenCL",
+    "const-write": "it is read only",
+    "vector-mix": "convert, component by component or by the vector's constructor",
+}
+_SPACES = {"__global": "device", "__private": "thread", "__local": "threadgroup", "__constant": "constant"}
+
+
+def diagnostic_findings(diagnostics: list[Diagnostic]) -> list[Finding]:
+    """Each message with the rule it is about; errors that no rule names are clang's own."""
+    return [_finding(d) for d in diagnostics]
+
+
+def _finding(d: Diagnostic) -> Finding:
+    rule = next((rule for option, words, rule in _COMPILED if option.fullmatch(d.option or "") and words.search(d.text)), "")
+    rule = rule or next((r for o, w, r in _COMPILED if not o.pattern and w.search(d.text)), "clang")
+    text = d.text
+    for opencl, metal in _SPACES.items():
+        text = text.replace(opencl, metal)
+    text = re.sub(r"(?:metal::)?\b(atomic_\w+|global|local|generic|pipe)_\b", r"\1", text)
+    hint = _HINTS.get(rule)
+    return Finding(d.file, d.line, rule, f"{text}; {hint}" if hint else text)
