@@ -13,7 +13,7 @@ from tools.conformance.clang import compile_shader
 from tools.conformance.diagnostics import diagnostic_findings
 from tools.conformance.divergence import divergence_findings
 from tools.conformance.flow import ATTRIBUTE_LEVELS, GROUP, NUMBER, VARIES, Flow
-from tools.conformance.ir import Module, parse_module
+from tools.conformance.ir import Function, Module, parse_module
 from tools.conformance.kernels import KernelDeclaration, declared_kernels, kernel_findings, memory_findings
 from tools.conformance.report import Finding, distinct
 from tools.conformance.syntax import syntax_findings
@@ -56,11 +56,22 @@ def _levels(kernel: KernelDeclaration) -> tuple[int, ...]:
 
 def _recursion_findings(module: Module) -> list[Finding]:
     """Everything is inlined but what calls itself."""
+    calls = {name: _calls(module, function) for name, function in module.functions.items()}
     found = []
-    for function in module.functions.values():
-        for block in function.blocks.values():
-            for call in block.instructions:
-                if call.callee[1:] in module.functions:
-                    message = "a function that calls itself, by way of others perhaps; Metal has no recursion, write a loop"
-                    found.append(Finding(*module.place(call.debug), "recursion", message))
+    for name in calls:
+        for callee, debug in calls[name]:
+            reached, queue = {callee}, [callee]
+            while queue:
+                new = {c for c, _ in calls[queue.pop()]} - reached
+                reached |= new
+                queue += new
+            if name in reached:
+                message = "a function calls itself, by way of others perhaps; Metal has no recursion, write a loop"
+                found.append(Finding(*module.place(debug), "recursion", message))
     return found
+
+
+def _calls(module: Module, function: Function) -> list[tuple[str, str]]:
+    """The module's own functions that one calls, and where."""
+    instructions = [i for block in function.blocks.values() for i in block.instructions]
+    return [(i.callee[1:], i.debug) for i in instructions if i.callee[1:] in module.functions]

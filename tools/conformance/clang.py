@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
 import shlex
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,42 @@ HERE = Path(__file__).resolve().parent
 METAL = HERE.parent.parent / "metal"
 
 # C++ for OpenCL has Metal's address spaces. It is C++17, Metal 3.1 is C++14: what came between is reported.
-_FLAGS = (
-    "--target=spir64 -x clcpp -cl-std=clc++2021 -cl-no-stdinc -nostdinc -O0 -gline-tables-only -fno-discard-value-names "
-    "-Xclang -cl-ext=-all,+__opencl_c_generic_address_space,+cl_khr_fp16 -ferror-limit=0 -fno-color-diagnostics "
-    "-Wno-everything -Wpre-c++17-compat -Wc++20-extensions -Wc++20-designator -Wc++23-extensions -Wc++26-extensions "
-    "-Wc99-extensions -Wc11-extensions -Wgnu -Wno-gnu-zero-variadic-macro-arguments -Wvla -Wuninitialized "
-    "-Wsometimes-uninitialized -Wconditional-uninitialized -Wunknown-attributes -Wignored-attributes "
-    "-Wunknown-pragmas -Wdeprecated-register -Wregister -Wreturn-type -Wdouble-promotion"
-).split()
+_FLAGS = [
+    "--target=spir64",
+    "-x",
+    "clcpp",
+    "-cl-std=clc++2021",
+    "-cl-no-stdinc",
+    "-nostdinc",
+    "-O0",
+    "-gline-tables-only",
+    "-fno-discard-value-names",
+    "-Xclang",
+    "-cl-ext=-all,+__opencl_c_generic_address_space,+cl_khr_fp16",
+    "-ferror-limit=0",
+    "-fno-color-diagnostics",
+    "-Wno-everything",
+    "-Wpre-c++17-compat",
+    "-Wc++20-extensions",
+    "-Wc++20-designator",
+    "-Wc++23-extensions",
+    "-Wc++26-extensions",
+    "-Wc99-extensions",
+    "-Wc11-extensions",
+    "-Wgnu",
+    "-Wno-gnu-zero-variadic-macro-arguments",
+    "-Wvla",
+    "-Wuninitialized",
+    "-Wsometimes-uninitialized",
+    "-Wconditional-uninitialized",
+    "-Wunknown-attributes",
+    "-Wignored-attributes",
+    "-Wunknown-pragmas",
+    "-Wdeprecated-register",
+    "-Wregister",
+    "-Wreturn-type",
+    "-Wglobal-constructors",
+]
 # A function that is called from two places is looked at in each: all are inlined.
 _TEXT = """#include "keywords.h"
 #pragma clang attribute push(__attribute__((always_inline)), apply_to = function)
@@ -33,7 +61,7 @@ _TEXT = """#include "keywords.h"
 _DIAGNOSTIC = re.compile(r"^(.+?):(\d+):\d+: (fatal error|error|warning|note): (.*?)(?: \[(-W[^\]]+)\])?$")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Diagnostic:
     """One of clang's messages, placed in the shader's own text."""
 
@@ -42,6 +70,7 @@ class Diagnostic:
     error: bool
     text: str
     option: str
+    notes: list[str]  # why, of each function that could have been meant
 
 
 @dataclass(frozen=True)
@@ -55,8 +84,12 @@ class Compilation:
 
 def compiler() -> list[str]:
     """The clang of the package ziglang, or the one that CLANGXX names."""
-    named = os.environ.get("CLANGXX")
-    return shlex.split(named) if named else [sys.executable, "-m", "ziglang", "clang"]
+    if named := os.environ.get("CLANGXX"):
+        return shlex.split(named)
+    found = importlib.util.find_spec("ziglang")
+    if found is None or not found.submodule_search_locations:
+        raise RuntimeError("[conformance] the package ziglang must be installed, or CLANGXX name a clang++")
+    return [str(Path(found.submodule_search_locations[0]) / "zig"), "clang"]
 
 
 def compile_shader(path: Path) -> Compilation:
@@ -65,8 +98,11 @@ def compile_shader(path: Path) -> Compilation:
     code = _run(text, "-S", "-emit-llvm", "-o", "-")
     tree = _run(text, "-fsyntax-only", "-Xclang", "-ast-dump=json")
     diagnostics = _parse_diagnostics(code.stderr)
-    if code.returncode and not any(d.error for d in diagnostics):
-        raise RuntimeError(f"[clang] {shlex.join(compiler())} failed: {code.stderr.strip() or 'no message'}")
+    if not tree.stdout.startswith("{") or (code.returncode and not any(d.error for d in diagnostics)):
+        raise RuntimeError(
+            f"[conformance] CLANGXX must be a clang++ of version 19 or later, got {shlex.join(compiler())}, which "
+            f"is no clang or failed: {code.stderr.strip().splitlines()[:1]}"
+        )
     return Compilation(diagnostics, load_tree(tree.stdout), code.stdout if code.returncode == 0 else "")
 
 
@@ -75,7 +111,9 @@ def _run(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run([*command, *arguments, "-"], input=text, capture_output=True, text=True)
     except OSError as error:
-        raise RuntimeError(f"[clang] cannot run {command[0]}: {error}; set CLANGXX to a clang++") from error
+        raise RuntimeError(
+            f"[conformance] cannot run {command[0]}: {error.strerror}; set CLANGXX to a clang++"
+        ) from error
 
 
 def is_own(file: str) -> bool:
@@ -85,18 +123,17 @@ def is_own(file: str) -> bool:
 
 def _parse_diagnostics(text: str) -> list[Diagnostic]:
     found: list[Diagnostic] = []
-    waiting: Diagnostic | None = None  # placed in the checker's own headers: a note says who asked for it
+    current: Diagnostic | None = None
     for match in filter(None, map(_DIAGNOSTIC.match, text.splitlines())):
         file, line, kind, message, option = match.groups()
         file = os.path.normpath(file)
         if kind != "note":
-            waiting = Diagnostic(file, int(line), kind != "warning", message, option or "")
-            if not is_own(file):
-                found.append(waiting)
-                waiting = None
-        elif waiting is not None and not is_own(file):
-            found.append(Diagnostic(file, int(line), waiting.error, waiting.text, waiting.option))
-            waiting = None
+            current = Diagnostic(file, int(line), kind != "warning", message, option or "", [])
+            found.append(current)
+        elif current is not None:
+            current.notes.append(message)
+            if is_own(current.file) and not is_own(file):  # in a macro or a template of ours: who asked for it
+                current.file, current.line = file, int(line)
     return found
 
 

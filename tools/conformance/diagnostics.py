@@ -20,40 +20,58 @@ _RULES = (
     ("-W(unknown|ignored)-attributes", "", "attribute"),
     ("-Wunknown-pragmas", "", "metal-version"),
     ("-W(deprecated-register|register)", "", "register"),
-    ("-Wdouble-promotion", "", "double"),
     ("", "double precision constant", "literal-suffix"),
     ("", "'(__private |const )?(long )?double'|_fp64|'double", "double"),
     ("", "'long long'|__int128", "long-long"),
     ("", "file not found|expected .FILENAME", "include"),
     ("", r"'(?:std|__builtin_\w+)'|namespace 'std'", "standard-library"),
     ("", r"'packed_\w+'", "packed-type"),
-    ("", r"'(?:metal::)?atomic_(?:int|long|ulong|flag|double|size_t|bool)_?'|'atomic'|'_Atomic|'atomic_\w+_explicit'", "atomic"),
-    ("", r"'(?:register|_Thread_local|thread_local|__thread)'|thread-local|thread_local|'extern'", "storage-class"),
+    (
+        "",
+        r"'(?:metal::)?atomic_(?:int|long|ulong|flag|double|size_t|bool)_?'|'atomic'|'_Atomic|'atomic_\w+_explicit'",
+        "atomic",
+    ),
+    ("-Wglobal-constructors", "", "constant-initializer"),
+    ("", "'register'", "register"),
+    ("", r"'(?:_Thread_local|thread_local|__thread)'|thread-local|thread_local|'extern'", "storage-class"),
     ("", f"'(?:{_LATER})'", "metal-version"),
     ("", "noexcept", "noexcept"),
     ("", "virtual functions|virtual", "virtual"),
     ("", r"exceptions|'try'|'throw'|'catch'", "exceptions"),
     ("", r"'default new'|'default delete'|new-expression|'new'|'delete'|operator (?:new|delete)", "new-delete"),
     ("", "dynamic_cast|typeid|rtti|type_info", "rtti"),
-    ("", "variable length array|variable-length array|variably modified", "vla"),
+    ("", "variable length array|variable-length array|variably modified|array size is not a constant", "vla"),
     ("", "variadic", "variadic"),
     ("", "bit-field", "bit-field"),
-    ("", "pointers to functions|function pointer|pointer to function|function type is not allowed", "function-pointer"),
+    ("", "pointers to functions|function pointer|pointer to function|taking address of function", "function-pointer"),
     ("", "user-defined literal|literal operator|invalid suffix", "user-literal"),
     ("", "kernel functions? cannot be used in a template|kernel.*template", "kernel-template"),
     ("", "kernel must have void return type|kernel.*return type", "kernel-return"),
     ("", "overload.*kernel|kernel.*overload|conflicting types|redefinition of", "kernel-overload"),
-    ("", "non-kernel function variable cannot be declared in local|cannot be declared in local address space", "threadgroup-scope"),
-    ("", "variable in local address space can only be declared|'__local' variables can only be declared", "threadgroup-scope"),
+    (
+        "",
+        "non-kernel function variable cannot be declared in local|cannot be declared in local address space",
+        "threadgroup-scope",
+    ),
+    ("", "local address space can only be declared", "threadgroup-scope"),
     ("", "'__local' variable cannot have an initializer", "threadgroup-initializer"),
     ("", "program scope variable must reside in constant|storage class specifier|program scope", "mutable-global"),
     ("", "static local variable must reside in constant|static variable", "static-local"),
-    ("", "variable in constant address space must be initialized|initializer element is not|must be initialized by a constant", "constant-initializer"),
+    (
+        "",
+        "variable in constant address space must be initialized|initializer element is not|must be initialized by a constant",
+        "constant-initializer",
+    ),
     ("", "kernel parameter|pointer arguments to kernel functions|kernel function parameter", "kernel-parameter"),
     ("", "cannot assign to|read-only|not assignable|drops 'const'|discards qualifiers|const-qualified", "const-write"),
     ("", r"vector|ext_vector|'(?:u?int|u?short|u?char|u?long|half|float)[234]'", "vector-mix"),
+    ("", "no matching constructor.*implicit copy constructor.*address space", "struct-copy"),
     ("", "ambiguous", "overload"),
-    ("", "changes address space|address space|__(?:global|local|constant|generic)", "space-mix"),
+    (
+        "",
+        "address space|(?:initialize|assigning|cast from|returning).*__(?:global|local|constant|generic)",
+        "space-mix",
+    ),
     ("", "no matching (?:member )?function|no matching constructor|no viable", "overload"),
     ("", "attempt to use a poisoned identifier", "opencl"),
     ("", "use of undeclared identifier|unknown type name|no (?:member|type|template) named|no template", "undeclared"),
@@ -68,7 +86,8 @@ _HINTS = {
     "atomic": "our subset has atomic_uint and atomic_float in device memory, in relaxed order",
     "metal-version": "Metal 3.1 has it not, or has not that form of it",
     "undeclared": "not a name of our subset; use another, or add it to csrc/msl.h and tools/conformance/msl.h",
-    "overload": "Metal takes no mixture of types here; convert one argument",
+    "overload": "no function of Metal's takes these types here; convert them, or call the one that is for them",
+    "struct-copy": "read and write its members one by one",
     "space-mix": "a pointer or reference leads to one address space and cannot become another's",
     "mutable-global": "program scope is for constexpr constant; what changes belongs in a buffer",
     "constant-initializer": "a constant at program scope is constexpr and initialised by constants",
@@ -92,8 +111,9 @@ def diagnostic_findings(diagnostics: list[Diagnostic]) -> list[Finding]:
 
 
 def _finding(d: Diagnostic) -> Finding:
-    rule = next((rule for option, words, rule in _COMPILED if option.fullmatch(d.option or "") and words.search(d.text)), "")
-    rule = rule or next((r for o, w, r in _COMPILED if not o.pattern and w.search(d.text)), "clang")
+    words = "; ".join([d.text, *d.notes]) if d.text.startswith(("no matching", "no viable")) else d.text
+    options = {d.option, ""}
+    rule = next((r for o, w, r in _COMPILED if any(map(o.fullmatch, options)) and w.search(words)), "clang")
     text = d.text
     for opencl, metal in _SPACES.items():
         text = text.replace(opencl, metal)

@@ -49,9 +49,7 @@ def _decider(module: Module, flow: Flow, block: str, allowed: int) -> str:
 
 def _varying_arguments(flow: Flow, call: Instruction, collective: str, file: str, line: int) -> list[Finding]:
     """Lanes and distances, and the places of matrices, must be the same in a SIMD-group."""
-    if collective in ("simd_broadcast", "simd_shuffle_down"):
-        arguments = call.operands[1:]
-    elif collective in ("simdgroup_load", "simdgroup_store"):
+    if collective in ("simd_broadcast", "simd_shuffle_down") or collective in ("simdgroup_load", "simdgroup_store"):
         arguments = call.operands[1:]
     else:
         return []

@@ -1,7 +1,7 @@
 """How far each value of a kernel is the same for its threads: an abstract interpretation of the inlined code.
 
 A value is the same in the threadgroup, or in each SIMD-group, or it numbers the threads (32 k + lane, so that its 32nd
-part is the same in a SIMD-group again), or it varies. Memory of a thread is followed by variable and member; what device
+part is the same in a SIMD-group again), or it varies. Memory of a thread is followed by variable and byte; what device
 and threadgroup memory give is as uniform as the address. A write counts as varying where a varying branch decides on it.
 """
 
@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 
 from tools.conformance.control import control_dependences
-from tools.conformance.ir import Function, Instruction
+from tools.conformance.ir import ANYWHERE, Function, Instruction
 
 NOTHING, GROUP, SIMD, NUMBER, VARIES = range(-1, 4)
 SIMD_WIDTH = 32
-Key = tuple[str, tuple[str, ...]]  # a variable, and constant indices into it
+Place = tuple[str, int, int]  # a variable, and which bytes of it a pointer may lead to: [first, last], both ends
 
 ATTRIBUTE_LEVELS = {
     "threadgroup_position_in_grid": GROUP,
@@ -55,7 +55,7 @@ class Value:
     """How uniform, and where it points, if to a thread's own or to threadgroup memory."""
 
     level: int = NOTHING
-    targets: frozenset[Key] = frozenset()
+    targets: frozenset[Place] = frozenset()
 
     def joined(self, other: Value) -> Value:
         return Value(join(self.level, other.level), self.targets | other.targets)
@@ -65,10 +65,14 @@ UNKNOWN = Value()
 CONSTANT = Value(GROUP)
 
 
-def related(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
-    """Whether one place contains the other."""
-    n = min(len(a), len(b))
-    return a[:n] == b[:n]
+def span(place: Place, size: int) -> tuple[int, int]:
+    """The bytes that an access of this size may touch."""
+    return place[1], place[2] + size
+
+
+def overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether two spans of bytes have one in common."""
+    return a[0] < b[1] and b[0] < a[1]
 
 
 class Flow:
@@ -77,7 +81,7 @@ class Flow:
     def __init__(self, function: Function, levels: tuple[int, ...]) -> None:
         self.function = function
         self.values = {name: Value(level) for name, level in zip(function.parameters, levels, strict=True)}
-        self.memory: dict[str, dict[tuple[str, ...], Value]] = {}
+        self.memory: dict[str, dict[tuple[int, int], Value]] = {}
         self.dependences = control_dependences(function)
         self.control = dict.fromkeys(function.blocks, GROUP)
         self.changed = True
@@ -93,7 +97,7 @@ class Flow:
         if operand.startswith("%"):
             return self.values.get(operand, UNKNOWN)
         if operand.startswith("@"):
-            return Value(GROUP, frozenset({(operand, ())}))
+            return Value(GROUP, frozenset({(operand, 0, ANYWHERE)}))
         return CONSTANT
 
     def branch_level(self, block: str) -> int:
@@ -119,7 +123,7 @@ class Flow:
 
     def _step(self, i: Instruction, block: str) -> None:
         if i.op == "store":
-            self._write(i.operands[1], (), self.value(i.operands[0]), block)
+            self._write(self.value(i.operands[1]), i.size, self.value(i.operands[0]), block)
         elif i.op == "call":
             self._call(i, block)
         elif i.result:
@@ -132,40 +136,39 @@ class Flow:
             self.values[name] = after
             self.changed = True
 
-    def _write(self, pointer: str, path: tuple[str, ...], value: Value, block: str) -> None:
-        to = self.value(pointer)
+    def _write(self, to: Value, size: int, value: Value, block: str) -> None:
         level = self.under(value.level if to.level <= GROUP else join(value.level, to.level), block)
-        for root, at in to.targets:
-            if not root.startswith("@"):
-                members = self.memory.setdefault(root, {})
-                before = members.get(at + path, UNKNOWN)
+        for place in to.targets:
+            if not place[0].startswith("@"):
+                members = self.memory.setdefault(place[0], {})
+                before = members.get(span(place, size), UNKNOWN)
                 after = before.joined(Value(level, value.targets))
                 if after != before:
-                    members[at + path] = after
+                    members[span(place, size)] = after
                     self.changed = True
 
-    def read(self, pointer: Value) -> Value:
+    def read(self, pointer: Value, size: int) -> Value:
         """What lies where a pointer leads."""
         found = UNKNOWN
-        for root, at in pointer.targets:
-            if root.startswith("@"):
+        for place in pointer.targets:
+            if place[0].startswith("@"):
                 found = found.joined(CONSTANT)
-            for path, value in self.memory.get(root, {}).items():
-                if related(path, at):
+            for written, value in self.memory.get(place[0], {}).items():
+                if overlap(written, span(place, size)):
                     found = found.joined(value)
         return found if pointer.level <= GROUP else Value(join(found.level, pointer.level), found.targets)
 
     def _result(self, i: Instruction, block: str) -> Value:
         if i.op == "alloca":
-            return Value(GROUP, frozenset({(i.result, ())}))
+            return Value(GROUP, frozenset({(i.result, 0, 0)}))
         if i.op == "load":
             pointer = self.value(i.operands[0])
             if "ptr addrspace(1)" in _address(i.text) or "ptr addrspace(2)" in _address(i.text):
                 return Value(VARIES if pointer.level == NUMBER else pointer.level)
-            return self.read(pointer)
+            return self.read(pointer, i.size)
         operands = [self.value(o) for o in i.operands]
         if i.op == "getelementptr":
-            return _element(operands, i.operands)
+            return _element(operands, i.shift)
         if i.op == "phi":
             return self._merge(i, block)
         found = UNKNOWN
@@ -191,15 +194,15 @@ class Flow:
     def _call(self, i: Instruction, block: str) -> None:
         name = library_name(i.callee)
         if i.callee.startswith(("@llvm.memcpy", "@llvm.memmove")):
-            self._copy(i.operands[0], i.operands[1], block)
+            self._copy(i, block)
             return
         if i.callee.startswith("@llvm.memset"):
-            self._write(i.operands[0], (), CONSTANT, block)
+            self._write(self.value(i.operands[0]), copied(i), CONSTANT, block)
             return
         found = UNKNOWN
         for operand in i.operands:
             value = self.value(operand)
-            found = found.joined(value if not value.targets else self.read(value))
+            found = found.joined(value if not value.targets else self.read(value, ANYWHERE))
         level = max(found.level, GROUP)
         if name.startswith(_SELF):
             level = VARIES
@@ -210,21 +213,36 @@ class Flow:
         if i.result:
             self._set(i.result, Value(level))
         for operand in written_by(i):
-            self._write(operand, (), Value(level), block)
+            self._write(self.value(operand), ANYWHERE, Value(level), block)
 
-    def _copy(self, to: str, source: str, block: str) -> None:
-        pointer = self.value(source)
-        if not pointer.targets or any(root.startswith("@") for root, _ in pointer.targets):
-            self._write(to, (), Value(pointer.level), block)
-        for root, at in pointer.targets:
-            for path, value in list(self.memory.get(root, {}).items()):
-                if related(path, at):
-                    level = value.level if pointer.level <= GROUP else join(value.level, pointer.level)
-                    self._write(to, path[len(at) :], Value(level, value.targets), block)
+    def _copy(self, i: Instruction, block: str) -> None:
+        """A struct as a whole: each of its parts keeps what is known of it."""
+        to, source, size = self.value(i.operands[0]), self.value(i.operands[1]), copied(i)
+        if not source.targets or any(root.startswith("@") for root, _, _ in source.targets):
+            self._write(to, size, Value(source.level), block)
+        for root, first, last in source.targets:
+            for (begin, end), value in list(self.memory.get(root, {}).items()):
+                if first != last or begin < first or end > first + size:  # not a part of what is copied
+                    part = to if overlap((begin, end), (first, last + size)) else UNKNOWN
+                    length = size
+                else:
+                    part = Value(
+                        to.level, frozenset((r, a + begin - first, b + begin - first) for r, a, b in to.targets)
+                    )
+                    length = end - begin
+                level = value.level if source.level <= GROUP else join(value.level, source.level)
+                self._write(part, length, Value(level, value.targets), block)
+
+
+def copied(call: Instruction) -> int:
+    """Bytes that memcpy or memset writes."""
+    return int(call.operands[2]) if call.operands[2].isdigit() else ANYWHERE
 
 
 def written_by(call: Instruction) -> list[str]:
     """The operands through which a function of the library writes to a thread's memory."""
+    if not library_name(call.callee):
+        return []
     pairs = zip(call.operands, call.arguments, strict=True)
     return [o for o, written in pairs if re.match(r"ptr (?!addrspace|.*byval)", written)]
 
@@ -233,24 +251,21 @@ def _address(text: str) -> str:
     return text.split(",")[-2] if "align" in text else text
 
 
-def _element(values: list[Value], operands: tuple[str, ...]) -> Value:
-    """A pointer moved by indices: into a member where all are constant, else anywhere in what it leads to."""
+def _element(values: list[Value], shift: tuple[int, int]) -> Value:
+    """A pointer moved: by so many bytes, or to somewhere within so many."""
     level = GROUP
     for value in values:
         level = value.level if level <= GROUP else join(level, value.level)
-    first, *rest = operands[1:]
-    path: list[str] = []
-    for index in rest if first == "0" else []:
-        if index.startswith("%"):
-            break
-        path.append(index)
-
-    def moved(at: tuple[str, ...]) -> tuple[str, ...]:
-        return at + tuple(path) if first == "0" else at[:-1]  # from one element of an array to any
-
-    if level == NUMBER:
-        level = VARIES
-    return Value(level, frozenset((root, () if root.startswith("@") else moved(at)) for root, at in values[0].targets))
+    offset, extent = shift
+    moved = set()
+    for root, first, last in values[0].targets:
+        if extent == ANYWHERE or root.startswith("@"):
+            moved.add((root, 0, ANYWHERE))
+        elif first == last:
+            moved.add((root, first + offset, first + offset + extent))
+        else:
+            moved.add((root, first, last))  # one of the elements, and some byte of it
+    return Value(VARIES if level == NUMBER else level, frozenset(moved))
 
 
 def _numbering(i: Instruction, first: int) -> int:
@@ -262,7 +277,11 @@ def _numbering(i: Instruction, first: int) -> int:
     whole = n % SIMD_WIDTH == 0 and n > 0
     if i.op == "icmp":
         compare = i.text.split("icmp ")[1].split()[0]
-        same = whole if compare in ("ult", "uge", "slt", "sge") else compare in ("ugt", "ule", "sgt", "sle") and (n + 1) % SIMD_WIDTH == 0
+        same = (
+            whole
+            if compare in ("ult", "uge", "slt", "sge")
+            else compare in ("ugt", "ule", "sgt", "sle") and (n + 1) % SIMD_WIDTH == 0
+        )
         return SIMD if same else VARIES
     if (i.op == "udiv" and whole) or (i.op == "lshr" and n >= 5) or (i.op == "and" and n % SIMD_WIDTH == 0):
         return SIMD

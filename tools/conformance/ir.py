@@ -14,6 +14,7 @@ _RESULT = re.compile(rf"^\s+(?:(%{_NAME}) = )?(?:tail |musttail |notail )?([a-z]
 _DEBUG = re.compile(r", !dbg (!\d+)")
 _METADATA = re.compile(r"^(!\d+) = (.*)$")
 _CALL = re.compile(rf"([%@]{_NAME})\((.*)\)")
+ANYWHERE = 1 << 40  # more bytes than any variable has
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Instruction:
     debug: str
     callee: str = ""
     arguments: tuple[str, ...] = ()  # of a call, as written
+    size: int = 0  # bytes that a load or a store moves
+    shift: tuple[int, int] = (0, 0)  # of getelementptr: from which byte on, and within how many (0: just there)
 
 
 @dataclass
@@ -104,13 +107,17 @@ def parse_module(text: str) -> Module:
         if current is None:
             if match := _METADATA.match(line):
                 metadata[match[1]] = match[2]
+            elif line.startswith("define") and "@__clang_ocl_kern_imp_" in line:
+                next(end for end in lines if end == "}")  # clang 21 and later: each kernel again, as a plain function
             elif match := _DEFINE.match(line):
                 parameters = tuple(part.split()[-1] for part in split_top(match[2]))
                 current = Function(match[1], "spir_kernel" in line, parameters, {})
                 block = None
             elif match := re.match(rf"(%{_NAME}) = type (.*)$", line):
                 types[match[1]] = match[2]
-            elif match := re.match(rf"(@{_NAME}) = .*addrspace\(3\) global (.*?) (?:undef|poison|zeroinitializer)", line):
+            elif match := re.match(
+                rf"(@{_NAME}) = .*addrspace\(3\) global (.*?) (?:undef|poison|zeroinitializer)", line
+            ):
                 shared[match[1]] = match[2]
         elif line == "}":
             functions[current.name] = current
@@ -122,7 +129,7 @@ def parse_module(text: str) -> Module:
                 block = current.blocks.setdefault("entry", Block("entry"))
             if match[2] == "switch":
                 line = line.rstrip() + " ".join(_until_bracket(lines))
-            instruction = _parse(match[1] or "", match[2], line)
+            instruction = _parse(match[1] or "", match[2], line, types)
             block.instructions.append(instruction)
             if match[2] in ("br", "switch"):
                 block.successors = tuple(label[1:] for label in re.findall(rf"label (%{_NAME})", line))
@@ -138,7 +145,7 @@ def _until_bracket(lines: Iterator[str]) -> list[str]:
     return cases
 
 
-def _parse(result: str, op: str, line: str) -> Instruction:
+def _parse(result: str, op: str, line: str, types: dict[str, str]) -> Instruction:
     debug = _DEBUG.search(line)
     place = debug[1] if debug else ""
     text = line.split(", !dbg ")[0].split(", !tbaa")[0].split(", !srcloc")[0].strip()
@@ -155,17 +162,40 @@ def _parse(result: str, op: str, line: str) -> Instruction:
         condition = re.match(r"(?:br|switch) i\d+ (\S+), label", body)
         return Instruction(result, op, (condition[1],) if condition else (), text, place)
     parts = split_top(body)
+    size, shift = 0, (0, 0)
     if op == "store":
         operands = (_operand(parts[0]), _operand(parts[1]))
+        size = size_of(re.sub(r"^store (?:volatile )?", "", parts[0])[: -len(parts[0].split()[-1]) - 1], types)
     elif op == "load":
         operands = (_operand(parts[1]),)
+        size = size_of(re.sub(r"^load (?:volatile )?", "", parts[0]), types)
     elif op == "alloca":
         operands = ()
     elif op == "getelementptr":
         operands = tuple(map(_operand, parts[1:]))
+        shift = _shift(re.sub(r"^getelementptr (?:inbounds |nuw |nusw )*", "", parts[0]), operands[1:], types)
     else:
         operands = tuple(_operand(part.split(" to ")[0]) for part in parts)
-    return Instruction(result, op, operands, text, place)
+    return Instruction(result, op, operands, text, place, size=size, shift=shift)
+
+
+def _shift(kind: str, indices: tuple[str, ...], types: dict[str, str]) -> tuple[int, int]:
+    """How far a getelementptr leads; from one element of an array, or by an index not known, anywhere in the array."""
+    if indices[0] != "0":
+        return 0, ANYWHERE
+    offset = 0
+    for index in indices[1:]:
+        kind = types.get(kind, kind)
+        if match := re.fullmatch(r"[\[<](\d+) x (.*)[\]>]", kind):
+            kind = match[2]
+            if index.startswith("%"):
+                return offset, int(match[1]) * size_of(kind, types)
+            offset += int(index) * size_of(kind, types)
+        else:
+            members = split_top(kind.strip("<>{ }"))
+            offset = _offsets(members, types)[int(index)] + offset
+            kind = members[int(index)]
+    return offset, 0
 
 
 def _operand(part: str) -> str:
@@ -190,12 +220,20 @@ def _layout(kind: str, types: dict[str, str]) -> tuple[int, int]:
         size = _layout(match[2], types)[0] * (4 if match[1] == "3" else int(match[1]))
         return size, size
     if match := re.fullmatch(r"<?\{(.*)\}>?", kind):
-        offset, widest = 0, 1
-        for member in split_top(match[1]):
-            size, align = _layout(member, types)
-            offset = (offset + align - 1) // align * align + size
-            widest = max(widest, align)
-        return (offset + widest - 1) // widest * widest, widest
+        members = split_top(match[1])
+        widest = max((_layout(member, types)[1] for member in members), default=1)
+        end = _offsets(members, types)[-1]
+        return (end + widest - 1) // widest * widest, widest
     scalars = {"half": 2, "float": 4, "double": 8}
     size = scalars.get(kind) or (max(1, int(kind[1:]) // 8) if re.fullmatch(r"i\d+", kind) else 8)
     return size, size
+
+
+def _offsets(members: list[str], types: dict[str, str]) -> list[int]:
+    """Where each member of a struct begins, and where the last one ends."""
+    offsets, end = [], 0
+    for member in members:
+        size, align = _layout(member, types)
+        offsets.append((end + align - 1) // align * align)
+        end = offsets[-1] + size
+    return [*offsets, end]

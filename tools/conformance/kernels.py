@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nerf_metal.kernels.signature import BUILTINS, MAX_BUFFERS
-from tools.conformance.clang import is_own
+from tools.conformance.clang import METAL, is_own
 from tools.conformance.ir import Module
 from tools.conformance.report import Finding
 from tools.conformance.syntax import Node, is_kernel, place_of
+
+# By its path: the package would load torch, and its extension.
+_spec = importlib.util.spec_from_file_location("signature", METAL.parent / "nerf_metal" / "kernels" / "signature.py")
+assert _spec is not None and _spec.loader is not None
+signature = importlib.util.module_from_spec(_spec)
+sys.modules["signature"] = signature  # its dataclasses look themselves up there
+_spec.loader.exec_module(signature)
 
 SHARED_LIMIT = 32768  # bytes of threadgroup memory, Metal feature set tables
 _VECTOR = re.compile(r"^(?:const )?(?:__private )?(uint|ushort)([23]?)$")
@@ -55,9 +63,7 @@ def declared_kernels(tree: Node) -> list[KernelDeclaration]:
         elif node.get("kind") == "FunctionDecl" and not is_own(place_of(node)[0]) and is_kernel(node):
             inner = [n for n in node["inner"] if n.get("kind") == "ParmVarDecl"]
             result = node["type"]["qualType"].split("(")[0].strip()
-            found.append(
-                KernelDeclaration(node["name"], *place_of(node), result, tuple(map(_parameter, inner)))
-            )
+            found.append(KernelDeclaration(node["name"], *place_of(node), result, tuple(map(_parameter, inner))))
     return found
 
 
@@ -107,11 +113,11 @@ def _parameter_rules(p: Parameter, taken: set[int]) -> Iterator[tuple[str, str]]
     elif p.attribute == "buffer":
         if not _BUFFER.search(p.kind):
             yield "attribute", f"{name} is a buffer, so it must be a device pointer or a reference to constant"
-        if p.index >= MAX_BUFFERS or p.index < 0:
-            yield "buffer-limit", f"{name} is buffer {p.index}; they count from 0 to {MAX_BUFFERS - 1}"
+        if p.index >= signature.MAX_BUFFERS or p.index < 0:
+            yield "buffer-limit", f"{name} is buffer {p.index}; they count from 0 to {signature.MAX_BUFFERS - 1}"
         if p.index in taken:
             yield "buffer-index", f"{name} is buffer {p.index}, which another is already; number each once"
-    elif p.attribute in BUILTINS:
+    elif p.attribute in signature.BUILTINS:
         form = _VECTOR.match(p.kind)
         if form is None or (p.attribute in _ONE_DIMENSION and form[2]):
             allowed = "uint or ushort" if p.attribute in _ONE_DIMENSION else "uint, uint2, uint3 or those of ushort"

@@ -1,6 +1,6 @@
-// Metal's keywords for clang's C++ for OpenCL, whose address spaces are Metal's: no conversion between them, threadgroup
-// variables in kernels alone, program scope in constant. A pointer without a space is generic there, which nothing in
-// a shader may be.
+// Metal's keywords for clang's C++ for OpenCL, whose address spaces are Metal's: no conversion between them,
+// threadgroup variables in kernels alone, program scope in constant. A pointer without a space is generic there,
+// which nothing in a shader may be.
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 #define __METAL_VERSION__ 310
 
@@ -16,6 +16,9 @@
 #define thread_index_in_threadgroup clang::annotate("", "thread_index_in_threadgroup")
 #define thread_index_in_simdgroup clang::annotate("", "thread_index_in_simdgroup")
 #define simdgroup_index_in_threadgroup clang::annotate("", "simdgroup_index_in_threadgroup")
+
+// Of Metal 3.2: an attribute that no one knows.
+#define coherent(space) [[coherent]]
 
 // Words of OpenCL that mean nothing in Metal: other names, or none.
 #define global global_

@@ -1,28 +1,31 @@
-// The names of Metal's library that the shaders use: what csrc/msl.h gives to the host, with Metal's overloads. Declared,
-// not defined. No other name is known, and none takes a double.
+// The names of Metal's library that the shaders use: what csrc/msl.h gives to the host, with Metal's overloads.
+// Declared, not defined. No other name is known, and none takes a double.
 #ifndef NERF_METAL_CONFORMANCE_MSL_H
 #define NERF_METAL_CONFORMANCE_MSL_H
 
 namespace metal {
 
 // ---- vectors: with Metal's constructors, by macros, for clang's own vectors have none ----
-#define VECTORS(T)                                           \
-    typedef T T##2 __attribute__((ext_vector_type(2)));      \
-    typedef T T##3 __attribute__((ext_vector_type(3)));      \
-    typedef T T##4 __attribute__((ext_vector_type(4)));      \
-    constexpr T##2 make_##T##2(T x);                         \
-    constexpr T##2 make_##T##2(T x, T y);                    \
-    constexpr T##3 make_##T##3(T x);                         \
-    constexpr T##3 make_##T##3(T x, T y, T z);               \
-    constexpr T##3 make_##T##3(T##2 xy, T z);                \
-    constexpr T##3 make_##T##3(T x, T##2 yz);                \
-    constexpr T##4 make_##T##4(T x);                         \
-    constexpr T##4 make_##T##4(T x, T y, T z, T w);          \
-    constexpr T##4 make_##T##4(T##3 xyz, T w);               \
-    constexpr T##4 make_##T##4(T##2 xy, T##2 zw);            \
-    template <typename V> constexpr decltype(__builtin_convertvector(V(), T##2)) make_##T##2(V v); \
-    template <typename V> constexpr decltype(__builtin_convertvector(V(), T##3)) make_##T##3(V v); \
-    template <typename V> constexpr decltype(__builtin_convertvector(V(), T##4)) make_##T##4(V v);
+#define VECTORS(T)                                                           \
+    typedef T T##2 __attribute__((ext_vector_type(2)));                      \
+    typedef T T##3 __attribute__((ext_vector_type(3)));                      \
+    typedef T T##4 __attribute__((ext_vector_type(4)));                      \
+    constexpr T##2 make_##T##2(T x);                                         \
+    constexpr T##2 make_##T##2(T x, T y);                                    \
+    constexpr T##3 make_##T##3(T x);                                         \
+    constexpr T##3 make_##T##3(T x, T y, T z);                               \
+    constexpr T##3 make_##T##3(T##2 xy, T z);                                \
+    constexpr T##3 make_##T##3(T x, T##2 yz);                                \
+    constexpr T##4 make_##T##4(T x);                                         \
+    constexpr T##4 make_##T##4(T x, T y, T z, T w);                          \
+    constexpr T##4 make_##T##4(T##3 xyz, T w);                               \
+    constexpr T##4 make_##T##4(T##2 xy, T##2 zw);                            \
+    template <typename V>                                                    \
+    constexpr decltype(__builtin_convertvector(V(), T##2)) make_##T##2(V v); \
+    template <typename V>                                                    \
+    constexpr decltype(__builtin_convertvector(V(), T##3)) make_##T##3(V v); \
+    template <typename V>                                                    \
+    constexpr decltype(__builtin_convertvector(V(), T##4)) make_##T##4(V v);
 VECTORS(uchar)
 VECTORS(ushort)
 VECTORS(int)
@@ -39,13 +42,13 @@ To as_type(From value);
 // ---- arithmetic: Metal overloads by type, so that arguments of two types are ambiguous ----
 #define EACH_FLOAT(F) F(float) F(half)
 #define EACH_INTEGER(F) F(int) F(uint) F(short) F(ushort) F(char) F(uchar) F(long) F(ulong)
-#define UNARY(T) \
-    T fabs(T x); \
+#define UNARY(T)  \
+    T fabs(T x);  \
     T floor(T x); \
-    T ceil(T x); \
-    T sqrt(T x); \
+    T ceil(T x);  \
+    T sqrt(T x);  \
     T exp(T x);
-#define MIN_MAX(T)    \
+#define MIN_MAX(T)   \
     T min(T x, T y); \
     T max(T x, T y);
 #define MULHI(T) T mulhi(T x, T y);
@@ -73,12 +76,12 @@ float atomic_fetch_add_explicit(volatile device atomic_float* object, float oper
 enum class mem_flags { mem_none = 0, mem_device = 1, mem_threadgroup = 2 };
 void threadgroup_barrier(mem_flags flags);
 void simdgroup_barrier(mem_flags flags);
-#define COLLECTIVES(T)                          \
-    T simd_sum(T data);                         \
-    T simd_product(T data);                     \
-    T simd_prefix_exclusive_sum(T data);        \
-    T simd_prefix_exclusive_product(T data);    \
-    T simd_broadcast(T data, ushort lane);      \
+#define COLLECTIVES(T)                       \
+    T simd_sum(T data);                      \
+    T simd_product(T data);                  \
+    T simd_prefix_exclusive_sum(T data);     \
+    T simd_prefix_exclusive_product(T data); \
+    T simd_broadcast(T data, ushort lane);   \
     T simd_shuffle_down(T data, ushort delta);
 EACH_FLOAT(COLLECTIVES)
 EACH_INTEGER(COLLECTIVES)
@@ -96,10 +99,10 @@ typedef simdgroup_matrix<float, 8, 8> simdgroup_float8x8;
 typedef simdgroup_matrix<half, 8, 8> simdgroup_half8x8;
 template <typename T, int Cols, int Rows>
 simdgroup_matrix<T, Cols, Rows> make_filled_simdgroup_matrix(T value);
-#define LOAD_STORE(T, SPACE)                                                                          \
-    void simdgroup_load(thread simdgroup_matrix<T, 8, 8>& d, const SPACE T* src,                      \
-                        ulong elements_per_row = 8, ulong2 origin = ulong2(0), bool transpose = false); \
-    void simdgroup_store(simdgroup_matrix<T, 8, 8> a, SPACE T* dst, ulong elements_per_row = 8,       \
+#define LOAD_STORE(T, SPACE)                                                                                 \
+    void simdgroup_load(thread simdgroup_matrix<T, 8, 8>& d, const SPACE T* src, ulong elements_per_row = 8, \
+                        ulong2 origin = ulong2(0), bool transpose = false);                                  \
+    void simdgroup_store(simdgroup_matrix<T, 8, 8> a, SPACE T* dst, ulong elements_per_row = 8,              \
                          ulong2 origin = ulong2(0), bool transpose = false);
 LOAD_STORE(float, device)
 LOAD_STORE(float, threadgroup)
@@ -107,7 +110,8 @@ LOAD_STORE(half, device)
 LOAD_STORE(half, threadgroup)
 #undef LOAD_STORE
 template <typename D, typename A, typename B>
-void simdgroup_multiply(thread simdgroup_matrix<D, 8, 8>& d, simdgroup_matrix<A, 8, 8> a, simdgroup_matrix<B, 8, 8> b);
+void simdgroup_multiply(thread simdgroup_matrix<D, 8, 8>& d, simdgroup_matrix<A, 8, 8> a,
+                        simdgroup_matrix<B, 8, 8> b);
 template <typename D, typename A, typename B, typename C>
 void simdgroup_multiply_accumulate(thread simdgroup_matrix<D, 8, 8>& d, simdgroup_matrix<A, 8, 8> a,
                                    simdgroup_matrix<B, 8, 8> b, simdgroup_matrix<C, 8, 8> c);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from tools.conformance.clang import is_own
@@ -34,6 +35,7 @@ _SPACE = re.compile(r"__generic\b")
 _LONG = re.compile(r"\blong long\b|\b(?:un)?signed __int128\b|\b__int128\b")
 _DOUBLE = re.compile(r"\b(?:long )?double\b")
 _DECLARED = ("ParmVarDecl", "VarDecl", "FieldDecl", "TypedefDecl", "TypeAliasDecl", "FunctionDecl", "CXXMethodDecl")
+_SCALARS = ("float", "half", "int", "uint", "unsigned int", "short", "ushort", "char", "uchar", "long", "ulong", "bool")
 _CASTS = ("CStyleCastExpr", "CXXFunctionalCastExpr", "CXXStaticCastExpr", "CXXReinterpretCastExpr", "CXXConstCastExpr")
 
 
@@ -138,7 +140,10 @@ def _function(node: Node, context: tuple[Node, ...]) -> Iterator[tuple[str, str]
         yield "user-literal", "Metal has no literals of your own; call a function"
     if is_kernel(node):
         if any(n["kind"] in ("FunctionTemplateDecl", "CXXRecordDecl") for n in context):
-            yield "kernel-template", f"kernel {node['name']} is a template or a member; write a thin kernel for each case"
+            yield (
+                "kernel-template",
+                f"kernel {node['name']} is a template or a member; write a thin kernel for each case",
+            )
         if node.get("storageClass") == "static" or node.get("inline"):
             yield "storage-class", f"kernel {node['name']} is static or inline, and cannot be found by its name"
 
@@ -159,11 +164,12 @@ def _literal(node: Node, context: tuple[Node, ...]) -> Iterator[tuple[str, str]]
 
 
 def _conversion(node: Node, context: tuple[Node, ...]) -> Iterator[tuple[str, str]]:
-    """Only a thread's own memory may be seen through no named space: copies and members of local structs are."""
-    if node.get("castKind") != "AddressSpaceConversion" and node.get("castKind") != "NoOp":
-        return
+    """Copies and methods reach a struct by no named space, as which only a thread's own memory may be seen."""
     source = next(iter(node.get("inner", ())), {}).get("type", {}).get("qualType", "")
-    if _SPACE.search(node["type"]["qualType"]) and re.search(r"__(global|local|constant)\b", source):
+    kind = re.sub(r"\b(?:__generic|const|volatile)\b", "", node["type"]["qualType"]).strip()
+    if not _SPACE.search(node["type"]["qualType"]) or not re.search(r"__(?:global|local|constant)\b", source):
+        return
+    if node.get("valueCategory") == "lvalue" and kind not in _SCALARS:
         yield (
             "struct-copy",
             "a struct in device, threadgroup or constant memory is copied whole, or a function of it is called; "
@@ -172,8 +178,12 @@ def _conversion(node: Node, context: tuple[Node, ...]) -> Iterator[tuple[str, st
 
 
 def _swizzle(node: Node, context: tuple[Node, ...]) -> Iterator[tuple[str, str]]:
-    name = node.get("name", "")
-    if name and not re.fullmatch(r"[xyzw]{1,4}|[rgba]{1,4}", name):
+    """The tree leaves the components' names out: they stand at the end of the expression's text."""
+    end = node["range"]["end"]
+    if "tokLen" not in end or is_own(end["file"]):
+        return
+    name = Path(end["file"]).read_bytes()[end["offset"] :][: end["tokLen"]].decode(errors="replace")
+    if not re.fullmatch(r"[xyzw]{1,4}|[rgba]{1,4}", name):
         yield "vector-mix", f".{name} is OpenCL's; Metal names components x, y, z, w"
 
 

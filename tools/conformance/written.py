@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from tools.conformance.flow import Flow, Key, related, written_by
-from tools.conformance.ir import Instruction, Module
+from tools.conformance.flow import Flow, copied, library_name, overlap, span, written_by
+from tools.conformance.ir import ANYWHERE, Instruction, Module
 from tools.conformance.report import Finding
+
+Span = tuple[str, int, int]  # bytes of a variable
 
 
 def unwritten_findings(module: Module, flow: Flow) -> list[Finding]:
-    """Reads that no write comes before. A write at an index that is not known counts for the whole variable."""
+    """Reads that no write comes before. A write at an index that is not known counts for the whole array."""
     writes = {id(i): _writes(flow, i) for b in flow.function.blocks.values() for i in b.instructions}
-    bits: dict[Key, int] = {}
-    for keys in writes.values():
-        for key in keys:
-            bits.setdefault(key, 1 << len(bits))
-    by_root: dict[str, list[Key]] = {}
-    for key in bits:
-        by_root.setdefault(key[0], []).append(key)
-    before = _reaching(flow, {k: sum(bits[key] for key in set(v)) for k, v in writes.items()})
+    bits: dict[Span, int] = {}
+    for spans in writes.values():
+        for one in spans:
+            bits.setdefault(one, 1 << len(bits))
+    by_root: dict[str, list[Span]] = {}
+    for one in bits:
+        by_root.setdefault(one[0], []).append(one)
+    before = _reaching(flow, {k: sum(bits[one] for one in set(v)) for k, v in writes.items()})
     found = []
     for name, block in flow.function.blocks.items():
         state = before[name]
         for i in block.instructions:
-            for root, at in _reads(module, flow, i):
-                mask = sum(bits[key] for key in by_root.get(root, ()) if related(key[1], at))
+            for root, *read in _reads(module, flow, i):
+                mask = sum(bits[one] for one in by_root.get(root, ()) if overlap(one[1:], (read[0], read[1])))
                 if not state & mask:
                     file, line = module.place(i.debug)
                     found.append(Finding(file, line, *_words(root)))
-            for key in writes[id(i)]:
-                state |= bits[key]
+            for one in writes[id(i)]:
+                state |= bits[one]
     return found
 
 
 def _words(root: str) -> tuple[str, str]:
     if root.startswith("@"):
         name = root.strip('@"').rsplit(".", 1)[-1]
-        return "unwritten-threadgroup", f"threadgroup memory {name} is read before any thread has written it; write it first"
+        return (
+            "unwritten-threadgroup",
+            f"threadgroup memory {name} is read before any thread has written it; write it first",
+        )
     return "uninitialized", "a variable, or a member of one, is read that nothing was written to; give it a value first"
 
 
@@ -59,28 +64,31 @@ def _reaching(flow: Flow, writes: dict[int, int]) -> dict[str, int]:
     return before
 
 
-def _writes(flow: Flow, i: Instruction) -> list[Key]:
+def _writes(flow: Flow, i: Instruction) -> list[Span]:
+    size = ANYWHERE
     if i.op == "store":
-        pointers = [i.operands[1]]
+        pointers, size = [i.operands[1]], i.size
+    elif i.op == "call" and i.callee.startswith("@llvm.mem"):
+        pointers, size = [i.operands[0]], copied(i)
     elif i.op == "call":
-        pointers = [i.operands[0]] if i.callee.startswith("@llvm.mem") else written_by(i)
-        if "simdgroup_store" in i.callee:
-            pointers = [i.operands[1]]
+        pointers = [i.operands[1]] if library_name(i.callee) == "simdgroup_store" else written_by(i)
     else:
         return []
-    return [key for p in pointers for key in flow.value(p).targets]
+    return [(place[0], *span(place, size)) for p in pointers for place in flow.value(p).targets]
 
 
-def _reads(module: Module, flow: Flow, i: Instruction) -> list[Key]:
-    """What an instruction surely reads: nothing where a pointer may lead to two places."""
+def _reads(module: Module, flow: Flow, i: Instruction) -> list[Span]:
+    """What an instruction surely reads: nothing where a pointer may lead to two variables."""
     if i.op == "load":
-        pointer = i.operands[0]
-    elif i.op == "call" and (i.callee.startswith(("@llvm.memcpy", "@llvm.memmove")) or "simdgroup_load" in i.callee):
-        pointer = i.operands[1]
+        pointer, size = i.operands[0], i.size
+    elif i.op == "call" and i.callee.startswith(("@llvm.memcpy", "@llvm.memmove")):
+        pointer, size = i.operands[1], copied(i)
+    elif i.op == "call" and library_name(i.callee) == "simdgroup_load":
+        pointer, size = i.operands[1], ANYWHERE
     else:
         return []
     targets = flow.value(pointer).targets
     if len(targets) != 1:
         return []
-    (root, at), = targets
-    return [] if root.startswith("@") and root not in module.shared else [(root, at)]
+    (place,) = targets
+    return [] if place[0].startswith("@") and place[0] not in module.shared else [(place[0], *span(place, size))]
