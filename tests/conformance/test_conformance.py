@@ -1,4 +1,4 @@
-"""tools.conformance: our shaders pass, and every sample with a mistake is caught by its rule, on its line, and there alone.
+"""tools.conformance: our shaders pass; every sample with a mistake is caught by its rule, on its line and there alone.
 
 A sample of bad/ names the rule in its first line and marks the line with ``// mistake``.
 """

@@ -1,8 +1,8 @@
 """What Metal's language forbids and a host compiler does not see, found in the shaders without a Mac.
 
-Clang reads each shader as C++ for OpenCL, whose address spaces are Metal's, with declarations of the library's names that
-we use and no others. Further rules read clang's messages, its syntax tree, and its code with everything inlined. Apple's
-compiler is another program: what passes here can still fail there, but not for any reason that has a rule.
+Clang reads each shader as C++ for OpenCL, whose address spaces are Metal's, with declarations of the library's names
+that we use and no others. Further rules read clang's messages, its syntax tree, and its code with everything inlined.
+Apple's compiler is another program: what passes here can still fail there, for a reason that has no rule.
 """
 
 from __future__ import annotations

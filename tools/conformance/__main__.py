@@ -11,7 +11,7 @@ from tools.conformance.clang import METAL
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 where nothing was found, 1 where something was, 2 for a file that cannot be read or a clang that cannot be run."""
+    """0 where nothing was found, 1 where something was, 2 for a file that is not there or a clang that cannot run."""
     parser = argparse.ArgumentParser(prog="python -m tools.conformance", description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILES", help="shaders; default: metal/*.metal")
     files = parser.parse_args(arguments).files or sorted(METAL.glob("*.metal"))

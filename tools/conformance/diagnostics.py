@@ -12,71 +12,57 @@ _LATER = (
     r"os_log\w*|atomic_thread_fence|thread_scope\w*|memory_order_\w+|coherent|user_annotation|tensor\w*|mpp|"
     r"cooperative_tensor|(?:simd|quad)group_scope|atomic_signal_fence"
 )
-_RULES = (
-    ("-W(pre-c\\+\\+17-compat|c\\+\\+(17|20|23|26)-\\S+|c99-\\S+|c11-\\S+|gnu\\S*)", "", "language-version"),
-    ("-Wvla.*", "", "vla"),
-    ("-W(uninitialized|sometimes-uninitialized|conditional-uninitialized).*", "", "uninitialized"),
-    ("-W(unknown|ignored)-attributes", f"'(?:{_LATER})'", "metal-version"),
-    ("-W(unknown|ignored)-attributes", "", "attribute"),
-    ("-Wunknown-pragmas", "", "metal-version"),
-    ("-W(deprecated-register|register)", "", "register"),
-    ("", "double precision constant", "literal-suffix"),
-    ("", "'(__private |const )?(long )?double'|_fp64|'double", "double"),
-    ("", "'long long'|__int128", "long-long"),
-    ("", "file not found|expected .FILENAME", "include"),
-    ("", r"'(?:std|__builtin_\w+)'|namespace 'std'", "standard-library"),
-    ("", r"'packed_\w+'", "packed-type"),
-    (
-        "",
-        r"'(?:metal::)?atomic_(?:int|long|ulong|flag|double|size_t|bool)_?'|'atomic'|'_Atomic|'atomic_\w+_explicit'",
-        "atomic",
-    ),
-    ("-Wglobal-constructors", "", "constant-initializer"),
-    ("", "'register'", "register"),
-    ("", r"'(?:_Thread_local|thread_local|__thread)'|thread-local|thread_local|'extern'", "storage-class"),
-    ("", f"'(?:{_LATER})'", "metal-version"),
-    ("", "noexcept", "noexcept"),
-    ("", "virtual functions|virtual", "virtual"),
-    ("", r"exceptions|'try'|'throw'|'catch'", "exceptions"),
-    ("", r"'default new'|'default delete'|new-expression|'new'|'delete'|operator (?:new|delete)", "new-delete"),
-    ("", "dynamic_cast|typeid|rtti|type_info", "rtti"),
-    ("", "variable length array|variable-length array|variably modified|array size is not a constant", "vla"),
-    ("", "variadic", "variadic"),
-    ("", "bit-field", "bit-field"),
-    ("", "pointers to functions|function pointer|pointer to function|taking address of function", "function-pointer"),
-    ("", "user-defined literal|literal operator|invalid suffix", "user-literal"),
-    ("", "kernel functions? cannot be used in a template|kernel.*template", "kernel-template"),
-    ("", "kernel must have void return type|kernel.*return type", "kernel-return"),
-    ("", "overload.*kernel|kernel.*overload|conflicting types|redefinition of", "kernel-overload"),
-    (
-        "",
-        "non-kernel function variable cannot be declared in local|cannot be declared in local address space",
-        "threadgroup-scope",
-    ),
-    ("", "local address space can only be declared", "threadgroup-scope"),
-    ("", "'__local' variable cannot have an initializer", "threadgroup-initializer"),
-    ("", "program scope variable must reside in constant|storage class specifier|program scope", "mutable-global"),
-    ("", "static local variable must reside in constant|static variable", "static-local"),
-    (
-        "",
-        "variable in constant address space must be initialized|initializer element is not|must be initialized by a constant",
-        "constant-initializer",
-    ),
-    ("", "kernel parameter|pointer arguments to kernel functions|kernel function parameter", "kernel-parameter"),
-    ("", "cannot assign to|read-only|not assignable|drops 'const'|discards qualifiers|const-qualified", "const-write"),
-    ("", r"vector|ext_vector|'(?:u?int|u?short|u?char|u?long|half|float)[234]'", "vector-mix"),
-    ("", "no matching constructor.*implicit copy constructor.*address space", "struct-copy"),
-    ("", "ambiguous", "overload"),
-    (
-        "",
-        "address space|(?:initialize|assigning|cast from|returning).*__(?:global|local|constant|generic)",
-        "space-mix",
-    ),
-    ("", "no matching (?:member )?function|no matching constructor|no viable", "overload"),
-    ("", "attempt to use a poisoned identifier", "opencl"),
-    ("", "use of undeclared identifier|unknown type name|no (?:member|type|template) named|no template", "undeclared"),
+# By the group of a warning.
+_OPTIONS = (
+    (r"-Wpre-c\+\+17-compat|-Wc\+\+(17|20|23|26)-.*|-Wc(99|11)-.*|-Wgnu.*", "language-version"),
+    ("-Wvla.*", "vla"),
+    ("-W(sometimes-|conditional-)?uninitialized.*", "uninitialized"),
+    ("-W(unknown|ignored)-attributes", "attribute"),
+    ("-Wunknown-pragmas", "metal-version"),
+    ("-Wregister", "register"),
+    ("-Wglobal-constructors", "constant-initializer"),
 )
-_COMPILED = [(re.compile(option), re.compile(words), rule) for option, words, rule in _RULES]
+# By the words of the message, and where no function fits by those of the notes to it.
+_WORDS = (
+    (f"'(?:{_LATER})'", "metal-version"),
+    ("double precision constant", "literal-suffix"),
+    ("'(?:__private |const )?(?:long )?double'|_fp64|'double", "double"),
+    ("'long long'|__int128", "long-long"),
+    ("file not found|expected .FILENAME", "include"),
+    (r"'(?:std|__builtin_\w+)'|namespace 'std'", "standard-library"),
+    (r"'packed_\w+'", "packed-type"),
+    (r"'(?:metal::)?atomic_(?:int|long|ulong|flag|double|size_t|bool)_?'|'atomic'", "atomic"),
+    (r"'_Atomic|'atomic_\w+_explicit'", "atomic"),
+    ("'register'", "register"),
+    ("'(?:_Thread_local|thread_local|__thread|extern)'|thread-local", "storage-class"),
+    ("noexcept", "noexcept"),
+    ("virtual", "virtual"),
+    ("exceptions|'try'|'throw'|'catch'", "exceptions"),
+    ("'default new'|'default delete'|new-expression|'new'|'delete'|operator (?:new|delete)", "new-delete"),
+    ("dynamic_cast|typeid|rtti|type_info", "rtti"),
+    ("variable length array|variable-length array|variably modified|array size is not a constant", "vla"),
+    ("variadic", "variadic"),
+    ("bit-field", "bit-field"),
+    ("pointers to functions|function pointer|pointer to function|taking address of function", "function-pointer"),
+    ("user-defined literal|literal operator|invalid suffix", "user-literal"),
+    ("kernel functions? cannot be used in a template|kernel.*template", "kernel-template"),
+    ("kernel must have void return type|kernel.*return type", "kernel-return"),
+    ("overload.*kernel|kernel.*overload|conflicting types|redefinition of", "kernel-overload"),
+    ("cannot be declared in (?:the )?local|local address space can only be declared", "threadgroup-scope"),
+    ("'__local' variable cannot have an initializer", "threadgroup-initializer"),
+    ("program scope", "mutable-global"),
+    ("static local variable must reside in constant", "static-local"),
+    ("variable in constant address space must be initialized", "constant-initializer"),
+    ("kernel parameter|pointer arguments to kernel functions", "kernel-parameter"),
+    ("cannot assign to|read-only|not assignable|drops 'const'|discards qualifiers", "const-write"),
+    (r"vector|'(?:u?int|u?short|u?char|u?long|half|float)[234]'", "vector-mix"),
+    ("no matching constructor.*implicit copy constructor.*address space", "struct-copy"),
+    ("ambiguous", "overload"),
+    ("address space|(?:initialize|assigning|cast from|returning).*__(?:global|local|constant|generic)", "space-mix"),
+    ("no matching|no viable", "overload"),
+    ("attempt to use a poisoned identifier", "opencl"),
+    ("use of undeclared identifier|unknown type name|no (?:member|type|template) named|no template", "undeclared"),
+)
 
 _HINTS = {
     "language-version": "Metal 3.1 is C++14; write it as C++14 has it",
@@ -112,8 +98,9 @@ def diagnostic_findings(diagnostics: list[Diagnostic]) -> list[Finding]:
 
 def _finding(d: Diagnostic) -> Finding:
     words = "; ".join([d.text, *d.notes]) if d.text.startswith(("no matching", "no viable")) else d.text
-    options = {d.option, ""}
-    rule = next((r for o, w, r in _COMPILED if any(map(o.fullmatch, options)) and w.search(words)), "clang")
+    rule = next((r for group, r in _OPTIONS if re.fullmatch(group, d.option)), "clang")
+    if rule in ("clang", "attribute"):
+        rule = next((r for pattern, r in _WORDS if re.search(pattern, words)), rule)
     text = d.text
     for opencl, metal in _SPACES.items():
         text = text.replace(opencl, metal)

@@ -1,8 +1,8 @@
 """How far each value of a kernel is the same for its threads: an abstract interpretation of the inlined code.
 
 A value is the same in the threadgroup, or in each SIMD-group, or it numbers the threads (32 k + lane, so that its 32nd
-part is the same in a SIMD-group again), or it varies. Memory of a thread is followed by variable and byte; what device
-and threadgroup memory give is as uniform as the address. A write counts as varying where a varying branch decides on it.
+part is the same in a SIMD-group again), or it varies. A thread's own memory is followed by variable and byte; what
+device and threadgroup memory give is as uniform as the address. A write varies where a varying branch decides on it.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Flow:
                     again = self.changed = True
 
     def under(self, level: int, block: str) -> int:
-        """The level of something that happens only in this block. In a SIMD-group that comes as a whole, numbers remain."""
+        """The level of what happens only in this block. Where SIMD-groups come as a whole, numbers remain."""
         control = self.control[block]
         return level if level == NUMBER and control <= SIMD else max(level, control)
 
@@ -226,10 +226,8 @@ class Flow:
                     part = to if overlap((begin, end), (first, last + size)) else UNKNOWN
                     length = size
                 else:
-                    part = Value(
-                        to.level, frozenset((r, a + begin - first, b + begin - first) for r, a, b in to.targets)
-                    )
-                    length = end - begin
+                    moved = ((r, a + begin - first, b + begin - first) for r, a, b in to.targets)
+                    part, length = Value(to.level, frozenset(moved)), end - begin
                 level = value.level if source.level <= GROUP else join(value.level, source.level)
                 self._write(part, length, Value(level, value.targets), block)
 
@@ -277,12 +275,9 @@ def _numbering(i: Instruction, first: int) -> int:
     whole = n % SIMD_WIDTH == 0 and n > 0
     if i.op == "icmp":
         compare = i.text.split("icmp ")[1].split()[0]
-        same = (
-            whole
-            if compare in ("ult", "uge", "slt", "sge")
-            else compare in ("ugt", "ule", "sgt", "sle") and (n + 1) % SIMD_WIDTH == 0
-        )
-        return SIMD if same else VARIES
+        below = compare in ("ult", "uge", "slt", "sge") and whole
+        up_to = compare in ("ugt", "ule", "sgt", "sle") and (n + 1) % SIMD_WIDTH == 0
+        return SIMD if below or up_to else VARIES
     if (i.op == "udiv" and whole) or (i.op == "lshr" and n >= 5) or (i.op == "and" and n % SIMD_WIDTH == 0):
         return SIMD
     if (i.op in ("add", "sub", "urem") and n % SIMD_WIDTH == 0) or (i.op == "add" and n == 0):

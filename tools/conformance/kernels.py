@@ -1,4 +1,4 @@
-"""A kernel's parameters: every one has an attribute of Metal's, of the type that Metal gives it; and no more than fit."""
+"""A kernel's parameters: each has an attribute of Metal's, of the type Metal gives it; and no more than fit."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def _shown(file: str) -> str:
 
 
 def distinct(findings: list[Finding]) -> list[Finding]:
-    """Sorted; of the findings of one rule on one line the first is enough, and of clang's own only what no rule names."""
+    """Sorted: of one rule on one line the first is enough, and of clang's own messages those that no rule names."""
     first = {(f.file, f.line, f.rule): f for f in reversed(findings)}
     named = {(f.file, f.line) for f in findings if f.rule != "clang"}
     return sorted(f for f in first.values() if f.rule != "clang" or (f.file, f.line) not in named)

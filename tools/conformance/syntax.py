@@ -41,7 +41,8 @@ _CASTS = ("CStyleCastExpr", "CXXFunctionalCastExpr", "CXXStaticCastExpr", "CXXRe
 
 def place_of(node: Node) -> tuple[str, int]:
     """File and line of a node; of a macro's text the line that uses it."""
-    for at in (node.get("loc") or {}, node.get("range", {}).get("begin", {})):
+    places: tuple[Node, Node] = (node.get("loc") or {}, node.get("range", {}).get("begin", {}))
+    for at in places:
         at = at.get("expansionLoc", at)
         if "file" in at:
             return at["file"], at["line"]
@@ -165,7 +166,8 @@ def _literal(node: Node, context: tuple[Node, ...]) -> Iterator[tuple[str, str]]
 
 def _conversion(node: Node, context: tuple[Node, ...]) -> Iterator[tuple[str, str]]:
     """Copies and methods reach a struct by no named space, as which only a thread's own memory may be seen."""
-    source = next(iter(node.get("inner", ())), {}).get("type", {}).get("qualType", "")
+    inner: list[Node] = node.get("inner", [])
+    source = inner[0].get("type", {}).get("qualType", "") if inner else ""
     kind = re.sub(r"\b(?:__generic|const|volatile)\b", "", node["type"]["qualType"]).strip()
     if not _SPACE.search(node["type"]["qualType"]) or not re.search(r"__(?:global|local|constant)\b", source):
         return

@@ -1,4 +1,4 @@
-"""Memory that is read before anything has been written to it, on whatever way: a thread's own and threadgroup memory."""
+"""Memory that is read before anything has been written to it, on whatever way: a thread's own, a threadgroup's."""
 
 from __future__ import annotations
 
@@ -36,11 +36,7 @@ def unwritten_findings(module: Module, flow: Flow) -> list[Finding]:
 
 def _words(root: str) -> tuple[str, str]:
     if root.startswith("@"):
-        name = root.strip('@"').rsplit(".", 1)[-1]
-        return (
-            "unwritten-threadgroup",
-            f"threadgroup memory {name} is read before any thread has written it; write it first",
-        )
+        return "unwritten-threadgroup", "threadgroup memory is read before any thread has written to it; write it first"
     return "uninitialized", "a variable, or a member of one, is read that nothing was written to; give it a value first"
 
 
