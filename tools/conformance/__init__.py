@@ -15,6 +15,7 @@ from tools.conformance.divergence import divergence_findings
 from tools.conformance.flow import ATTRIBUTE_LEVELS, GROUP, NUMBER, VARIES, Flow
 from tools.conformance.ir import Function, Module, parse_module
 from tools.conformance.kernels import KernelDeclaration, declared_kernels, kernel_findings, memory_findings
+from tools.conformance.race import race_findings
 from tools.conformance.report import Finding, distinct
 from tools.conformance.syntax import syntax_findings
 from tools.conformance.written import unwritten_findings
@@ -37,6 +38,7 @@ def check(path: Path) -> list[Finding]:
             flow = Flow(module.functions[kernel.name], _levels(kernel))
             found += divergence_findings(module, flow)
             found += unwritten_findings(module, flow)
+            found += race_findings(module, flow)
     return distinct(found)
 
 

@@ -21,6 +21,8 @@ _OPTIONS = (
     ("-Wunknown-pragmas", "metal-version"),
     ("-Wregister", "register"),
     ("-Wglobal-constructors", "constant-initializer"),
+    ("-Warray-bounds.*", "array-bound"),
+    ("-W(return-stack-address|dangling).*", "dangling"),
 )
 # By the words of the message, and where no function fits by those of the notes to it.
 _WORDS = (
@@ -80,6 +82,9 @@ _HINTS = {
     "threadgroup-scope": "declare it in the kernel and hand functions a pointer",
     "threadgroup-initializer": "write it by threads, then wait at a barrier",
     "kernel-return": "return void",
+    "array-bound": "no index may lead out of an array",
+    "dangling": "what it points to ends with the function",
+    "warning": "warnings are errors in our own code",
     "uninitialized": "give it a value first",
     "double": "Metal has no double; use float",
     "literal-suffix": "append f",
@@ -101,6 +106,8 @@ def _finding(d: Diagnostic) -> Finding:
     rule = next((r for group, r in _OPTIONS if re.fullmatch(group, d.option)), "clang")
     if rule in ("clang", "attribute"):
         rule = next((r for pattern, r in _WORDS if re.search(pattern, words)), rule)
+    if rule == "clang" and not d.error:
+        rule = "warning"
     text = d.text
     for opencl, metal in _SPACES.items():
         text = text.replace(opencl, metal)

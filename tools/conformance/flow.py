@@ -137,7 +137,7 @@ class Flow:
             self.changed = True
 
     def _write(self, to: Value, size: int, value: Value, block: str) -> None:
-        level = self.under(value.level if to.level <= GROUP else join(value.level, to.level), block)
+        level = self.under(_at(to, value.level), block)
         for place in to.targets:
             if not place[0].startswith("@"):
                 members = self.memory.setdefault(place[0], {})
@@ -156,7 +156,7 @@ class Flow:
             for written, value in self.memory.get(place[0], {}).items():
                 if overlap(written, span(place, size)):
                     found = found.joined(value)
-        return found if pointer.level <= GROUP else Value(join(found.level, pointer.level), found.targets)
+        return Value(_at(pointer, found.level), found.targets)
 
     def _result(self, i: Instruction, block: str) -> Value:
         if i.op == "alloca":
@@ -228,8 +228,7 @@ class Flow:
                 else:
                     moved = ((r, a + begin - first, b + begin - first) for r, a, b in to.targets)
                     part, length = Value(to.level, frozenset(moved)), end - begin
-                level = value.level if source.level <= GROUP else join(value.level, source.level)
-                self._write(part, length, Value(level, value.targets), block)
+                self._write(part, length, Value(_at(source, value.level), value.targets), block)
 
 
 def copied(call: Instruction) -> int:
@@ -249,6 +248,13 @@ def _address(text: str) -> str:
     return text.split(",")[-2] if "align" in text else text
 
 
+def _at(pointer: Value, level: int) -> int:
+    """The level of what lies at an address: by a thread's number lies anything."""
+    if pointer.level <= GROUP:
+        return level
+    return VARIES if pointer.level == NUMBER else join(level, pointer.level)
+
+
 def _element(values: list[Value], shift: tuple[int, int]) -> Value:
     """A pointer moved: by so many bytes, or to somewhere within so many."""
     level = GROUP
@@ -263,7 +269,7 @@ def _element(values: list[Value], shift: tuple[int, int]) -> Value:
             moved.add((root, first + offset, first + offset + extent))
         else:
             moved.add((root, first, last))  # one of the elements, and some byte of it
-    return Value(VARIES if level == NUMBER else level, frozenset(moved))
+    return Value(level, frozenset(moved))
 
 
 def _numbering(i: Instruction, first: int) -> int:

@@ -23,6 +23,7 @@ _spec.loader.exec_module(signature)
 SHARED_LIMIT = 32768  # bytes of threadgroup memory, Metal feature set tables
 _VECTOR = re.compile(r"^(?:const )?(?:__private )?(uint|ushort)([23]?)$")
 _ONE_DIMENSION = ("thread_index_in_threadgroup", "thread_index_in_simdgroup", "simdgroup_index_in_threadgroup")
+_TRIPLE = re.compile(r"\b(?:float|half|u?int|u?short|u?char|u?long)3\b")
 _BUFFER = re.compile(r"__(global|constant) [^*&]*[*&](?:__private)?$")
 
 
@@ -113,6 +114,8 @@ def _parameter_rules(p: Parameter, taken: set[int]) -> Iterator[tuple[str, str]]
     elif p.attribute == "buffer":
         if not _BUFFER.search(p.kind):
             yield "attribute", f"{name} is a buffer, so it must be a device pointer or a reference to constant"
+        if _TRIPLE.search(p.kind):
+            yield "buffer-type", f"{name} is made of vectors of 3, of which each takes the room of 4; read scalars"
         if p.index >= signature.MAX_BUFFERS or p.index < 0:
             yield "buffer-limit", f"{name} is buffer {p.index}; they count from 0 to {signature.MAX_BUFFERS - 1}"
         if p.index in taken:

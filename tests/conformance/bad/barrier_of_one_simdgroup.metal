@@ -14,5 +14,5 @@ kernel void k(device float* a [[buffer(0)]], uint index [[thread_index_in_thread
     if (simd == 0u) {
         threadgroup_barrier(mem_flags::mem_threadgroup);  // mistake
     }
-    a[index] = tile[0];
+    a[index] = tile[index];
 }
