@@ -14,7 +14,13 @@ from tools.conformance.diagnostics import diagnostic_findings
 from tools.conformance.divergence import divergence_findings
 from tools.conformance.flow import ATTRIBUTE_LEVELS, GROUP, NUMBER, VARIES, Flow
 from tools.conformance.ir import Function, Module, parse_module
-from tools.conformance.kernels import KernelDeclaration, declared_kernels, kernel_findings, memory_findings
+from tools.conformance.kernels import (
+    KernelDeclaration,
+    argument_findings,
+    declared_kernels,
+    kernel_findings,
+    memory_findings,
+)
 from tools.conformance.race import race_findings
 from tools.conformance.report import Finding, distinct
 from tools.conformance.syntax import syntax_findings
@@ -30,6 +36,7 @@ def check(path: Path) -> list[Finding]:
     found += syntax_findings(compilation.tree)
     kernels = declared_kernels(compilation.tree)
     found += kernel_findings(kernels)
+    found += argument_findings(compilation.tree, kernels)
     if compilation.ir:
         module = parse_module(compilation.ir)
         found += _recursion_findings(module)

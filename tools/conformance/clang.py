@@ -93,12 +93,16 @@ def compile_shader(path: Path) -> Compilation:
     text = _TEXT.format(path)
     code = _run(text, "-S", "-emit-llvm", "-o", "-")
     tree = _run(text, "-fsyntax-only", "-Xclang", "-ast-dump=json")
-    diagnostics = _parse_diagnostics(code.stderr)
+    diagnostics = [d for d in _parse_diagnostics(code.stderr) if d.error or not is_own(d.file)]
     if not tree.stdout.startswith("{") or (code.returncode and not any(d.error for d in diagnostics)):
         raise RuntimeError(
             f"[conformance] CLANGXX must be a clang++ of version 19 or later, got {shlex.join(compiler())}, which "
             f"is no clang or failed: {code.stderr.strip().splitlines()[:1]}"
         )
+    last = len(path.read_bytes().splitlines())
+    for d in diagnostics:
+        if is_own(d.file):  # the shader ends too early
+            d.file, d.line = str(path), last
     return Compilation(diagnostics, load_tree(tree.stdout), code.stdout if code.returncode == 0 else "")
 
 

@@ -24,6 +24,7 @@ SHARED_LIMIT = 32768  # bytes of threadgroup memory, Metal feature set tables
 _VECTOR = re.compile(r"^(?:const )?(?:__private )?(uint|ushort)([23]?)$")
 _ONE_DIMENSION = ("thread_index_in_threadgroup", "thread_index_in_simdgroup", "simdgroup_index_in_threadgroup")
 _TRIPLE = re.compile(r"\b(?:float|half|u?int|u?short|u?char|u?long)3\b")
+_ARGUMENTS = re.compile(r"(?:const )?__constant (\w+) &")
 _BUFFER = re.compile(r"__(global|constant) [^*&]*[*&](?:__private)?$")
 
 
@@ -71,7 +72,7 @@ def declared_kernels(tree: Node) -> list[KernelDeclaration]:
 def _parameter(node: Node) -> Parameter:
     attribute, index = "", -1
     for annotation in (n for n in node.get("inner", ()) if n.get("kind") == "AnnotateAttr"):
-        words = [value for value in _values(annotation)]
+        words = list(_values(annotation))
         attribute = next((w.strip('"') for w in words if w.startswith('"')), "")
         index = next((int(w) for w in words if re.fullmatch(r"-?\d+", w)), -1)
     return Parameter(node.get("name", ""), *place_of(node), node["type"]["qualType"], attribute, index)
@@ -125,6 +126,20 @@ def _parameter_rules(p: Parameter, taken: set[int]) -> Iterator[tuple[str, str]]
         if form is None or (p.attribute in _ONE_DIMENSION and form[2]):
             allowed = "uint or ushort" if p.attribute in _ONE_DIMENSION else "uint, uint2, uint3 or those of ushort"
             yield "attribute", f"{name} is {p.attribute}, so it must be {allowed}"
+
+
+def argument_findings(tree: Node, kernels: list[KernelDeclaration]) -> list[Finding]:
+    """Members of argument structs that the launcher does not pack."""
+    structs = {match[1] for k in kernels for p in k.parameters if (match := _ARGUMENTS.match(p.kind))}
+    found = []
+    for record in tree.get("inner", ()):
+        if record.get("kind") != "CXXRecordDecl" or record.get("name") not in structs:
+            continue
+        for member in record.get("inner", ()):
+            if member.get("kind") == "FieldDecl" and member["type"]["qualType"] not in ("uint", "int", "float"):
+                message = f"{member.get('name')} is in an argument struct, so it must be uint, int or float"
+                found.append(Finding(*place_of(member), "buffer-type", message))
+    return found
 
 
 def memory_findings(kernels: list[KernelDeclaration], module: Module) -> list[Finding]:

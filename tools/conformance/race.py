@@ -1,7 +1,8 @@
 """Threadgroup memory that a thread reads though another has written it, and no barrier came between.
 
-Only where the places leave no doubt: one is written at the thread's own number and another read; it is written by chosen
-threads and read by all; a matrix is stored or loaded. The strict executor finds the others when a kernel runs.
+Only where the places leave no doubt: one is written at the thread's own number and another read; chosen threads write
+it, one of each SIMD-group perhaps, and all read it, or one many; a matrix is stored or loaded. The strict executor
+finds the others when a kernel runs.
 """
 
 from __future__ import annotations
@@ -84,4 +85,5 @@ def _meets(flow: Flow, store: Instruction, at: str, load: Instruction, here: str
     to, source = flow.value(_written(store)).level, flow.value(_read(load)).level
     if to == NUMBER:
         return source == VARIES or (source <= SIMD and flow.control[here] <= SIMD)
-    return to <= SIMD and flow.control[at] == VARIES and flow.control[here] <= SIMD
+    chosen = to <= SIMD and flow.control[at] == VARIES
+    return chosen and (flow.control[here] <= SIMD or (to == SIMD and source == VARIES))

@@ -69,6 +69,45 @@ kernel void by_index(
     a[gid] = x;
 }
 
+struct Span {
+    uint first;
+    uint count;
+};
+
+inline Span span_of(uint lane, uint n)
+{
+    Span span;
+    span.first = lane;
+    span.count = n;
+    return span;
+}
+
+// Of a struct that is copied one member varies, and the other decides; an array of a thread's own; chosen members.
+kernel void by_member(
+    device float* a [[buffer(0)]],  // [n]
+    constant Params& p [[buffer(1)]],
+    uint lane [[thread_index_in_simdgroup]])
+{
+    const Span span = span_of(lane, p.n);
+    Span copy;
+    copy = span;
+    uint steps[2] = {lane, p.n};
+    float x = a[copy.first];
+    for (uint i = 0u; i < copy.count; ++i) {
+        x = simd_sum(x);
+    }
+    if (steps[1] > 4u && (p.eps > 0.0f || copy.count > 2u)) {
+        x = simd_sum(x);
+    }
+    SHARED(float, tile, 64);
+    tile[lane] = x;
+    tile[lane] += 1.0f;
+    if (lane == 0u) {
+        x = tile[0];
+    }
+    a[steps[0]] = x;
+}
+
 // Barriers that a whole threadgroup reaches: after branches, in loops, by what one place says.
 kernel void by_threadgroup(
     device float* a [[buffer(0)]],  // [n]
