@@ -12,10 +12,9 @@ from pathlib import Path
 from tools.conformance.clang import compile_shader
 from tools.conformance.diagnostics import diagnostic_findings
 from tools.conformance.divergence import divergence_findings
-from tools.conformance.flow import ATTRIBUTE_LEVELS, GROUP, NUMBER, VARIES, Flow
+from tools.conformance.flow import ATTRIBUTE_LEVELS, GROUP, Flow
 from tools.conformance.ir import Function, Module, parse_module
 from tools.conformance.kernels import (
-    KernelDeclaration,
     argument_findings,
     declared_kernels,
     kernel_findings,
@@ -42,7 +41,8 @@ def check(path: Path) -> list[Finding]:
         found += _recursion_findings(module)
         found += memory_findings(kernels, module)
         for kernel in kernels:
-            flow = Flow(module.functions[kernel.name], _levels(kernel))
+            levels = tuple(ATTRIBUTE_LEVELS.get(p.attribute, GROUP) for p in kernel.parameters)
+            flow = Flow(module.functions[kernel.name], levels)
             found += divergence_findings(module, flow)
             found += unwritten_findings(module, flow)
             found += race_findings(module, flow)
@@ -54,13 +54,6 @@ def _ascii_findings(path: Path) -> list[Finding]:
     message = "a character that is not ASCII, as which torch hands the text to Metal; replace it"
     lines = path.read_bytes().splitlines()
     return [Finding(str(path), n, "ascii", message) for n, line in enumerate(lines, 1) if not line.isascii()]
-
-
-def _levels(kernel: KernelDeclaration) -> tuple[int, ...]:
-    """How uniform each parameter is. Numbers of two or three dimensions say nothing of lanes."""
-    levels = [ATTRIBUTE_LEVELS.get(p.attribute, GROUP) for p in kernel.parameters]
-    scalars = [p.scalar for p in kernel.parameters]
-    return tuple(VARIES if n == NUMBER and not one else n for n, one in zip(levels, scalars, strict=True))
 
 
 def _recursion_findings(module: Module) -> list[Finding]:

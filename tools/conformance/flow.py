@@ -20,7 +20,7 @@ Place = tuple[str, int, int]  # a variable, and which bytes of it a pointer may 
 ATTRIBUTE_LEVELS = {
     "threadgroup_position_in_grid": GROUP,
     "simdgroup_index_in_threadgroup": SIMD,
-    "thread_position_in_grid": NUMBER,  # where it has one dimension
+    "thread_position_in_grid": NUMBER,  # where it has one dimension: taking a component leaves nothing known
     "thread_position_in_threadgroup": NUMBER,
     "thread_index_in_threadgroup": NUMBER,
     "thread_index_in_simdgroup": VARIES,
@@ -184,8 +184,6 @@ class Flow:
         for value, label in zip(i.operands[::2], i.operands[1::2], strict=True):
             source = label[1:]
             deciders = [d for d in self.dependences[source] if d not in self.dependences[block]]
-            if len(self.function.blocks[source].successors) > 1:
-                deciders.append(source)
             level = max((self.branch_level(d) for d in deciders), default=GROUP)
             found = found.joined(self.value(value))
             found = Value(found.level if level <= GROUP else join(found.level, level), found.targets)
@@ -212,8 +210,6 @@ class Flow:
             level = VARIES
         if i.result:
             self._set(i.result, Value(level))
-        for operand in written_by(i):
-            self._write(self.value(operand), ANYWHERE, Value(level), block)
 
     def _copy(self, i: Instruction, block: str) -> None:
         """A struct as a whole: each of its parts keeps what is known of it."""

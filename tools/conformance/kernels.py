@@ -30,7 +30,7 @@ _BUFFER = re.compile(r"__(global|constant) [^*&]*[*&](?:__private)?$")
 
 @dataclass(frozen=True)
 class Parameter:
-    """A kernel's parameter: its attribute, empty where it has none, and how many components its value has."""
+    """A kernel's parameter: its attribute, empty where it has none, and of a buffer the index."""
 
     name: str
     file: str
@@ -38,10 +38,6 @@ class Parameter:
     kind: str
     attribute: str
     index: int
-
-    @property
-    def scalar(self) -> bool:
-        return not self.kind.rstrip().endswith(("2", "3"))
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ struct Params {
 kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint lane [[thread_index_in_simdgroup]])
 {
     if (lane > 3u) {
-        for (uint i = 0u; i < p.n; ++i) {
-            if (i > 2u) {
-                a[lane] = simd_sum(1.0f);  // mistake
-            }
+        if (p.n > 2u) {
+            a[lane] = simd_sum(1.0f);  // mistake
         }
     }
 }

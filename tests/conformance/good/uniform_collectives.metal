@@ -57,6 +57,13 @@ kernel void by_index(
     uint simd [[simdgroup_index_in_threadgroup]])
 {
     float x = a[gid];
+    if (simd >= 4u) {
+        return;
+    }
+    const uint number = index;
+    if (number / SIMD_WIDTH == 3u) {
+        x = simd_product(x);
+    }
     if (simd == 0u) {
         x = simd_sum(x);
     }
@@ -82,6 +89,11 @@ inline Span span_of(uint lane, uint n)
     return span;
 }
 
+struct Spans {
+    Span own;
+    Span common;
+};
+
 // Of a struct that is copied one member varies, and the other decides; an array of a thread's own; chosen members.
 kernel void by_member(
     device float* a [[buffer(0)]],  // [n]
@@ -91,12 +103,17 @@ kernel void by_member(
     const Span span = span_of(lane, p.n);
     Span copy;
     copy = span;
+    Spans spans;
+    spans.own = copy;
+    spans.common.first = 0u;
+    spans.common.count = p.n;
+    const Span common = spans.common;
     uint steps[2] = {lane, p.n};
     float x = a[copy.first];
     for (uint i = 0u; i < copy.count; ++i) {
         x = simd_sum(x);
     }
-    if (steps[1] > 4u && (p.eps > 0.0f || copy.count > 2u)) {
+    if (steps[1] > 4u && (p.eps > 0.0f || common.count > 2u)) {
         x = simd_sum(x);
     }
     SHARED(float, tile, 64);
