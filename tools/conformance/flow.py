@@ -116,11 +116,6 @@ class Flow:
                     self.control[name] = level
                     again = self.changed = True
 
-    def under(self, level: int, block: str) -> int:
-        """The level of what happens only in this block. Where SIMD-groups come as a whole, numbers remain."""
-        control = self.control[block]
-        return level if level == NUMBER and control <= SIMD else max(level, control)
-
     def _step(self, i: Instruction, block: str) -> None:
         if i.op == "store":
             self._write(self.value(i.operands[1]), i.size, self.value(i.operands[0]), block)
@@ -137,7 +132,7 @@ class Flow:
             self.changed = True
 
     def _write(self, to: Value, size: int, value: Value, block: str) -> None:
-        level = self.under(_at(to, value.level), block)
+        level = max(_at(to, value.level), self.control[block])  # where SIMD-groups come as a whole, numbers remain
         for place in to.targets:
             if not place[0].startswith("@"):
                 members = self.memory.setdefault(place[0], {})
