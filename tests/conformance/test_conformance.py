@@ -78,10 +78,11 @@ def test_without_metals_header_none_of_its_names_is_known(tmp_path: Path) -> Non
 
 
 def test_the_command_prints_one_line_a_file_and_fails_where_something_is_found(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(ROOT)
     assert main([str(SHADERS[0])]) == 0
-    assert capsys.readouterr().out == f"{SHADERS[0]}: ok\n"
+    assert capsys.readouterr().out == "metal/adam.metal: ok\n"
     assert main([str(SHADERS[0]), str(HERE / "bad" / "goto.metal")]) == 1
     ok, finding = capsys.readouterr().out.splitlines()
     assert ok.endswith(": ok")

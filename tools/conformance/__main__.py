@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tools.conformance import check
 from tools.conformance.clang import METAL
+from tools.conformance.report import shown
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 2
         bad |= bool(found)
-        print("\n".join(map(str, found)) if found else f"{file}: ok")
+        print("\n".join(map(str, found)) if found else f"{shown(str(file))}: ok")
     return int(bad)
 
 

@@ -16,10 +16,10 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        return f"{_shown(self.file)}:{self.line}: [{self.rule}] {self.message}"
+        return f"{shown(self.file)}:{self.line}: [{self.rule}] {self.message}"
 
 
-def _shown(file: str) -> str:
+def shown(file: str) -> str:
     """A path as short as it can be from here."""
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
