@@ -1,0 +1,13 @@
+// rule: clang
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    float[2] t = float[2](1.0f, 2.0f);  // mistake
+    a[gid] = t[0];
+}

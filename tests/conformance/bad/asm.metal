@@ -1,0 +1,13 @@
+// rule: asm
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    asm("nop");  // mistake
+    a[gid] = 1.0f;
+}

@@ -1,0 +1,12 @@
+// rule: atomic
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    atomic_fetch_add_explicit(&a[gid], 1.0f, memory_order_relaxed);  // mistake
+}

@@ -1,0 +1,14 @@
+// rule: attribute
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]],
+ uint gid [[thread_position_in_threads]]  // mistake
+)
+{
+    a[gid] = p.s;
+}

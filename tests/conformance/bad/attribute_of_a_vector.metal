@@ -1,0 +1,14 @@
+// rule: attribute
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]],
+ uint2 lane [[thread_index_in_simdgroup]]  // mistake
+)
+{
+    a[lane.x] = p.s;
+}

@@ -1,0 +1,13 @@
+// rule: language-version
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    Params q = {.n = 1u, .s = 2.0f};  // mistake
+    a[gid] = q.s;
+}

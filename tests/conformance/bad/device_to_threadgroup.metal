@@ -1,0 +1,17 @@
+// rule: space-mix
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+inline float first(threadgroup float* q)
+{
+    return q[0];
+}
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = first(a);  // mistake
+}

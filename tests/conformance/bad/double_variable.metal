@@ -1,0 +1,13 @@
+// rule: double
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    double x = a[gid];  // mistake
+    a[gid] = float(x);
+}

@@ -1,0 +1,17 @@
+// rule: goto
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    if (gid >= p.n) {
+        goto end;  // mistake
+    }
+    a[gid] = 1.0f;
+end:
+    return;
+}

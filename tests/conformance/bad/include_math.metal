@@ -1,0 +1,14 @@
+// rule: include
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+#include <math.h>  // mistake
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = 1.0f;
+}

@@ -1,0 +1,17 @@
+// rule: function-pointer
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void inner(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = p.s;
+}
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = &inner != nullptr ? 1.0f : 0.0f;  // mistake
+}

@@ -1,0 +1,13 @@
+// rule: attribute
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid  // mistake
+)
+{
+    a[gid] = p.s;
+}

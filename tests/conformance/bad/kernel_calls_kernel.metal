@@ -1,0 +1,17 @@
+// rule: kernel-call
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void inner(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = p.s;
+}
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    inner(a, p, gid);  // mistake
+}

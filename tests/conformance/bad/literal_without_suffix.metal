@@ -1,0 +1,12 @@
+// rule: literal-suffix
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = a[gid] * 0.1;  // mistake
+}

@@ -1,0 +1,14 @@
+// rule: address-space
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    float t[2] = {1.0f, 2.0f};
+    float* q = t;  // mistake
+    a[gid] = q[1];
+}

@@ -1,0 +1,14 @@
+// rule: space-mix
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    float t = 1.0f;
+    device float* q = &t;  // mistake
+    a[gid] = *q;
+}

@@ -1,0 +1,13 @@
+// rule: double
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    long double x = 1.0f;  // mistake
+    a[gid] = float(x);
+}

@@ -1,0 +1,15 @@
+// rule: member-pointer
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    float Params::*at = &Params::s;  // mistake
+    Params q;
+    q.s = 1.0f;
+    a[gid] = q.*at;
+}

@@ -1,0 +1,19 @@
+// rule: warning
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+inline float f(float x)
+{
+    if (x > 0.0f) {
+        return 1.0f;
+    }
+}  // mistake
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = f(a[gid]);
+}

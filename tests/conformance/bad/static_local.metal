@@ -1,0 +1,14 @@
+// rule: static-local
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    static int calls;  // mistake
+    calls += 1;
+    a[gid] = float(calls);
+}

@@ -1,0 +1,12 @@
+// rule: standard-library
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = std::max(a[gid], 1.0f);  // mistake
+}

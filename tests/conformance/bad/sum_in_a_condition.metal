@@ -1,0 +1,12 @@
+// rule: divergent-collective
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = gid < p.n && simd_sum(a[gid]) > 0.0f ? 1.0f : 0.0f;  // mistake
+}

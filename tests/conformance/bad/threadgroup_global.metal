@@ -1,0 +1,14 @@
+// rule: mutable-global
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+threadgroup float tile[4];  // mistake
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = 1.0f;
+}

@@ -1,0 +1,13 @@
+// rule: threadgroup-initializer
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    threadgroup float tile[4] = {0.0f};  // mistake
+    a[gid] = tile[0];
+}

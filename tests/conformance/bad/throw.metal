@@ -1,0 +1,15 @@
+// rule: exceptions
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    if (gid >= p.n) {
+        throw 1;  // mistake
+    }
+    a[gid] = 1.0f;
+}

@@ -1,0 +1,14 @@
+// rule: metal-version
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+#pragma METAL fp math_mode(relaxed)  // mistake
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = 1.0f;
+}

@@ -1,0 +1,13 @@
+// rule: metal-version
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+[[user_annotation("fast")]]  // mistake
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = 1.0f;
+}

@@ -1,0 +1,17 @@
+// rule: user-literal
+#include "common.h"
+
+struct Params {
+    uint n;
+    float s;
+};
+
+inline constexpr float operator""_deg(long double x)  // mistake
+{
+    return float(x);
+}
+
+kernel void k(device float* a [[buffer(0)]], constant Params& p [[buffer(1)]], uint gid [[thread_position_in_grid]])
+{
+    a[gid] = 1.0f;
+}

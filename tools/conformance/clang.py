@@ -1,0 +1,151 @@
+"""Run clang over a shader: its diagnostics, its syntax tree and its unoptimised code with everything inlined."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+METAL = HERE.parent.parent / "metal"
+
+# C++ for OpenCL has Metal's address spaces. It is C++17, Metal 3.1 is C++14: what came between is reported.
+_FLAGS = [
+    "--target=spir64",
+    "-x",
+    "clcpp",
+    "-cl-std=clc++2021",
+    "-cl-no-stdinc",
+    "-nostdinc",
+    "-O0",
+    "-gline-tables-only",
+    "-fno-discard-value-names",
+    "-Xclang",
+    "-cl-ext=-all,+__opencl_c_generic_address_space,+cl_khr_fp16",
+    "-ferror-limit=0",
+    "-fno-color-diagnostics",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused",
+    "-Wno-unused-parameter",
+    "-Wno-undefined-inline",
+    "-Wno-undefined-internal",
+    "-Wpre-c++17-compat",
+    "-Wc++20-extensions",
+    "-Wc++20-designator",
+    "-Wc++23-extensions",
+    "-Wc++26-extensions",
+    "-Wc99-extensions",
+    "-Wc11-extensions",
+    "-Wgnu",
+    "-Wvla",
+    "-Wconditional-uninitialized",
+    "-Wglobal-constructors",
+]
+# A function that is called from two places is looked at in each: all are inlined.
+_TEXT = """#include "keywords.h"
+#pragma clang attribute push(__attribute__((always_inline)), apply_to = function)
+#include "{}"
+#pragma clang attribute pop
+"""
+_DIAGNOSTIC = re.compile(r"^(.+?):(\d+):\d+: (fatal error|error|warning|note): (.*?)(?: \[(-W[^\]]+)\])?$")
+
+
+@dataclass
+class Diagnostic:
+    """One of clang's messages, placed in the shader's own text."""
+
+    file: str
+    line: int
+    error: bool
+    text: str
+    option: str
+    notes: list[str]  # why, of each function that could have been meant
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What clang makes of one shader; ``ir`` is empty where there are errors."""
+
+    diagnostics: list[Diagnostic]
+    tree: dict[str, Any]
+    ir: str
+
+
+def compiler() -> list[str]:
+    """The clang of the package ziglang, or the one that CLANGXX names."""
+    if named := os.environ.get("CLANGXX"):
+        return shlex.split(named)
+    found = importlib.util.find_spec("ziglang")
+    if found is None or not found.submodule_search_locations:
+        raise RuntimeError("[conformance] the package ziglang must be installed, or CLANGXX name a clang++")
+    return [str(Path(found.submodule_search_locations[0]) / "zig"), "clang"]
+
+
+def compile_shader(path: Path) -> Compilation:
+    """Diagnostics, tree and code of one file, whose includes lie beside it or in metal/."""
+    text = _TEXT.format(path)
+    code = _run(text, "-S", "-emit-llvm", "-o", "-")
+    tree = _run(text, "-fsyntax-only", "-Xclang", "-ast-dump=json")
+    diagnostics = [d for d in _parse_diagnostics(code.stderr) if d.error or not is_own(d.file)]
+    if not tree.stdout.startswith("{") or (code.returncode and not any(d.error for d in diagnostics)):
+        raise RuntimeError(
+            f"[conformance] CLANGXX must be a clang++ of version 19 or later, got {shlex.join(compiler())}, which "
+            f"is no clang or failed: {code.stderr.strip().splitlines()[:1]}"
+        )
+    last = len(path.read_bytes().splitlines())
+    for d in diagnostics:
+        if is_own(d.file):  # the shader ends too early
+            d.file, d.line = str(path), last
+    return Compilation(diagnostics, load_tree(tree.stdout), code.stdout if code.returncode == 0 else "")
+
+
+def _run(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*compiler(), *_FLAGS, "-I", str(HERE), "-isystem", str(HERE / "headers"), "-I", str(METAL)]
+    try:
+        return subprocess.run([*command, *arguments, "-"], input=text, capture_output=True, text=True)
+    except OSError as error:
+        raise RuntimeError(
+            f"[conformance] cannot run {command[0]}: {error.strerror}; set CLANGXX to a clang++"
+        ) from error
+
+
+def is_own(file: str) -> bool:
+    """Whether a place is in the checker's headers, not in a shader."""
+    return file == "<stdin>" or file.startswith((f"{HERE}/", "<"))
+
+
+def _parse_diagnostics(text: str) -> list[Diagnostic]:
+    found: list[Diagnostic] = []
+    current: Diagnostic | None = None
+    for match in filter(None, map(_DIAGNOSTIC.match, text.splitlines())):
+        file, line, kind, message, option = match.groups()
+        file = os.path.normpath(file)
+        if kind != "note":
+            current = Diagnostic(file, int(line), kind != "warning", message, option or "", [])
+            found.append(current)
+        elif current is not None:
+            current.notes.append(message)
+            if is_own(current.file) and not is_own(file):  # in a macro or a template of ours: who asked for it
+                current.file, current.line = file, int(line)
+    return found
+
+
+def load_tree(text: str) -> dict[str, Any]:
+    """The syntax tree, in which every place has its file and line: clang writes them only where they change."""
+    file, line = "", 0
+
+    def place(node: dict[str, Any]) -> dict[str, Any]:
+        nonlocal file, line
+        if "offset" in node:
+            file, line = node.get("file", file), node.get("line", line)
+            node["file"], node["line"] = file, line
+        return node
+
+    return json.loads(text, object_hook=place) if text else {}
