@@ -15,7 +15,6 @@ from nerf_metal.cli import main
 from nerf_metal.selftest import runner
 from nerf_metal.selftest.probes import Probe
 from nerf_metal.selftest.table import OPS
-from nerf_metal.selftest.tolerances import MismatchError, close, require
 
 KERNELS = set(_C.kernel_table())
 
@@ -118,16 +117,15 @@ def test_a_wrong_result_is_found(kernel, buffer, group, tmp_path, monkeypatch, c
     assert printed.endswith(f"failed; attach {tmp_path}/found.json to an issue\n")
 
 
-def test_what_is_not_written_is_found(tmp_path, monkeypatch) -> None:
-    """Memory is filled with NaN while cases run."""
+def test_a_launch_that_does_nothing_is_found(tmp_path, monkeypatch) -> None:
     few(monkeypatch)
     launch = kernels.launch
     monkeypatch.setattr(
-        kernels, "launch", lambda name, *rest, **how: None if name == "adam_step_f32" else launch(name, *rest, **how)
+        kernels, "launch", lambda name, *rest, **how: None if name == "sh_forward_f32" else launch(name, *rest, **how)
     )
     code, report = doctor(tmp_path)
-    assert code == 1 and {name for name, _ in failures(report)} == {"adam"}
-    assert [row["kernel"] for row in report["kernels"] if row["result"] == "failed"] == ["adam_step_f32"]
+    assert code == 1 and {name for name, _ in failures(report)} == {"sh"}
+    assert [row["kernel"] for row in report["kernels"] if row["result"] == "failed"] == ["sh_forward_f32"]
 
 
 def test_a_kernel_that_nothing_ran_is_a_failure(tmp_path, monkeypatch, capsys) -> None:
@@ -157,7 +155,7 @@ class _WrongFrom(torch.autograd.Function):
         grad_weight = grad.t() @ x
         if len(x) >= _WrongFrom.rows and x.dtype == torch.float32:
             grad_weight = grad_weight + 1e4
-        return grad @ weight, grad_weight, grad.sum(0)
+        return grad @ weight, grad_weight, grad.sum(0) if ctx.needs_input_grad[2] else None
 
 
 @pytest.mark.parametrize(("rows", "code", "result"), [(32_767, 0, "known"), (32_000, 1, "failed")])
@@ -177,25 +175,6 @@ def test_torchs_wrong_linear_gradients_are_found(rows, code, result, tmp_path, m
     assert "known  torch, avoided, Linear and gradients, 32768 rows" in printed
     assert "(see pytorch #177116, #193487)" in " ".join(printed.split())
     assert max(map(len, printed.replace(str(tmp_path), "").splitlines())) <= 80
-
-
-def test_every_probe_of_torch_has_a_short_name_and_sees_an_error() -> None:
-    """A result that is off by a thousandth of its largest entry is beyond every tolerance; so is a missing one."""
-    for probe in (*runner.RELIED_ON, *runner.AVOIDED):
-        assert len(probe.name) <= 44
-
-        def run(side, probe=probe):
-            found = probe.run(side)
-            if side.exact:
-                return found
-            last = list(found)[-1]
-            value = found[last].detach()
-            changed = ~value if value.dtype == torch.bool else value + (value.abs().amax() * 1e-2 + 1).to(value.dtype)
-            return found | {last: changed}
-
-        broken = dataclasses.replace(probe, run=run)
-        with pytest.raises(MismatchError):
-            broken.compare("cpu", "host")
 
 
 def test_an_error_of_torch_is_a_row_and_the_rest_goes_on(tmp_path, monkeypatch, capsys) -> None:
@@ -259,12 +238,3 @@ def test_an_older_report_is_replaced(tmp_path, monkeypatch) -> None:
         assert main(["doctor", "--full"]) == 0
         (tmp_path / "nerf_metal_doctor.json").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["nerf_metal_doctor.json"]
-
-
-def test_the_comparisons_own_errors() -> None:
-    with pytest.raises(MismatchError, match="twins x: 2 times the tolerance") as found:
-        close(torch.tensor([1.5]), torch.ones(1), "x", 0.25, "twins")
-    assert found.value.ratio == 2.0
-    with pytest.raises(MismatchError, match=r"^hits differ$") as found:
-        require(torch.zeros(3).bool().all(), "hits differ")
-    assert found.value.ratio == float("inf")

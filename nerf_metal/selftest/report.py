@@ -231,7 +231,10 @@ def findings(report: Report) -> Iterator[str]:
 
 def _text(row: CheckRow) -> str:
     issues = ", ".join(f"#{number}" for number in row.issues)
-    text = f"{row.title}: {row.message}"
+    message = row.message
+    for name in (row.case, row.case.rpartition(", ")[2]):  # the title has it
+        message = message.removeprefix(name).lstrip(" :")
+    text = f"{row.title}: {message}"
     if issues:
         text += f" (see pytorch {issues})"
     return f"{text}; nerf_metal does without: {row.avoided}" if row.avoided else text

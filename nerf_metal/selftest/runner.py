@@ -155,13 +155,12 @@ def _checked(group: str, case: str, mode: str, compare: Callable[[], dict[str, f
 def _run(op: Op, case: Any, mode: Mode) -> dict[str, float]:
     """Errors over tolerances. Queued inputs: two runs in a row, and torch's own work behind them, before anything is
     read."""
-    if not mode.queued:
-        return op.compare(case, op.run(case, mode))
-    runs = op.run(case, mode), op.run(case, mode)
-    both = {name: None if first is None else torch.stack((first, runs[1][name])) for name, first in runs[0].items()}
+    runs = [op.run(case, mode) for _ in range(1 + mode.queued)]
+    together = {name: None if x is None else torch.stack([run[name] for run in runs]) for name, x in runs[0].items()}
+    read = {name: None if x is None else x.cpu() for name, x in together.items()}
     worst: dict[str, float] = {}
-    for turn in range(2):
-        got = {name: None if pair is None else pair[turn] for name, pair in both.items()}
+    for turn in range(len(runs)):
+        got = {name: None if x is None else x[turn] for name, x in read.items()}
         for name, ratio in op.compare(case, got).items():
             worst[name] = max(worst.get(name, 0.0), ratio)
     return worst
