@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,6 +206,17 @@ def test_an_end_in_the_middle_leaves_what_came_before(tmp_path, monkeypatch, cap
     assert len(report["kernels"]) == len(KERNELS) and report["totals"]["ok"] > 100
     assert capsys.readouterr().out.splitlines()[-1].startswith("  torch, relied on")
     assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
+
+
+def test_a_mac_without_metal_fails_unless_the_host_was_asked_for(tmp_path, monkeypatch, capsys) -> None:
+    if kernels.why_not("metal") is None:
+        pytest.skip("metal can be used here")
+    few(monkeypatch)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    code, report = doctor(tmp_path)
+    assert code == 1 and report["software"]["backend"] == "host" and failures(report) == [("metal", "usable")]
+    assert "FAILED metal, usable: torch reports no MPS device" in capsys.readouterr().out
+    assert doctor(tmp_path, "--backend", "host")[0] == 0
 
 
 # ---- options ----

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,15 +32,18 @@ def variations(backend: str) -> tuple[Mode, ...]:
     return first, twins, offset, queued
 
 
-def run_self_test(backend: str, path: Path, say: Callable[[str], None]) -> Report:
+def run_self_test(backend: str, path: Path, say: Callable[[str], None], *, no_metal: str | None = None) -> Report:
     """Check everything and keep the report on disk up to date meanwhile.
 
     Args:
         backend: ``"metal"`` or ``"host"``, usable.
         path: of the report.
         say: takes text for the terminal, with its line breaks.
+        no_metal: why a machine that should have Metal cannot use it, which is a failure of its own.
     """
     test = _SelfTest(Report(path, backend), say)
+    if no_metal is not None:
+        test.report.checks.append(CheckRow("metal", "usable", "", "failed", message=no_metal))
     started = time.perf_counter()
     say(HEADER + "\n")
     broken = test.compile()
@@ -89,9 +91,6 @@ class _SelfTest:
     def compile(self) -> dict[str, str]:
         """What the compiler says of each shader library that it refuses."""
         broken: dict[str, str] = {}
-        if sys.platform == "darwin" and self.report.backend == "host":
-            reason = str(kernels.why_not("metal"))
-            self.report.checks.append(CheckRow("metal", "usable", "", "failed", message=reason))
         if self.report.backend == "metal":
             libraries = sorted({entry[0] for entry in self.table.values()})
             self.report.running = "compiling"
