@@ -23,8 +23,8 @@ class DoctorOptions:
     """Say what this machine can do: Python, torch, devices, and each backend or why not and what to do."""
 
     full: bool = False
-    """Compile every shader, run every kernel against its reference, and ask torch for the ops that nerf_metal relies
-    on. Takes about a minute; the exit code is 1 if anything fails."""
+    """Compile every shader, run every kernel against its reference, test what torch computes. 12 s on two cores of
+    Linux; a Mac was not at hand. The exit code is 1 if anything fails."""
     report: str | None = None
     """With --full: where to write what was found as JSON, to attach to an issue. None: nerf_metal_doctor.json here."""
     backend: Literal["auto", "metal", "host"] = "auto"
