@@ -9,6 +9,7 @@ STEMS = sorted(path.stem for path in (ROOT / "metal").glob("*.metal"))
 TRAIL = (
     "nerf_metal/ops/{}.py",
     "nerf_metal/reference/{}.py",
+    "nerf_metal/selftest/{}.py",
     "tests/ops/test_{}.py",
     "benchmarks/bench_{}.py",
 )

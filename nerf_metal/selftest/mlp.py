@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,6 +108,7 @@ def exact(value: torch.Tensor) -> Uncertain:
     return Uncertain(value.double(), torch.zeros_like(value, dtype=torch.float64))
 
 
+@functools.cache
 def mlp_expected(case: MlpCase) -> MlpExpected:
     """The results in float64; the deviation of each layer's numbers is carried through those behind it."""
     given = case.build()

@@ -85,6 +85,7 @@ def _queued(x: torch.Tensor) -> torch.Tensor:
 TORCH = Mode("torch", backend="torch")
 HOST = Mode("host")
 METAL = Mode("metal", backend="metal")
+METAL_PLAIN = Mode("metal, plain twins", backend="metal", simd=False)
 STRICT_PLAIN = Mode("strict-plain", order="forward", simd=False)
 STRICT_SIMD = Mode("strict-simd-forward", order="forward", simd=True)
 STRICT = (

@@ -72,6 +72,7 @@ class TraverseCase:
         with mode.active() as backend:
             return ops.traverse_grid(*inputs, backend=backend, **(self.options | options))  # type: ignore[arg-type]
 
+    @functools.cache  # noqa: B019 - the named cases live as long as the process
     def expected(self) -> TraversedRays:
         """The float64 reference's samples."""
         o, d = self.rays_o_d()

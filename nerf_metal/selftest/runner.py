@@ -1,0 +1,165 @@
+"""The self-test from top to bottom: compile, run every case of every op in every mode, ask torch."""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nerf_metal import kernels
+from nerf_metal.kernels.extension import load
+from nerf_metal.selftest.modes import HOST, METAL, METAL_PLAIN, STRICT_SIMD, Mode
+from nerf_metal.selftest.probes import RELIED_ON, Probe
+from nerf_metal.selftest.probes_avoided import AVOIDED
+from nerf_metal.selftest.report import HEADER, CheckRow, KernelRow, Report, findings, finite, impersonal, line_of
+from nerf_metal.selftest.table import OPS, Op
+from nerf_metal.selftest.tolerances import MismatchError
+
+_OFFSET = 3  # elements: half tensors then begin at 6 bytes, which only an element's own alignment allows
+
+
+def variations(backend: str) -> tuple[Mode, ...]:
+    """The ways in which a backend is tried: as it is; the other of the twins; inputs with storage offsets; inputs that
+    torch is still making while kernels are launched."""
+    first, twins = (HOST, STRICT_SIMD) if backend == "host" else (METAL, METAL_PLAIN)
+    offset = Mode(f"{backend}, storage offsets", backend, offset=_OFFSET)
+    queued = Mode(f"{backend}, behind torch's work", backend, queued=True)
+    return first, twins, offset, queued
+
+
+def run_self_test(backend: str, path: Path, say: Callable[[str], None], *, no_metal: str | None = None) -> Report:
+    """Check everything and keep the report on disk up to date meanwhile.
+
+    Args:
+        backend: ``"metal"`` or ``"host"``, usable.
+        path: of the report.
+        say: takes text for the terminal, with its line breaks.
+        no_metal: why a machine that should have Metal cannot use it, which is a failure of its own.
+    """
+    test = _SelfTest(Report(path, backend), say)
+    if no_metal is not None:
+        test.report.checks.append(CheckRow("metal", "usable", "", "failed", message=no_metal))
+    started = time.perf_counter()
+    say(HEADER + "\n")
+    broken = test.compile()
+    with kernels.record_launches() as launched:
+        for name in dict.fromkeys(op.name for op in OPS):
+            test.group(name, test.op(name, broken.get(name)))
+    test.kernels_ran(launched, broken)
+    # Torch's own ops last: some of what they do wrong ends the process.
+    test.group("torch, relied on", (test.probe("torch, relied on", probe) for probe in RELIED_ON))
+    test.group("torch, avoided", (test.probe("torch, avoided", probe) for probe in AVOIDED))
+    report = test.report
+    report.running, report.seconds = None, time.perf_counter() - started
+    report.save()
+    say(f"  {'total':<30}{line_of(report.rows)[:-8]}{report.seconds:>8.1f}\n")
+    for line in findings(report):
+        say(line + "\n")
+    return report
+
+
+class _SelfTest:
+    """The report in the making."""
+
+    def __init__(self, report: Report, say: Callable[[str], None]) -> None:
+        self.report, self.say = report, say
+        self.device = kernels.device_of(report.backend)
+        self.table: dict[str, Any] = load().kernel_table()
+
+    def group(self, name: str, rows: Iterator[CheckRow]) -> None:
+        """One line of the terminal: its name before it runs, the rest behind."""
+        self.report.running = name
+        self.report.save()
+        self.say(f"  {name:<30}")
+        found = []
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            for row in rows:
+                found.append(row)
+                self.report.checks.append(row)
+        for warning in warned:
+            text = impersonal(str(warning.message))
+            if text not in self.report.warnings:
+                self.report.warnings.append(text)
+        self.say(line_of(found) + "\n")
+
+    def compile(self) -> dict[str, str]:
+        """What the compiler says of each shader library that it refuses."""
+        broken: dict[str, str] = {}
+        if self.report.backend == "metal":
+            libraries = sorted({entry[0] for entry in self.table.values()})
+            self.report.running = "compiling"
+            self.report.save()
+            self.say(f"  {'shader libraries compiled':<30}")
+            for library in libraries:
+                try:
+                    kernels.compile_library(library)
+                except Exception as error:
+                    broken[library] = impersonal(str(error))
+            self.say(f"{f'{len(libraries) - len(broken)} of {len(libraries)}':>14}\n")
+        return broken
+
+    def kernels_ran(self, launched: kernels.LaunchRecord, broken: dict[str, str]) -> None:
+        """A row for each kernel: it was compiled, and something ran it."""
+        for kernel, entry in sorted(self.table.items()):
+            library = entry[0]
+            compiled = None if self.report.backend == "host" else library not in broken
+            said = broken.get(library) or impersonal(launched.failed.get(kernel, ""))
+            ran = kernel in launched.ran
+            message = said or ("" if ran else "no check ran it")
+            self.report.kernels.append(
+                KernelRow(kernel, library, compiled, ran, "failed" if message else "ok", message)
+            )
+        self.say(f"  {'kernels run':<30}{line_of(self.report.kernels)[:14]}\n")
+
+    def op(self, name: str, broken: str | None) -> Iterator[CheckRow]:
+        """Every case of an op, in every variation."""
+        if broken is not None:
+            yield CheckRow(name, "", self.report.backend, "skipped", message="its shaders do not compile")
+            return
+        for op in OPS:
+            if op.name != name:
+                continue
+            for mode in variations(self.report.backend):
+                if mode.simd is not None and not op.twins:
+                    continue
+                for case in op.cases:
+                    title = f"{op.what}, {case.name}" if op.what else case.name
+                    yield _checked(name, title, mode.name, functools.partial(_run, op, case, mode))
+
+    def probe(self, group: str, probe: Probe) -> CheckRow:
+        """Something of torch's own."""
+        row = _checked(group, probe.name, "", lambda: probe.compare(self.device, self.report.backend))
+        result = "known" if row.result == "failed" and probe.avoided else row.result
+        return CheckRow(group, probe.name, "", result, row.ratio, row.seconds, row.message, probe.issues, probe.avoided)
+
+
+def _checked(group: str, case: str, mode: str, compare: Callable[[], dict[str, float]]) -> CheckRow:
+    started = time.perf_counter()
+    try:
+        ratio, message = max(compare().values(), default=0.0), ""
+    except MismatchError as error:
+        ratio, message = error.ratio, impersonal(str(error))
+    except Exception as error:  # whatever a driver or a compiler says: the rest goes on
+        ratio, message = float("inf"), impersonal(f"{type(error).__name__}: {error}")
+    seconds = round(time.perf_counter() - started, 4)
+    return CheckRow(group, case, mode, "failed" if message else "ok", finite(ratio), seconds, message)
+
+
+def _run(op: Op, case: Any, mode: Mode) -> dict[str, float]:
+    """Errors over tolerances. Queued inputs: two runs in a row, and torch's own work behind them, before anything is
+    read."""
+    runs = [op.run(case, mode) for _ in range(1 + mode.queued)]
+    together = {name: None if x is None else torch.stack([run[name] for run in runs]) for name, x in runs[0].items()}
+    read = {name: None if x is None else x.cpu() for name, x in together.items()}
+    worst: dict[str, float] = {}
+    for turn in range(len(runs)):
+        got = {name: None if x is None else x[turn] for name, x in read.items()}
+        for name, ratio in op.compare(case, got).items():
+            worst[name] = max(worst.get(name, 0.0), ratio)
+    return worst
