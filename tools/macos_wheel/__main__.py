@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     for check in checks:
-        print(f"{'ok' if check.problem is None else 'FAILED':7}{check.name:20}{check.problem or check.found}")
+        print(f"{'ok' if check.problem is None else 'FAILED':7}{check.name:24}{check.problem or check.found}")
     return int(any(check.problem for check in checks))
 
 
