@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sysconfig
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 
 from tests.macos_wheel.zig import ARM64_MACOS_14, library, run_zig
 from tools.macos_wheel import macho
+from tools.macos_wheel.__main__ import main
 from tools.macos_wheel.build import LIBCXX, LIBSYSTEM, ROOT, system_symbols, write_libcxx
 from tools.macos_wheel.check import EXPORTS, check_image
 from tools.macos_wheel.errors import ToolError
@@ -164,3 +166,13 @@ def test_linuxs_pyconfig_says_nothing_wrong_that_cpythons_headers_read(tmp_path:
         if header.name != "pyconfig.h" and "internal" not in header.parts:
             text = header.read_text(encoding="utf-8")
             assert not any(name in text for name in others), header
+
+
+def test_without_zig_the_command_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["--out", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "[zig] the package ziglang must be installed, found none; pip install -e '.[test]'\n"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import nerf_metal
 from tests.macos_wheel.conftest import Built
 from tools.macos_wheel.__main__ import main
 from tools.macos_wheel.check import EXTENSION, Check, check_extension, check_wheel
 
 pytestmark = [pytest.mark.cross_build, pytest.mark.slow]  # zig's first link builds its runtime: a minute and more
 PYTHON = f"cp{sys.version_info.major}{sys.version_info.minor}"
-RECORD = "nerf_metal-0.1.0.dist-info/RECORD"
 
 
 def problems(checks: list[Check]) -> dict[str, str]:
@@ -26,7 +26,7 @@ def problems(checks: list[Check]) -> dict[str, str]:
 def test_one_command_builds_and_checks_the_wheel(built: Built) -> None:
     assert built.code == 0, built.errors
     assert built.errors == ""
-    assert built.wheel.name == f"nerf_metal-0.1.0-{PYTHON}-{PYTHON}-macosx_14_0_arm64.whl"
+    assert built.wheel.name == f"nerf_metal-{nerf_metal.__version__}-{PYTHON}-{PYTHON}-macosx_14_0_arm64.whl"
     assert built.wheel.is_file()
     claims = {line[7:31].strip() for line in built.printed[1:]}
     assert all(line.startswith("ok ") for line in built.printed[1:])
