@@ -5,13 +5,15 @@
 
 #if defined(__APPLE__)
 #define SYMBOL "_nerf_metal_fiber_switch"
+#define HIDDEN ".private_extern " SYMBOL "\n"  // -fvisibility does not reach assembly
 #else
 #define SYMBOL "nerf_metal_fiber_switch"
+#define HIDDEN ".hidden " SYMBOL "\n"
 #endif
 
 #if defined(__x86_64__)
 // System V: rbx, rbp, r12 to r15 belong to the caller. Floating-point control words are never changed by a kernel.
-__asm__(".text\n.globl " SYMBOL "\n" SYMBOL
+__asm__(".text\n.globl " SYMBOL "\n" HIDDEN SYMBOL
         ":\n"
         "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
         "  movq %rsp, (%rdi)\n"
@@ -23,7 +25,7 @@ constexpr int kReturnWord = 6;
 #elif defined(__aarch64__)
 // AAPCS64: x19 to x30 and the low halves of v8 to v15 belong to the caller.
 __asm__(
-    ".text\n.globl " SYMBOL "\n.p2align 2\n" SYMBOL
+    ".text\n.globl " SYMBOL "\n" HIDDEN ".p2align 2\n" SYMBOL
     ":\n"
     "  sub sp, sp, #160\n"
     "  stp x19, x20, [sp, #0]\n  stp x21, x22, [sp, #16]\n  stp x23, x24, [sp, #32]\n"

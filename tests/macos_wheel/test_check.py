@@ -1,0 +1,178 @@
+"""The checks of the extension find what would keep macOS from loading it, in small libraries made to be wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.macos_wheel.zig import ARM64_MACOS_14, library, run_zig
+from tools.macos_wheel import macho
+from tools.macos_wheel.__main__ import main
+from tools.macos_wheel.build import LIBCXX, LIBSYSTEM, ROOT, system_symbols, write_libcxx
+from tools.macos_wheel.check import EXPORTS, check_image
+from tools.macos_wheel.errors import ToolError
+
+pytestmark = pytest.mark.cross_build
+MODULE = """
+#include <stdlib.h>
+#define EXPORT __attribute__((visibility("default")))
+EXPORT void* PyInit__C(void) { return getenv("HOME"); }
+"""
+
+
+def problems(image: macho.Image) -> dict[str, str]:
+    """Without the exports, which these libraries do not have all."""
+    return {c.name: c.problem for c in check_image(image) if c.problem is not None and c.name != "exports"}
+
+
+def test_a_right_library_passes(tmp_path: Path) -> None:
+    path = library(tmp_path, MODULE + "void* PyList_New(long);\nEXPORT void* f(void) { return PyList_New(1); }\n")
+    image = macho.read(path)
+    assert problems(image) == {}
+    assert macho.Import("_PyList_New", macho.FLAT, False) in image.imports
+    assert macho.Import("_getenv", LIBSYSTEM, False) in image.imports
+    assert {"_PyInit__C", "_f"} <= image.exports
+    assert macho.signature_problem(path) is None
+
+
+@pytest.mark.parametrize("name", ["aoti_torch_mps_get_kernel_function", "PyNerfMetal_NoSuchFunction", "malloc_of_mine"])
+def test_a_function_that_only_another_library_has_is_noticed(tmp_path: Path, name: str) -> None:
+    path = library(tmp_path, MODULE + f"void {name}(void);\nEXPORT void f(void) {{ {name}(); }}\n")
+    assert problems(macho.read(path)) == {"from CPython": f"needs what the interpreter does not export: _{name}"}
+
+
+def test_what_newer_systems_alone_may_have_is_noticed(tmp_path: Path) -> None:
+    """``os_sync_wait_on_address`` came with macOS 14.4: libSystem's stub lists it, torch does not use it."""
+    path = library(
+        tmp_path, MODULE + "int os_sync_wait_on_address();\nEXPORT int f(void) { return os_sync_wait_on_address(); }\n"
+    )
+    found = problems(macho.read(path))
+    assert set(found) == {"from libSystem.B.dylib"}
+    assert found["from libSystem.B.dylib"].endswith(": _os_sync_wait_on_address")
+
+
+def test_a_newer_library_of_cpp_is_noticed(tmp_path: Path) -> None:
+    """zig's libc++ has functions that macOS 14's has not: its headers call them unless the build says otherwise."""
+    text = """
+    #include <string>
+    extern "C" __attribute__((visibility("default"))) unsigned long f(const std::string& s)
+    { return std::hash<std::string>()(s); }
+    """
+    path = library(tmp_path, text, language="cpp")
+    newer = "__ZNSt3__113__hash_memoryEPKvm"
+    assert problems(macho.read(path)) == {"from CPython": f"needs what the interpreter does not export: {newer}"}
+    toolchain = (ROOT / "tools" / "macos_wheel" / "toolchain.cmake").read_text()
+    flags = re.findall(r"-[UD]_LIBCPP_HAS_VENDOR_AVAILABILITY_ANNOTATIONS(?:=1)?", toolchain)
+    again = tmp_path / "again.o"
+    source = str(tmp_path / "source.cpp")
+    run = run_zig("c++", f"--target={ARM64_MACOS_14}", *flags, "-O2", "-c", source, "-o", str(again))
+    assert run.returncode == 0, run.stderr
+    assert newer.encode() in (tmp_path / "source.o").read_bytes()
+    assert newer.encode() not in again.read_bytes()
+
+
+def test_an_older_or_newer_system_is_noticed(tmp_path: Path) -> None:
+    newer = macho.read(library(tmp_path, MODULE, target="aarch64-macos.15.0"))
+    assert problems(newer) == {"oldest system": "must be MACOS 14.0 like the tag, got MACOS 15.0"}
+
+
+def test_another_processor_is_noticed(tmp_path: Path) -> None:
+    intel = macho.read(library(tmp_path, MODULE, target="x86_64-macos.14.0"))
+    assert problems(intel) == {"architecture": "must be ARM64 alone, got ('X86_64',)"}
+
+
+def test_a_program_is_noticed(tmp_path: Path) -> None:
+    source = tmp_path / "main.c"
+    source.write_text("int main(void) { return 0; }\n")
+    out = tmp_path / "program"
+    assert run_zig("cc", f"--target={ARM64_MACOS_14}", str(source), "-o", str(out)).returncode == 0
+    assert "file type" in problems(macho.read(out))
+
+
+def test_extra_and_missing_exports_are_noticed(tmp_path: Path) -> None:
+    image = macho.read(library(tmp_path, MODULE + "EXPORT int leaked;\n"))
+    (found,) = (c.problem for c in check_image(image) if c.name == "exports")
+    assert found is not None
+    assert found.startswith("extra: _leaked; missing: ")
+    assert "_nerf_metal_execute" in found
+    (right,) = (c.problem for c in check_image(replace(image, exports=frozenset(EXPORTS))) if c.name == "exports")
+    assert right is None
+
+
+def test_other_libraries_are_noticed(tmp_path: Path) -> None:
+    image = macho.read(library(tmp_path, MODULE))
+    wanted = macho.Import("_f", "@rpath/libtorch_cpu.dylib", False)
+    found = problems(replace(image, libraries=(*image.libraries, wanted.library), imports=image.imports | {wanted}))
+    assert set(found) == {"libraries", "from libtorch_cpu.dylib"}
+
+
+def test_the_linker_knows_of_libcxx_what_torch_uses_alone(tmp_path: Path) -> None:
+    source, stub = tmp_path / "source.c", tmp_path / "libc++.tbd"
+    write_libcxx(stub)
+    link = [
+        "cc",
+        f"--target={ARM64_MACOS_14}",
+        "-shared",
+        "-nostdlib++",
+        str(source),
+        str(stub),
+        "-o",
+        str(tmp_path / "o"),
+    ]
+    known = min(system_symbols()[LIBCXX])
+    for symbol, code in ((known, 0), ("__ZNSt3__113__hash_memoryEPKvm", 1)):
+        source.write_text(f'void g(void) __asm__("{symbol}");\nvoid f(void) {{ g(); }}\n')
+        result = run_zig(*link)
+        assert result.returncode == code, result.stderr
+        assert ("undefined symbol: " + symbol in result.stderr) == (code == 1)
+
+
+def test_other_files_are_one_line(tmp_path: Path) -> None:
+    for path in (Path(__file__), tmp_path / "nothing"):
+        with pytest.raises(ToolError, match=r"^\[macho\] .* must be a Mach-O file, got another.*$"):
+            macho.read(path)
+
+
+def test_a_page_that_was_not_signed_is_noticed(tmp_path: Path) -> None:
+    path = library(tmp_path, MODULE)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"HOME")] ^= 1
+    path.write_bytes(data)
+    assert re.fullmatch(r"page 0 of \d is not what was signed", macho.signature_problem(path) or "")
+
+
+def test_linuxs_pyconfig_says_nothing_wrong_that_cpythons_headers_read(tmp_path: Path) -> None:
+    """Compiled with the headers of the interpreter that runs here: a size must be macOS's, or nowhere used."""
+    types = {
+        "SIZEOF_VOID_P": "void*", "SIZEOF_SIZE_T": "size_t", "SIZEOF_SHORT": "short", "SIZEOF_INT": "int",
+        "SIZEOF_LONG": "long", "SIZEOF_LONG_LONG": "long long", "SIZEOF_FLOAT": "float", "SIZEOF_DOUBLE": "double",
+        "SIZEOF_WCHAR_T": "wchar_t", "SIZEOF_OFF_T": "off_t", "SIZEOF_TIME_T": "time_t", "SIZEOF_PID_T": "pid_t",
+        "SIZEOF_UINTPTR_T": "uintptr_t", "SIZEOF_PTHREAD_T": "pthread_t", "SIZEOF__BOOL": "_Bool",
+    }  # fmt: skip
+    include = Path(sysconfig.get_path("include"))
+    source = tmp_path / "sizes.c"
+    claims = [f'_Static_assert({name} == sizeof({kind}), "{name}");' for name, kind in types.items()]
+    source.write_text("#include <Python.h>\n#include <pthread.h>\n" + "\n".join(claims))
+    result = run_zig("cc", f"--target={ARM64_MACOS_14}", f"-I{include}", "-c", str(source), "-o", str(tmp_path / "o.o"))
+    assert result.returncode == 0, result.stderr
+    others = {name for name in sysconfig.get_config_vars() if name.startswith("SIZEOF_")} - set(types)
+    assert "SIZEOF_LONG_DOUBLE" in others  # 8 bytes there, 16 here
+    for header in include.rglob("*.h"):
+        if header.name != "pyconfig.h" and "internal" not in header.parts:
+            text = header.read_text(encoding="utf-8")
+            assert not any(name in text for name in others), header
+
+
+def test_without_zig_the_command_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["--out", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "[zig] the package ziglang must be installed, found none; pip install -e '.[test]'\n"
