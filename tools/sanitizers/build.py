@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,9 +34,11 @@ sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ 
 # Leaks: CPython and torch keep much until the process ends, none of it ours; tests/kernels/handle_growth.py watches
 # the launcher. Too much memory asked for is Python's MemoryError. The report of a wild address is the sanitizer's, not
 # pytest's. Frames on the heap, which would show a use after their function's end: g++ before 14 aligns none to the 64
-# bytes of the widest vectors, and one for each lane makes strict mode ten times slower.
+# bytes of the widest vectors, and one for each lane makes strict mode ten times slower. Two globals of one name: the
+# module that each library of kernels exports.
 _ASAN = "detect_leaks=0:allocator_may_return_null=1:handle_segv=2:detect_stack_use_after_return=0"
-_UBSAN = "print_stacktrace=1"
+_ASAN += ":detect_odr_violation=0"
+_UNDEFINED = re.compile(r"^\S+: runtime error: ", re.M)
 
 
 class UnavailableError(Exception):
@@ -122,16 +125,18 @@ class Tree:
             text=True,
             check=False,
         )
-        text = "\n".join(path.read_text(errors="replace") for path in sorted(reports.iterdir()))
-        return Run(done.returncode, done.stdout, text, time.monotonic() - start)
+        found = [path.read_text(errors="replace") for path in sorted(reports.iterdir())]
+        if undefined := _UNDEFINED.search(done.stdout):  # g++ has no files for these
+            found.append(done.stdout[undefined.start() :])
+        return Run(done.returncode, done.stdout, "\n".join(found), time.monotonic() - start)
 
     def _environment(self, report: Path) -> dict[str, str]:
-        # Files: of a process that a test started, and whose words the test keeps, a report would be lost.
+        # Files: in the words of a process that a test started and listens to, a report would be lost.
         return {
             "PYTHONPATH": str(self.folder),
             "LD_PRELOAD": " ".join(self.tools.preload),
             "ASAN_OPTIONS": f"{_ASAN}:log_path={report}",
-            "UBSAN_OPTIONS": f"{_UBSAN}:log_path={report}",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
         }
 
 

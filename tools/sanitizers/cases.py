@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-# Not cached, and no output captured: a test's own words are the harness's.
-_PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:faulthandler")
+# -s: what a process says before the sanitizer ends it is not pytest's to keep.
+_PYTEST = ("-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler")
 # What the sanitizers themselves upset: memory that is kept after it is freed, to catch its use, counts as growth; the
 # emulators of other processors lack the room for AddressSanitizer's shadow; and these build what they run themselves.
 _LEFT_OUT = ("test_fiber.py", "test_host_levels.py")
