@@ -147,5 +147,41 @@ kernel void broken_lane_array_f32(
     float two[8] = {x[gid], x[gid], x[gid], x[gid], x[gid], x[gid], x[gid], x[gid]};
     thread float* const any = x[gid] > 2.0f ? one : two;  // the compiler does not know how far it reaches
     any[lane % 8u] = simd_sum(x[gid]);
-    y[gid] = any[p.n / 4u];  // report: stack-buffer-overflow
+    y[gid] = any[p.n / 4u];  // report: 'two' <== Memory access at offset 96 overflows this variable
+}
+
+// No fault for a sanitizer: strict mode refuses it, and leaves the frame where it stands.
+// Dispatched threads: n.
+// Not handled: nothing.
+kernel void broken_divergence_f32(
+    device const float* x [[buffer(0)]],  // [n]
+    device float* y [[buffer(1)]],        // [n]
+    constant BrokenParams& p [[buffer(2)]],
+    uint gid [[thread_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]])
+{
+    float own[64];
+    for (uint i = 0u; i < 64u; ++i) {
+        own[(i + lane) % 64u] = x[gid];
+    }
+    if (lane < p.n / 2u) {
+        y[gid] = simd_sum(own[lane]);
+    }
+}
+
+// No fault: a frame that reaches farther than the one above.
+// Dispatched threads: n.
+// Not handled: nothing.
+kernel void broken_nowhere_rows_f32(
+    device const float* x [[buffer(0)]],  // [n]
+    device float* y [[buffer(1)]],        // [n]
+    constant BrokenParams& p [[buffer(2)]],
+    uint gid [[thread_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]])
+{
+    float own[512];
+    for (uint i = 0u; i < 512u; ++i) {
+        own[(i + lane) % 512u] = x[gid];
+    }
+    y[gid] = simd_sum(own[p.n]);
 }

@@ -6,6 +6,7 @@ each the process, by whose number a report can be found, its exit code and its w
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -24,7 +25,10 @@ def launch(mode: str, kernel: str) -> None:
         buffers, params, grid = [torch.ones(32), torch.ones(1), torch.zeros(1, dtype=torch.int32)], {"n_words": 1}, 1
     else:
         buffers, params, grid = [torch.ones(COUNT), torch.zeros(COUNT)], {"n": COUNT}, COUNT
-    if mode == "strict":
+    if mode == "after":  # a launch that strict mode refuses
+        with contextlib.suppress(RuntimeError):
+            launch("strict", "broken_divergence_f32")
+    if mode in ("strict", "after"):
         _C.launch_strict(kernel, buffers, params, (grid, 1, 1), (COUNT, 1, 1), "forward", 0)
     else:
         _C.launch_host(kernel, buffers, params, (grid, 1, 1), (COUNT, 1, 1), 1)
