@@ -134,6 +134,7 @@ class Tree:
         # Files: in the words of a process that a test started and listens to, a report would be lost.
         return {
             "PYTHONPATH": str(self.folder),
+            "PYTHONMALLOC": "malloc",  # so that objects are watched too
             "LD_PRELOAD": " ".join(self.tools.preload),
             "ASAN_OPTIONS": f"{_ASAN}:log_path={report}",
             "UBSAN_OPTIONS": "print_stacktrace=1",
