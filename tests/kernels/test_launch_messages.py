@@ -358,7 +358,7 @@ def test_params_that_change_while_they_are_read() -> None:
             return "Leaving"
 
     params: dict = {**PARAMS, "n_rays": Leaving()}
-    with pytest.raises(ValueError, match="n_rays is uint; got Leaving$"):
+    with pytest.raises(ValueError, match=r"n_rays is uint; got Leaving$"):
         kernels.launch(INTERSECT, tensors(), params, (4,), backend="host")
 
 
