@@ -12,10 +12,15 @@ namespace nerf_metal {
 // The property of a tensor that must be true for a backend to read its memory.
 enum class Memory { cpu, mps };
 
-// buffers: for each buffer of the kernel a torch.Tensor, None, or a tuple (address, elements, DType) for memory
-// that is no tensor's. params: the argument struct as bytes, or a dict with every member of it. Checked as
-// launch.h's check() says. Throws std::invalid_argument, and TypeError for what is no tensor.
-Launch make_launch(const std::string& name, const pybind11::sequence& buffers, const pybind11::object& params,
-                   const std::array<uint32_t, 3>& grid, const std::array<uint32_t, 3>& group, Memory memory);
+// A list as a tuple, anything else as it is: Python that runs while its items are asked cannot change that.
+pybind11::object fixed(pybind11::handle buffers);
+
+// kernel: its name. buffers: a list or tuple, for each buffer of the kernel a torch.Tensor, None, or a tuple
+// (address, elements, DType) for memory that is no tensor's. params: the argument struct as bytes, or a dict with
+// every member of it. grid, group: tuples of one to three counts. Checked as launch.h's check() says. Throws
+// std::invalid_argument, and TypeError for what is of the wrong type; one line each.
+Launch make_launch(pybind11::handle
+kernel, pybind11::handle buffers, pybind11::handle params, pybind11::handle grid,
+                   pybind11::handle group, Memory memory);
 
 }  // namespace nerf_metal

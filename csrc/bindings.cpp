@@ -15,8 +15,6 @@ using namespace nerf_metal;
 
 namespace {
 
-using Size = std::array<uint32_t, 3>;
-
 metal::TensorHandle handle_of(const py::handle& tensor)
 {
     void* handle = nullptr;
@@ -48,9 +46,9 @@ strict::Order order_of(const std::string& name)
     throw py::value_error("[launch_strict] order must be forward, reversed or shuffled, got '" + name + "'");
 }
 
-void launch_host(const std::string&
-kernel, const py::sequence& buffers, const py::object& params, const Size& grid,
-                 const Size& group, unsigned threads, bool coarse)
+void launch_host(py::handle
+kernel, py::handle buffers, py::handle params, py::handle grid, py::handle group,
+                 unsigned threads, bool coarse)
 {
     Launch launch = make_launch(kernel, buffers, params, grid, group, Memory::cpu);
     launch.coarse = coarse;
@@ -58,8 +56,8 @@ kernel, const py::sequence& buffers, const py::object& params, const Size& grid,
     host::run(launch, threads);
 }
 
-void launch_strict(const std::string& kernel, const py::sequence& buffers, const py::object& params,
-                   const Size& grid, const Size& group, const std::string& order, uint64_t seed)
+void launch_strict(py::handle kernel, py::handle buffers, py::handle params, py::handle grid, py::handle group,
+                   const std::string& order, uint64_t seed)
 {
     const strict::Order lanes = order_of(order);
     const Launch launch = make_launch(kernel, buffers, params, grid, group, Memory::cpu);
@@ -67,21 +65,20 @@ void launch_strict(const std::string& kernel, const py::sequence& buffers, const
     strict::run(launch, lanes, seed);
 }
 
-void launch_metal(const std::string& kernel, const py::sequence& tensors, const py::object& params,
-                  const Size& grid, const Size& group)
+void launch_metal(py::handle kernel, py::handle tensors, py::handle params, py::handle grid, py::handle group)
 {
-    for (const py::handle tensor : tensors) {
-        if (py::isinstance<py::tuple>(tensor)) {
-            throw py::type_error("[launch] a buffer must be a torch.Tensor or None, got tuple");
-        }
-    }
-    const Launch launch =
-        make_launch(kernel, tensors, params, grid, group, metal::has_provider() ? Memory::cpu : Memory::mps);
+    const Memory memory = metal::has_provider() ? Memory::cpu : Memory::mps;
+    const py::object row = fixed(tensors);
+    const Launch launch = make_launch(kernel, row, params, grid, group, memory);
     std::vector<metal::TensorHandle> handles;
     std::vector<void*> raw;
     for (size_t i = 0; i < launch.arguments.size(); ++i) {
+        const py::handle tensor = PyTuple_GET_ITEM(row.ptr(), static_cast<Py_ssize_t>(i));
+        if (PyTuple_Check(tensor.ptr()) != 0) {
+            throw py::type_error("[launch] a buffer must be a torch.Tensor or None, got tuple");
+        }
         if (launch.arguments[i].present) {
-            handles.push_back(handle_of(tensors[i]));
+            handles.push_back(handle_of(tensor));
         }
         raw.push_back(launch.arguments[i].present ? handles.back().get() : nullptr);
     }

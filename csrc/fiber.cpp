@@ -3,6 +3,11 @@
 #include <cstdint>
 #include <cstring>
 
+#if NERF_METAL_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 #if defined(__APPLE__)
 #define SYMBOL "_nerf_metal_fiber_switch"
 #define HIDDEN ".private_extern " SYMBOL "\n"  // -fvisibility does not reach assembly
@@ -54,5 +59,35 @@ void* fiber_prepare(void* top, void (*entry)())
     std::memcpy(&words[kReturnWord], &entry, sizeof(entry));
     return words;
 }
+
+#if NERF_METAL_ASAN
+// Its checks must know which memory is the stack it runs on, and its own frames on the heap belong to one stack.
+void fiber_switch(Stack& from, const Stack& to, bool last)
+{
+    __sanitizer_start_switch_fiber(last ? nullptr : &from.frames, to.memory, to.bytes);
+    nerf_metal_fiber_switch(&from.at, to.at);
+    __sanitizer_finish_switch_fiber(from.frames, nullptr, nullptr);
+}
+
+// Only the sanitizer knows where a thread's own stack lies.
+void fiber_entered(Stack& from)
+{
+    __sanitizer_finish_switch_fiber(nullptr, &from.memory, &from.bytes);
+}
+
+void fiber_forget(void* memory, size_t bytes)
+{
+    __asan_unpoison_memory_region(memory, bytes);
+}
+#else
+void fiber_switch(Stack& from, const Stack& to, bool)
+{
+    nerf_metal_fiber_switch(&from.at, to.at);
+}
+
+void fiber_entered(Stack&) {}
+
+void fiber_forget(void*, size_t) {}
+#endif
 
 }  // namespace nerf_metal

@@ -9,6 +9,7 @@
 #include <functional>
 #include <mutex>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 
 #if defined(__linux__)
@@ -78,6 +79,9 @@ void leave(int taken)
 // Waiting is asked so often before it sleeps, about 50 us: a launch takes a few hundred, being woken up to 50.
 constexpr int kSpins = 2000;
 
+// A process with more of them than any processor has cores only waits, or fails to start them.
+constexpr unsigned kMostThreads = 256;
+
 // Workers that wait for launches. Kept: starting threads costs more than a small launch runs.
 class Pool {
 public:
@@ -87,7 +91,11 @@ public:
         {
             const std::lock_guard<std::mutex> lock(mutex_);
             for (; workers_ + 1 < threads; ++workers_) {
-                std::thread([this] { serve(); }).detach();
+                try {
+                    std::thread([this] { serve(); }).detach();
+                } catch (const std::system_error&) {  // no more are to be had: those there are do it
+                    break;
+                }
             }
             work_ = &work;
             caller_ = processor();
@@ -241,7 +249,7 @@ void run(const Launch& launch, unsigned threads)
         buffers.push_back(argument.data);
     }
     // Below 64 kernel threads waking workers costs more than they do, unless each is long work.
-    const unsigned most = total >= 64 || launch.coarse ? std::max(threads, 1u) : 1u;
+    const unsigned most = total >= 64 || launch.coarse ? std::clamp(threads, 1u, kMostThreads) : 1u;
     const auto members = static_cast<unsigned>(std::min<uint64_t>(most, total));
     // Each takes the same part of the grid launch after launch, as torch's threads do of a tensor: its numbers are
     // still in its own cache. Eight pieces each, so that who is through early helps the others.

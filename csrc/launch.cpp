@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace nerf_metal {
@@ -9,6 +10,7 @@ namespace {
 
 constexpr uint32_t kMaxThreadsPerGroup = 1024;  // of every Apple GPU; a pipeline may allow fewer
 constexpr uint32_t kSimdWidth = 32;
+constexpr size_t kMostShown = 80;  // of a name that is wrong, in a line
 
 [[noreturn]] void refuse(const Launch& launch, const std::string& text)
 {
@@ -60,7 +62,9 @@ Launch find_kernel(const std::string& name)
             }
         }
     }
-    throw std::invalid_argument("[launch] kernel must be one of the shaders' kernels, got '" + name + "'");
+    std::string shown = name.substr(0, kMostShown);
+    std::replace_if(shown.begin(), shown.end(), [](unsigned char c) { return c < ' ' || c > '~'; }, '?');
+    throw std::invalid_argument("[launch] kernel must be one of the shaders' kernels, got '" + shown + "'");
 }
 
 void check(const Launch& launch)

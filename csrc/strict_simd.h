@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "fiber.h"
 #include "host_kernel.h"
 #include "strict_api.h"
 
@@ -21,7 +22,7 @@ struct Lane {
     unsigned operand = 0;
     MatrixArguments arguments{};
     float a[2]{}, b[2]{}, c[2]{};  // of matrices; the product comes back in c
-    void* stack = nullptr;
+    Stack stack;
     ThreadIds ids{};
 };
 

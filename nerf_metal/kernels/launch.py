@@ -1,4 +1,4 @@
-"""One launch: the axes filled up, the shader library compiled where Metal needs it, and off to a backend."""
+"""One launch: the shader library compiled where Metal needs it, and off to a backend."""
 
 from __future__ import annotations
 
@@ -18,14 +18,8 @@ _GROUP = (128, 1, 1)
 def _library_of(kernel: str) -> str:
     table = extension.load().kernel_table()
     if kernel not in table:
-        raise ValueError(f"[launch] kernel must be one of the shaders' kernels, got {kernel!r}")
+        raise ValueError(f"[launch] kernel must be one of the shaders' kernels, got {kernel!r:.82}")
     return table[kernel][0]
-
-
-def _axes(kernel: str, name: str, size: tuple[int, ...]) -> tuple[int, ...]:
-    if not 1 <= len(size) <= 3:
-        raise ValueError(f"[{kernel}] {name} must have 1 to 3 axes, got {len(size)}")
-    return (*size, 1, 1)[:3]
 
 
 def launch(
@@ -42,10 +36,11 @@ def launch(
 
     Args:
         kernel: full name, e.g. ``"composite_forward_f32"``.
-        buffers: one for each buffer of the kernel, in its order; None or an empty tensor where it holds nothing.
-            They must be on the backend's device; a storage offset is honoured, strides are the kernel's affair.
-        params: every member of the kernel's argument struct.
-        grid: threads along x, y, z.
+        buffers: a list or tuple, one for each buffer of the kernel, in its order; None or an empty tensor where it
+            holds nothing. They must be on the backend's device; a storage offset is honoured, strides are the kernel's
+            affair.
+        params: a dict, every member of the kernel's argument struct.
+        grid: threads along x, or x, y, or x, y, z.
         backend: ``"metal"`` or ``"host"``.
         group: threads of a threadgroup; by default 128 along x.
         coarse: each thread is long work (milliseconds): the host shares even two among its own threads. It keeps a
@@ -53,43 +48,41 @@ def launch(
 
     Raises:
         ValueError: for anything the kernel cannot safely run on.
-        TypeError: for a tensor of a dtype no kernel takes.
+        TypeError: for a tensor of a dtype no kernel takes, and anything that is of another type than above.
         RuntimeError: for what the GPU, the shader compiler or strict mode reports.
     """
-    size = _axes(kernel, "grid", grid)
-    threads = _GROUP if group is None else _axes(kernel, "group", group)
-    record = settings.launches if all(size) else None
     try:
-        _launch(kernel, buffers, params, size, threads, backend, coarse)
+        _launch(kernel, buffers, params, grid, _GROUP if group is None else group, backend, coarse)
     except Exception as error:
-        if record is not None:
-            record.failed.setdefault(kernel, str(error))
+        if settings.launches is not None and isinstance(kernel, str):
+            settings.launches.failed.setdefault(kernel, str(error))
         raise
-    if record is not None:
-        record.ran.add(kernel)
+    if settings.launches is not None and all(grid):
+        settings.launches.ran.add(kernel)
 
 
 def _launch(
     kernel: str,
     buffers: Sequence[torch.Tensor | None],
     params: Mapping[str, int | float],
-    size: tuple[int, ...],
-    threads: tuple[int, ...],
+    grid: tuple[int, ...],
+    group: tuple[int, ...],
     backend: str,
     coarse: bool,
 ) -> None:
     c = extension.load()
     if backend == "metal":
-        library = _library_of(kernel)
-        if not c.metal_is_compiled(library):
-            compile_library(library, kernel)
-        c.launch_metal(kernel, buffers, params, size, threads)
+        if isinstance(kernel, str):  # the launch itself refuses anything else
+            library = _library_of(kernel)
+            if not c.metal_is_compiled(library):
+                compile_library(library, kernel)
+        c.launch_metal(kernel, buffers, params, grid, group)
     elif backend != "host":
         raise ValueError(f"[{kernel}] backend must be metal or host, got {backend!r}")
     elif settings.strict_order is not None:
-        c.launch_strict(kernel, buffers, params, size, threads, settings.strict_order, settings.strict_seed)
+        c.launch_strict(kernel, buffers, params, grid, group, settings.strict_order, settings.strict_seed)
     else:
-        c.launch_host(kernel, buffers, params, size, threads, torch.get_num_threads(), coarse)
+        c.launch_host(kernel, buffers, params, grid, group, torch.get_num_threads(), coarse)
 
 
 def compile_library(library: str, kernel: str | None = None) -> None:

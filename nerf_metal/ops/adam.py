@@ -7,7 +7,7 @@ import math
 import torch
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_match, check_tensor
+from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_match, check_numbers, check_tensor
 from nerf_metal.reference.adam import bias_corrections
 
 # A GPU's thread takes one vector of four. On the host 4 096 elements are two rounds of the kernel's 2 048, and 64 such
@@ -93,8 +93,8 @@ def adam_step(
     params = {
         "n_elements": param.numel(),
         "elements_per_thread": per_thread,
-        "sparse": int(sparse),
-        "clear_grad": int(clear_grad),
+        "sparse": int(bool(sparse)),
+        "clear_grad": int(bool(clear_grad)),
         "has_half": int(half_copy is not None),
         "beta1": beta1,
         "beta2": beta2,
@@ -116,6 +116,7 @@ def check_options(op: str, lr: float, betas: tuple[float, float], eps: float) ->
     Raises:
         ValueError: for one that Adam cannot work with.
     """
+    check_numbers(op, lr=lr, beta1=betas[0], beta2=betas[1], eps=eps)
     if not (math.isfinite(lr) and lr >= 0.0):
         raise ValueError(f"[{op}] lr must be finite and at least 0, got {lr}")
     for name, beta in zip(("beta1", "beta2"), betas, strict=True):
@@ -139,8 +140,6 @@ def _check_half(op: str, half_copy: object, param: torch.Tensor) -> None:
 
 
 def _check_contiguous(op: str, name: str, tensor: torch.Tensor) -> None:
-    if tensor.layout != torch.strided:
-        raise ValueError(f"[{op}] {name} must be a dense tensor, got {tensor.layout}; convert it with .to_dense()")
     if not tensor.is_contiguous():
         raise ValueError(
             f"[{op}] {name} must be contiguous, got strides {tensor.stride()} of shape {tuple(tensor.shape)}; "

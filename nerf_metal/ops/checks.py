@@ -12,7 +12,14 @@ def check_tensor(op: str, name: str, value: object) -> torch.Tensor:
         raise TypeError(f"[{op}] {name} must be a torch.Tensor, got {type(value).__name__}")
     if not value.is_floating_point():
         raise TypeError(f"[{op}] {name} must be floating point, got {value.dtype}; convert it with .float()")
+    check_dense(op, name, value)
     return value
+
+
+def check_dense(op: str, name: str, tensor: torch.Tensor) -> None:
+    """A kernel reads memory."""
+    if tensor.layout != torch.strided:
+        raise ValueError(f"[{op}] {name} must be a dense tensor, got {tensor.layout}; convert it with .to_dense()")
 
 
 def check_shape(op: str, name: str, tensor: torch.Tensor, shape: tuple[int, ...], like: str = "") -> None:
@@ -59,6 +66,7 @@ def check_match(
         and value.shape == shape
         and value.dtype == model.dtype
         and value.device == model.device
+        and value.layout == torch.strided
     ):
         return value
     tensor = check_tensor(op, name, value)
@@ -67,13 +75,37 @@ def check_match(
     return tensor
 
 
-def check_count(op: str, name: str, value: object, least: int = 1) -> int:
-    """An integer, at least so much."""
+def check_count(op: str, name: str, value: object, least: int = 1, most: int = 2**31 - 1) -> int:
+    """An integer in these limits; kernels count in 32 bits, and tensors of indices are int32."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"[{op}] {name} must be an int, got {type(value).__name__}")
     if value < least:
         raise ValueError(f"[{op}] {name} must be at least {least}, got {value}")
+    if value > most:
+        raise ValueError(f"[{op}] {name} must be at most {most}, got {value}")
     return value
+
+
+def check_seed(op: str, seed: object) -> None:
+    """An integer of 64 bits, as torch's generators take."""
+    check_count(op, "seed", seed, least=-(2**63), most=2**63 - 1)
+
+
+def check_numbers(op: str, **numbers: object) -> None:
+    """Real numbers, before they are compared with limits of their own."""
+    for name, value in numbers.items():
+        if type(value) is float:
+            continue
+        if isinstance(value, int):
+            if not -(2**63) <= value < 2**63:  # torch takes no more
+                raise ValueError(f"[{op}] {name} must fit 64 bits as an int, got {value}; write it as a float")
+            continue
+        try:
+            if isinstance(value, str):  # float() would read it
+                raise TypeError
+            float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"[{op}] {name} must be a number, got {type(value).__name__}") from None
 
 
 def check_integers(
@@ -84,6 +116,7 @@ def check_integers(
         raise TypeError(f"[{op}] {name} must be a torch.Tensor, got {type(value).__name__}")
     if value.dtype != torch.int32:
         raise TypeError(f"[{op}] {name} must be torch.int32, got {value.dtype}; convert it with .int()")
+    check_dense(op, name, value)
     check_shape(op, name, value, shape)
     if value.device != model.device:
         raise ValueError(

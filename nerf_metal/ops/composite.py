@@ -8,7 +8,15 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_kernel_dtype, check_like, check_match, check_shape, check_tensor
+from nerf_metal.ops.checks import (
+    check_dense,
+    check_kernel_dtype,
+    check_like,
+    check_match,
+    check_numbers,
+    check_shape,
+    check_tensor,
+)
 from nerf_metal.reference import Composited
 
 
@@ -62,6 +70,7 @@ def composite_rays(
         if tuple(background.shape) not in ((3,), (rays, 3)):
             raise ValueError(f"[{op}] background must have shape (3,) or ({rays}, 3), got {tuple(background.shape)}")
         check_like(op, "background", background, "t_starts", t_starts)
+    check_numbers(op, early_stop_eps=early_stop_eps)
     if not 0.0 <= early_stop_eps < 1.0:
         raise ValueError(f"[{op}] early_stop_eps must be in [0, 1), got {early_stop_eps}; 0 keeps every sample")
     backend = kernels.resolve(op, backend, values, t_starts)
@@ -111,6 +120,7 @@ def _check_samples(
         if not isinstance(packed_info, torch.Tensor) or packed_info.dtype not in (torch.int32, torch.int64):
             got = getattr(packed_info, "dtype", type(packed_info).__name__)
             raise TypeError(f"[{op}] packed_info must be an int32 or int64 tensor, got {got}")
+        check_dense(op, "packed_info", packed_info)
         if packed_info.dim() != 2 or packed_info.shape[1] != 2:
             raise ValueError(f"[{op}] packed_info must have shape (R, 2), got {tuple(packed_info.shape)}")
         if packed_info.device != t_starts.device:

@@ -11,6 +11,7 @@ from nerf_metal import kernels, reference
 from nerf_metal.ops.checks import (
     check_contiguous,
     check_count,
+    check_dense,
     check_kernel_dtype,
     check_match,
     check_tensor,
@@ -101,6 +102,7 @@ def hashgrid_encode(
     if not isinstance(levels, torch.Tensor) or levels.dtype != torch.int32:
         got = getattr(levels, "dtype", type(levels).__name__)
         raise TypeError(f"[{op}] levels must be an int32 tensor, got {got}; hashgrid_levels makes it")
+    check_dense(op, "levels", levels)
     if levels.dim() != 2 or levels.shape[1] != 4:
         raise ValueError(f"[{op}] levels must have shape (L, 4), got {tuple(levels.shape)}; hashgrid_levels makes it")
     for name, tensor in (("table", table), ("levels", levels)):

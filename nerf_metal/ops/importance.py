@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_match, check_tensor, constant
+from nerf_metal.ops.checks import (
+    check_count,
+    check_kernel_dtype,
+    check_match,
+    check_numbers,
+    check_seed,
+    check_tensor,
+    constant,
+)
 
 
 def sample_importance(
@@ -45,7 +53,8 @@ def sample_importance(
     rows, intervals = weights.shape
     check_match(op, "t_edges", t_edges, "weights", weights, (rows, intervals + 1), ", one more column than weights")
     check_count(op, "num_samples", num_samples)
-    check_count(op, "seed", seed, least=-(2**63))
+    check_seed(op, seed)
+    check_numbers(op, weight_floor=weight_floor)
     if not 0 < weight_floor < float("inf"):
         raise ValueError(f"[{op}] weight_floor must be above 0, got {weight_floor}; NeRF uses 1e-5")
     backend = kernels.resolve(op, backend, weights)
@@ -65,8 +74,8 @@ def sample_importance(
         "n_rays": rows,
         "n_samples": intervals,
         "n_importance": num_samples,
-        "stratified": int(stratified),
-        "merge": int(merge),
+        "stratified": int(bool(stratified)),
+        "merge": int(bool(merge)),
         "seed": seed & 0xFFFFFFFF,
         "weight_floor": weight_floor,
     }

@@ -7,7 +7,15 @@ import math
 import torch
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_match, check_vectors, constant
+from nerf_metal.ops.checks import (
+    check_count,
+    check_kernel_dtype,
+    check_match,
+    check_numbers,
+    check_seed,
+    check_vectors,
+    constant,
+)
 from nerf_metal.reference import RayBounds, RaySamples
 
 SPACINGS = ("linear", "disparity")
@@ -93,7 +101,7 @@ def march_rays(
     op = "march_rays"
     backend = _check(op, rays_o, rays_d, aabb, near, far, backend)
     check_count(op, "num_samples", num_samples)
-    check_count(op, "seed", seed, least=-(2**63))
+    check_seed(op, seed)
     if spacing not in SPACINGS:
         raise ValueError(f"[{op}] spacing must be one of {', '.join(SPACINGS)}, got {spacing!r}")
     if spacing == "disparity" and near <= 0:
@@ -152,7 +160,7 @@ def _params(
         "n_samples": n_samples,
         "rays_per_thread": rays_per_thread,
         "edges_per_thread": edges_per_thread,
-        "stratified": int(stratified),
+        "stratified": int(bool(stratified)),
         "disparity": int(disparity),
         "seed": seed & 0xFFFFFFFF,
         "t_near": near,
@@ -172,6 +180,7 @@ def _check(
     check_vectors(op, "rays_o", rays_o, "R")
     check_match(op, "rays_d", rays_d, "rays_o", rays_o, rays_o.shape, " like rays_o")
     check_match(op, "aabb", aabb, "rays_o", rays_o, (2, 3))
+    check_numbers(op, near=near, far=far)
     if not (math.isfinite(near) and near >= 0):
         raise ValueError(f"[{op}] near must be finite and at least 0, got {near}")
     if not (math.isfinite(far) and far > near):

@@ -88,6 +88,9 @@ def mlp(
 def _check_layers(
     op: str, x: torch.Tensor, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor] | None
 ) -> None:
+    for name, tensors in (("weights", weights), ("biases", biases)):
+        if not hasattr(tensors, "__len__") and (tensors is not None or name == "weights"):
+            raise TypeError(f"[{op}] {name} must be a list of tensors, got {type(tensors).__name__}")
     if not 2 <= len(weights) <= DEEPEST + 1:
         raise ValueError(f"[{op}] weights must be of 2 to {DEEPEST + 1} layers, got {len(weights)}")
     if biases is not None and len(biases) != len(weights):

@@ -12,6 +12,8 @@ from nerf_metal.ops.checks import (
     check_integers,
     check_kernel_dtype,
     check_match,
+    check_numbers,
+    check_seed,
     check_tensor,
     constant,
 )
@@ -58,7 +60,7 @@ def occupancy_cells(
     check_integers(op, "bits", bits, (total // 32,), "aabb", aabb)
     check_count(op, "num_uniform", num_uniform, least=0)
     check_count(op, "num_occupied", num_occupied, least=0)
-    check_count(op, "seed", seed, least=-(2**63))
+    check_seed(op, seed)
     if first_cell is not None:
         check_count(op, "first_cell", first_cell, least=0)
         if num_occupied:
@@ -120,6 +122,7 @@ def occupancy_update(
         raise ValueError(f"[{op}] values must have shape (M,), got {tuple(values.shape)}")
     check_match(op, "values", values, "density", density, values.shape)
     check_integers(op, "cells", cells, tuple(values.shape), "density", density)
+    check_numbers(op, decay=decay)
     if not 0 <= decay <= 1:
         raise ValueError(f"[{op}] decay must be 0 to 1, got {decay}; instant-ngp uses 0.95")
     backend = kernels.resolve(op, backend, density)
@@ -155,6 +158,7 @@ def occupancy_pack(
     """
     op = "occupancy_pack"
     _check_density(op, density)
+    check_numbers(op, threshold=threshold)
     if not 0 <= threshold < float("inf"):
         raise ValueError(f"[{op}] threshold must be finite and at least 0, got {threshold}")
     words = len(density) // 32

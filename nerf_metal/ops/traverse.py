@@ -13,6 +13,8 @@ from nerf_metal.ops.checks import (
     check_integers,
     check_kernel_dtype,
     check_match,
+    check_numbers,
+    check_seed,
     check_vectors,
     constant,
 )
@@ -80,7 +82,7 @@ def traverse_grid(
     cells = check_grid(op, resolution, levels)
     check_integers(op, "bits", bits, (cells // 32,), "rays_o", rays_o)
     _check_numbers(op, step_size, cone_angle, near, far)
-    check_count(op, "seed", seed, least=-(2**63))
+    check_seed(op, seed)
     if max_samples is not None:
         check_count(op, "max_samples", max_samples)
     if check_count(op, "max_samples_per_ray", max_samples_per_ray) > MOST_SAMPLES_PER_RAY:
@@ -123,7 +125,7 @@ def traverse_grid(
         "samples_per_ray": max_samples_per_ray,
         "resolution": resolution,
         "levels": levels,
-        "stratified": int(stratified),
+        "stratified": int(bool(stratified)),
         "seed": seed & 0xFFFFFFFF,
         "step_size": step_size,
         "cone_angle": cone_angle,
@@ -154,6 +156,7 @@ def _arrays(like: torch.Tensor, counts: torch.Tensor, max_samples: int | None) -
 
 
 def _check_numbers(op: str, step_size: float, cone_angle: float, near: float, far: float) -> None:
+    check_numbers(op, step_size=step_size, cone_angle=cone_angle, near=near, far=far)
     if not 0 < step_size < math.inf:
         raise ValueError(f"[{op}] step_size must be finite and above 0, got {step_size}")
     if not 0 <= cone_angle < math.inf:

@@ -12,6 +12,7 @@ from nerf_metal.ops.checks import (
     check_integers,
     check_kernel_dtype,
     check_match,
+    check_numbers,
     check_shape,
     check_tensor,
     check_vectors,
@@ -120,6 +121,7 @@ def visibility_count(
     check_contiguous(op, "transmittance", transmittance)
     rays = len(transmittance)
     check_integers(op, "packed_info", packed_info, (rays, 2), "sigmas", sigmas)
+    check_numbers(op, early_stop_eps=early_stop_eps)
     if not 0.0 <= early_stop_eps < 1.0:
         raise ValueError(f"[{op}] early_stop_eps must be in [0, 1), got {early_stop_eps}; 0 reaches every sample")
     backend = kernels.resolve(op, backend, sigmas)

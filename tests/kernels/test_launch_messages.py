@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,10 +12,13 @@ import torch
 
 from nerf_metal import _C, kernels  # type: ignore[attr-defined]
 from tests.kernels.launches import KERNELS, launch, pack
+from tests.kernels.libraries import ROOT
 
 pytestmark = pytest.mark.host_kernels
 
 INTERSECT = "march_intersect_f32"
+_HUGE = 10**5000  # more digits than Python, or pytest, writes
+HUGE, HUGE_AXIS = pytest.param(_HUGE, id="huge"), pytest.param((_HUGE,), id="huge")
 PARAMS = {
     "n_rays": 4,
     "n_samples": 1,
@@ -179,10 +184,36 @@ def test_unknown_kernel() -> None:
         kernels.launch("march_backward_f32", [], {}, (1,), backend="host")
 
 
-@pytest.mark.parametrize("bad", [(-1, 1, 1), (2**32, 1, 1), (1, 1), (1.5, 1, 1)])
-def test_grids_that_are_no_three_counts(bad) -> None:
-    with pytest.raises(TypeError):
-        _C.launch_host(INTERSECT, arguments(), pack(INTERSECT, PARAMS), bad, (32, 1, 1), 1)
+@pytest.mark.parametrize("bad", [(-1, 1, 1), (2**32, 1, 1), (1.5,), (None, 1), ("4",), HUGE_AXIS])
+@pytest.mark.parametrize("name", ["grid", "group"])
+def test_grids_that_are_no_counts(name, bad) -> None:
+    words = rf"^\[{INTERSECT}\] {name} must hold whole numbers from 0 to 2\^32 - 1, got \(?.{{1,80}}$"
+    with pytest.raises(ValueError, match=words):
+        kernels.launch(INTERSECT, tensors(), PARAMS, **({"grid": (4,)} | {name: bad}), backend="host")
+
+
+@pytest.mark.parametrize("bad", [4, [4], "4", {4: 4}])
+def test_grids_that_are_no_tuples(bad) -> None:
+    words = rf"^\[{INTERSECT}\] grid must be a tuple of 1 to 3 counts, got {type(bad).__name__}$"
+    with pytest.raises(TypeError, match=words):
+        kernels.launch(INTERSECT, tensors(), PARAMS, bad, backend="host")
+
+
+def test_arguments_of_another_type() -> None:
+    with pytest.raises(TypeError, match=rf"^\[{INTERSECT}\] params must be a dict or bytes, got str$"):
+        kernels.launch(INTERSECT, tensors(), "x" * 36, (4,), backend="host")  # as long as the struct
+    with pytest.raises(TypeError, match=rf"^\[{INTERSECT}\] buffers must be a list or tuple, got list_iterator$"):
+        kernels.launch(INTERSECT, iter(tensors()), PARAMS, (4,), backend="host")
+    for kernel in (None, 5, b"march", [INTERSECT], "\udcff"):
+        with pytest.raises(TypeError, match=r"^\[launch\] kernel must be the name of one, got .+$"):
+            kernels.launch(kernel, tensors(), PARAMS, (4,), backend="host")
+
+
+@pytest.mark.parametrize("bad", [(1, 2), ("a", "b", "c"), (-1, 12, 0), (64, 12, 5), (64, 12, 256), (64, 12, 2**40)])
+def test_memory_that_is_not_described(bad) -> None:
+    """A type of 256 was taken for type 0."""
+    with pytest.raises(TypeError, match=rf"^\[{INTERSECT}\] rays_o must be \(address, elements, type\), got \("):
+        launch(INTERSECT, [bad, *arguments()[1:]], pack(INTERSECT, PARAMS), grid=(4, 1, 1))
 
 
 def test_no_threads_to_run_on_means_the_caller_alone() -> None:
@@ -193,6 +224,31 @@ def tensors() -> list[torch.Tensor]:
     """Tensors for 4 rays."""
     inputs = [torch.zeros(4, 3), torch.ones(4, 3), torch.tensor([[-1.0] * 3, [1.0] * 3])]
     return [*inputs, torch.empty(4), torch.empty(4), torch.empty(4, dtype=torch.bool)]
+
+
+THREADS = """if True:
+    import os, pathlib, resource, torch
+    from nerf_metal import _C
+    buffers = [torch.ones(64_000), torch.zeros(1), torch.zeros(2000, dtype=torch.int32)]
+    {}
+    _C.launch_host("occupancy_pack_f32", buffers, dict(n_words=2000), (2000,), (32,), 2**32 - 1)
+    assert bool((buffers[2] == -1).all())
+    print(len(os.listdir("/proc/self/task")))
+"""
+LITTLE_ROOM = """
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**27,) * 2)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("first", ["", LITTLE_ROOM], ids=["room for all", "room for few"])
+def test_more_threads_than_can_be_had(first) -> None:
+    """In a process of its own, since workers stay. A thread's stack is 8 MB of addresses."""
+    program = [sys.executable, "-c", THREADS.format(first)]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 300
 
 
 def test_params_by_name() -> None:
@@ -214,8 +270,25 @@ def test_tensor_dtypes_no_kernel_takes(dtype) -> None:
 
 
 def test_meta_tensors_are_refused() -> None:
-    with pytest.raises(ValueError, match="rays_o must have memory"):
+    words = rf"^\[{INTERSECT}\] rays_o must be on cpu, got meta; move it or take its backend$"
+    with pytest.raises(ValueError, match=words):
         kernels.launch(INTERSECT, [torch.zeros(4, 3, device="meta"), *tensors()[1:]], PARAMS, (4,), backend="host")
+
+
+def test_sparse_tensors_are_refused() -> None:
+    words = rf"^\[{INTERSECT}\] rays_o must be a dense tensor with memory, got .+"
+    with pytest.raises(ValueError, match=words) as caught:
+        kernels.launch(INTERSECT, [torch.ones(4, 3).to_sparse(), *tensors()[1:]], PARAMS, (4,), backend="host")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_storage_that_was_made_smaller_than_its_tensor() -> None:
+    """It ends before the tensor begins: the difference is no huge number of elements."""
+    whole = torch.zeros(64)
+    rays = whole[40:52].view(4, 3)
+    whole.untyped_storage().resize_(16)
+    with pytest.raises(ValueError, match=rf"^\[{INTERSECT}\] rays_o must have at least 12 elements, got 0$"):
+        kernels.launch(INTERSECT, [rays, *tensors()[1:]], PARAMS, (4,), backend="host")
 
 
 @pytest.mark.parametrize(("grid", "axes"), [((), 0), ((4, 1, 1, 1), 4)])
@@ -241,7 +314,7 @@ class _OnMps(torch.Tensor):
 
 
 def test_device() -> None:
-    words = "buffers must be on cpu, got one on mps; move it or take its backend"
+    words = "rays_o must be on cpu, got mps; move it or take its backend"
     with pytest.raises(ValueError, match=rf"^\[{INTERSECT}\] {words}$"):
         kernels.launch(INTERSECT, [torch.zeros(4, 3).as_subclass(_OnMps), *tensors()[1:]], PARAMS, (4,), backend="host")
 
@@ -260,6 +333,33 @@ def test_params_that_are_no_names() -> None:
     wrong = {(5 if name == "seed" else name): value for name, value in PARAMS.items()}
     with pytest.raises(ValueError, match=rf"\[{INTERSECT}\] params must be \[.*\], got \[5, 'disparity', .*\]"):
         kernels.launch(INTERSECT, tensors(), wrong, (4,), backend="host")
+
+
+@pytest.mark.parametrize("value", [HUGE, torch.ones(3, 3), "two\nlines", object(), None])
+def test_params_that_no_line_can_hold(value) -> None:
+    with pytest.raises(
+        ValueError, match=rf"^\[{INTERSECT}\] params must fit 32 bits each: n_rays is uint; got "
+    ) as caught:
+        kernels.launch(INTERSECT, tensors(), PARAMS | {"n_rays": value}, (4,), backend="host")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_params_that_change_while_they_are_read() -> None:
+    """The object that is asked for its number leaves the dict, which held it; the message still names it. Where it is
+    gone by then, AddressSanitizer sees it (tools/sanitizers)."""
+
+    class Leaving:
+        def __index__(self) -> int:
+            params.clear()
+            raise TypeError
+
+        def __repr__(self) -> str:
+            return "Leaving"
+
+    params: dict = {**PARAMS, "n_rays": Leaving()}
+    with pytest.raises(ValueError, match=r"n_rays is uint; got Leaving$"):
+        kernels.launch(INTERSECT, tensors(), params, (4,), backend="host")
 
 
 def test_storage_behind_a_view_counts() -> None:

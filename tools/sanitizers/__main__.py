@@ -1,0 +1,66 @@
+"""``python -m tools.sanitizers [address] [undefined]``: exit code 0 where nothing was found, 1 where something was, 2
+where nothing could be run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from nerf_metal import kernels
+from tools.sanitizers.build import FLAGS, Run, Tree, UnavailableError, copy_and_build, toolchain
+from tools.sanitizers.cases import Case, cases
+
+# Of a report, whose stack goes on into Python for a hundred lines; and of what a process printed, its end.
+_REPORT_LINES, _OUTPUT_LINES, _COLUMNS = 24, 40, 160
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build, run, print."""
+    parser = argparse.ArgumentParser(prog="python -m tools.sanitizers", description=__doc__)
+    parser.add_argument("sanitizers", nargs="*", metavar="SANITIZER", help=f"of {', '.join(FLAGS)}; both by default")
+    parser.add_argument("--all-levels", action="store_true", help="not only the first and the best of this processor")
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.sanitizers if name not in FLAGS]:
+        print(f"[sanitizers] must be of {', '.join(FLAGS)}, got {unknown[0]}", file=sys.stderr)
+        return 2
+    try:
+        tools = toolchain(options.sanitizers or list(FLAGS))
+    except UnavailableError as error:
+        print(f"[sanitizers] {error}", file=sys.stderr)
+        return 2
+    usable = kernels.available_host_levels()
+    levels = usable if options.all_levels else sorted({usable[0], usable[-1]}, key=usable.index)
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.monotonic()
+        tree = copy_and_build(Path(folder), tools, levels)
+        print(
+            f"built {', '.join(levels)}, strict in {time.monotonic() - start:.0f} s: {' '.join(tools.flags)}",
+            flush=True,
+        )
+        with ThreadPoolExecutor(2) as pool:  # each runs on a thread or two of its own
+            codes = list(pool.map(lambda case: _report(case, run_case(tree, case)), cases(levels)))
+    return max(codes)
+
+
+def run_case(tree: Tree, case: Case) -> Run:
+    """One case in the copy."""
+    return tree.run(case.name, case.arguments, case.variables)
+
+
+def _report(case: Case, run: Run) -> int:
+    clean = run.code == 0 and not run.reports
+    print(f"{'ok' if clean else 'FAILED':7}{case.name:10}{run.seconds:6.1f} s  {case.says}", flush=True)
+    if not clean:
+        summary = [line for line in run.reports.splitlines() if line.startswith("SUMMARY")]
+        lines = [*run.output.splitlines()[-_OUTPUT_LINES:], *run.reports.splitlines()[:_REPORT_LINES], *summary]
+        print("\n".join(line[:_COLUMNS] for line in lines), flush=True)
+    return 0 if clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

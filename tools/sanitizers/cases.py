@@ -1,0 +1,37 @@
+"""What is run under the sanitizers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+# -s: what a process says before the sanitizer ends it is not pytest's to keep.
+_PYTEST = ("-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler")
+# What the sanitizers themselves upset: memory that is kept after it is freed, to catch its use, counts as growth; the
+# emulators of other processors lack the room for AddressSanitizer's shadow; and these build what they run themselves.
+_LEFT_OUT = ("test_fiber.py", "test_host_levels.py")
+_DESELECTED = ("test_metal_encoding.py::test_torchs_own_handles_are_freed",)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A process: Python's arguments and variables of its environment."""
+
+    name: str
+    says: str
+    arguments: tuple[str, ...]
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+def cases(levels: Sequence[str]) -> tuple[Case, ...]:
+    """Every named case of every op on each level, the SIMD-group kernels, the launcher and the metal backend."""
+    kernels = [f"--ignore=tests/kernels/{name}" for name in _LEFT_OUT]
+    kernels += [f"--deselect=tests/kernels/{name}" for name in _DESELECTED]
+    return (
+        Case("kernels", "launcher, strict mode's refusals, metal backend", (*_PYTEST, "tests/kernels", *kernels)),
+        Case("strict", "SIMD-group kernels on fibers", (*_PYTEST, "tests/ops", "-k", "strict-simd-forward")),
+        *(
+            Case(level, "every named case", ("-m", "tests.ops.level_check"), {"NERF_METAL_HOST_LEVEL": level})
+            for level in levels
+        ),
+    )
