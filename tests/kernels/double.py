@@ -11,15 +11,15 @@ from nerf_metal import _C  # type: ignore[attr-defined]
 
 
 class Double:
-    """One of the libraries of ``metal_double/``, loaded; ``executor`` runs its kernels, by ``nerf_metal_execute``."""
+    """One of the libraries of ``metal_double/``, loaded."""
 
-    def __init__(self, path: Path, executor: str = _C.__file__) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = str(path)
         self.library = ctypes.CDLL(self.path)
         self.library.double_log.restype = ctypes.c_char_p
         self.library.double_fail.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p]
-        if self.library.double_open(executor.encode()) != 0:
-            raise RuntimeError(f"{executor} must be loaded and export nerf_metal_execute")
+        if self.library.double_open(_C.__file__.encode()) != 0:
+            raise RuntimeError("the extension must be loaded and export nerf_metal_execute")
 
     def clear(self) -> None:
         """Forget the log and a failure that has not come."""

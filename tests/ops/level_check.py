@@ -72,7 +72,8 @@ def named_cases(mode: Mode) -> Iterator[tuple[str, Callable[[], Ratios]]]:
         yield f"occupancy update {count}", _asserts(update, count, mode)
     yield "occupancy bits", _asserts(test_occupancy.test_bits_are_the_references, 12, 3, mode)
     for rays in (0, 1, 65, 300):
-        yield f"visibility gather {rays}", _asserts(test_visibility.test_gathered_samples_are_the_references, rays, mode)
+        gather = test_visibility.test_gathered_samples_are_the_references
+        yield f"visibility gather {rays}", _asserts(gather, rays, mode)
         yield f"visibility count {rays}", _asserts(test_visibility.test_counts_are_the_references, 1e-4, rays, mode)
         yield f"visibility copy {rays}", _asserts(test_visibility.test_copied_rows_are_the_references, 3, rays, mode)
 

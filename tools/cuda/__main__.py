@@ -14,10 +14,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tools.cuda import build, report
+from tools.cuda import build, report, speed
+from tools.cuda.provider import on_cuda
 
 DOCS = build.ROOT / "docs" / "cuda.md"
 # Sanitizers take a hundred times as long: every seventh case, a number that no list of sizes is a multiple of.
@@ -36,13 +37,13 @@ def gpu_name() -> str | None:
     return name.value.decode() if found and cuda.cuDeviceGetName(name, 256, device) == 0 else None
 
 
-def run_cases(double: Path, library: Path, every: int = 1, under: Sequence[str] = ()) -> dict[str, dict[str, float]]:
+def run_cases(library: Path, every: int = 1, under: Sequence[str] = ()) -> dict[str, dict[str, float]]:
     """The named cases in a process of their own, ``under`` another command; cases and worst error by kernel.
 
     Raises:
         RuntimeError: where a case fails, with all that do.
     """
-    own = [sys.executable, "-m", "tools.cuda.cases", str(double), str(library), "--every", str(every)]
+    own = [sys.executable, "-m", "tests.cuda.cases", str(library), "--every", str(every)]
     done = subprocess.run([*under, *own], cwd=build.ROOT, capture_output=True, text=True)
     lines = done.stdout.splitlines()
     if not lines or not lines[-1].startswith("{"):
@@ -54,33 +55,44 @@ def run_cases(double: Path, library: Path, every: int = 1, under: Sequence[str] 
     return kernels
 
 
-def sanitize(tool: str, double: Path, library: Path, log: Path) -> dict[str, int]:
-    """Reports of one of compute-sanitizer's tools for each kernel that ran under it."""
-    command = ["compute-sanitizer", "--tool", tool, "--log-file", str(log)]
-    ran = run_cases(double, library, SANITIZED, command)
-    text = log.read_text(encoding="utf-8")
-    return {kernel: len(re.findall(rf"\b{kernel}_grid\b", text)) for kernel in ran}
+def sanitize(tool: str, library: Path, log: Path) -> dict[str, int]:
+    """What one of compute-sanitizer's tools says of each kernel that ran under it: see :func:`lines_about`."""
+    log.unlink(missing_ok=True)
+    ran = run_cases(library, SANITIZED, ["compute-sanitizer", "--tool", tool, "--log-file", str(log)])
+    return lines_about(ran, log)
 
 
-def on_gpu(gpu: str, folder: Path, library: Path, usages: Sequence[build.Usage]) -> report.Run:
+def lines_about(kernels: Iterable[str], log: Path) -> dict[str, int]:
+    """How many lines of a sanitizer's log report something in each of these kernels.
+
+    Raises:
+        RuntimeError: where the log has no end, or errors of no kernel.
+    """
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
+    found = {kernel: len(re.findall(rf"^=.*\bat {kernel}_grid\b", text, re.M)) for kernel in kernels}
+    summary = re.search(r"SUMMARY: (\d+) ", text)
+    if summary is None:
+        raise RuntimeError(f"compute-sanitizer did not come to its end; see {log}")
+    if int(summary[1]) > 0 and not any(found.values()):
+        raise RuntimeError(f"compute-sanitizer has {summary[1]} errors of no kernel; see {log}")
+    return found
+
+
+def on_gpu(gpu: str, library: Path, usages: Sequence[build.Usage]) -> report.Run:
     """Everything that needs a GPU."""
-    from tests.kernels.libraries import build_doubles
-    from tools.cuda.provider import on_cuda
-    from tools.cuda.speed import measure
-
-    double = build_doubles(folder)["public"]
-    cases = run_cases(double, library)
+    folder = library.parent
+    cases = run_cases(library)
     print(f"{len(cases)} kernels ran on {gpu}; every case is within its tolerance")
     hazards = {}
     if shutil.which("compute-sanitizer") is None:
         print("compute-sanitizer was not found: memory and races are not checked")
     else:
-        hazards = {tool: sanitize(tool, double, library, folder / f"{tool}.log") for tool in TOOLS}
+        hazards = {tool: sanitize(tool, library, folder / f"{tool}.log") for tool in TOOLS}
         for tool, found in hazards.items():
-            print(f"{tool}: {sum(found.values())} reports, {folder / f'{tool}.log'}")
-    with on_cuda(double, library) as executor:
+            print(f"{tool}: {sum(found.values())} lines about {len(found)} kernels, {folder / f'{tool}.log'}")
+    with on_cuda(folder / "libmetal_public.so", library) as executor:  # tests.cuda.cases built it
         ceilings = executor.ceilings()
-        return report.Run(gpu, usages, cases, hazards, ceilings, measure(executor, ceilings))
+        return report.Run(gpu, usages, cases, hazards, ceilings, speed.measure(executor, ceilings))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,13 +102,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--build", type=Path, default=build.ROOT / "build" / "cuda", help="default build/cuda")
     parser.add_argument("--compile-only", action="store_true", help="run nothing, even with a GPU at hand")
     asked = parser.parse_args(arguments)
+    if re.fullmatch(r"sm_\d+[af]?", asked.arch) is None:
+        print(
+            f"tools.cuda: --arch must be like {build.ARCH}, got {asked.arch}; see nvcc --list-gpu-code", file=sys.stderr
+        )
+        return 2
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         print("tools.cuda: nvcc must be on PATH; install the CUDA toolkit, 12 or newer", file=sys.stderr)
         return 2
+    folder = asked.build.resolve()
     try:
-        usages = build.compile_shaders(nvcc, asked.build, asked.arch)
-        library = build.link(nvcc, asked.build, asked.arch)
+        usages = build.compile_shaders(nvcc, folder, asked.arch)
+        library = build.link(nvcc, folder, asked.arch)
     except build.CompileError as error:
         print(error, file=sys.stderr)
         return 2
@@ -106,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("nothing was run: " + ("as asked" if asked.compile_only else "no NVIDIA GPU was found"))
         return 0
     try:
-        run = on_gpu(gpu, asked.build, library, usages)
+        run = on_gpu(gpu, library, usages)
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1

@@ -14,9 +14,15 @@ from tools.cuda import source
 HERE = Path(__file__).resolve().parent
 ROOT = source.ROOT
 METAL = ROOT / "metal"
-INCLUDE = [f"-I{path}" for path in (HERE / "include", ROOT / "csrc", METAL)]
 # Results and inputs below the least normal float become 0, as Apple's GPUs may have it.
-FLAGS = ["-std=c++17", "-O3", "-ftz=true", "-Xptxas=-v", "-Werror=all-warnings", "-Xcompiler=-fPIC,-Wall,-Werror"]
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-ftz=true",
+    "-Xptxas=-v",
+    "-Werror=all-warnings",
+    "-Xcompiler=-fPIC,-fvisibility=hidden,-Wall,-Werror",
+]
 FLAGS += ["-diag-suppress=186"]  # a comparison with a constant that is 0 on Metal, not on the host
 ARCH = "sm_90"
 
@@ -51,9 +57,14 @@ def usages(text: str) -> list[Usage]:
     found = []
     for entry in _ENTRY.finditer(text):
         shared = _SHARED.search(entry["rest"])
-        counts = (int(entry[name]) for name in ("registers", "stack", "stores", "loads"))
-        found.append(Usage(entry["name"], *counts, int(shared[1]) if shared else 0))
+        registers, stack, stores, loads = (int(entry[name]) for name in ("registers", "stack", "stores", "loads"))
+        found.append(Usage(entry["name"], registers, stack, stores, loads, int(shared[1]) if shared else 0))
     return sorted(found, key=lambda usage: usage.kernel)
+
+
+def include_flags(folder: Path, metal: Path = METAL) -> list[str]:
+    """Where the files generated in ``folder`` find what they include."""
+    return [f"-I{path}" for path in (HERE / "include", ROOT / "csrc", metal, folder)]
 
 
 def _run(command: Sequence[str]) -> str:
@@ -71,17 +82,18 @@ def compile_shaders(nvcc: str, folder: Path, arch: str = ARCH, metal: Path = MET
     """
     folder.mkdir(parents=True, exist_ok=True)
     stems = source.write(metal, folder)
-    common = [nvcc, *FLAGS, f"-arch={arch}", *INCLUDE, f"-I{folder}", "-c"]
+    common = [nvcc, *FLAGS, f"-arch={arch}", *include_flags(folder, metal), "-c"]
     commands = [[*common, str(folder / f"{stem}.cu"), "-o", str(folder / f"{stem}.o")] for stem in stems]
     with ThreadPoolExecutor(jobs) as pool:
         return usages("\n".join(pool.map(_run, commands)))
 
 
-def link(nvcc: str, folder: Path, arch: str = ARCH) -> Path:
+def link(nvcc: str, folder: Path, arch: str = ARCH, metal: Path = METAL) -> Path:
     """The library that the double of Metal calls, from the objects of :func:`compile_shaders`."""
     library = folder / "libnerf_metal_cuda.so"
     own = [str(HERE / name) for name in ("launcher.cpp", "ceilings.cu")]
     objects = sorted(str(path) for path in folder.glob("*.o"))
     flags = [flag for flag in FLAGS if flag != "-Xptxas=-v"]
-    _run([nvcc, *flags, f"-arch={arch}", *INCLUDE, f"-I{folder}", "-shared", *objects, *own, "-o", str(library)])
+    command = [nvcc, *flags, f"-arch={arch}", *include_flags(folder, metal), "-shared", *objects, *own]
+    _run([*command, "-o", str(library)])
     return library

@@ -62,7 +62,7 @@ double best_seconds(const Work& work)
 
 // 0, or CUDA's error code.
 extern "C" __attribute__((visibility("default"))) int nerf_cuda_ceilings(double* bytes_per_second,
-                                                                          double* flops_per_second)
+                                                                         double* flops_per_second)
 {
     float4 *from = nullptr, *to = nullptr;
     cudaMalloc(reinterpret_cast<void**>(&from), kFloats * sizeof(float));
@@ -73,9 +73,8 @@ extern "C" __attribute__((visibility("default"))) int nerf_cuda_ceilings(double*
         2.0 * kFloats * sizeof(float) / best_seconds([&] { copy<<<blocks, kThreads>>>(from, to, n); });
     constexpr unsigned kBlocks = 8192;
     const double flops = 2.0 * kSteps * kChains * kThreads * kBlocks;
-    *flops_per_second = flops / best_seconds([&] {
-        multiply_add<<<kBlocks, kThreads>>>(reinterpret_cast<float*>(to), 0.999f);
-    });
+    *flops_per_second =
+        flops / best_seconds([&] { multiply_add<<<kBlocks, kThreads>>>(reinterpret_cast<float*>(to), 0.999f); });
     const int error = cudaDeviceSynchronize() != cudaSuccess ? cudaPeekAtLastError() : cudaGetLastError();
     cudaFree(from);
     cudaFree(to);

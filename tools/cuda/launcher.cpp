@@ -1,6 +1,6 @@
 // nerf_metal_execute on an NVIDIA GPU: what the double of Metal calls for a dispatch. Whatever a kernel's buffers
-// must hold is copied there and, where the kernel may write, back: right, not fast. Each launch's time on the GPU goes
-// into a log.
+// must hold is copied there and, where the kernel may write, back: right, not fast. Each launch's time on the GPU
+// goes into a log.
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -31,8 +31,8 @@ void need(int error, const std::string& what)
     }
 }
 
-// Memory of the host and its copy on the GPU. Exactly as large as the kernel's arguments say, so that memcheck sees
-// an access beyond.
+// Memory of the host and its copy on the GPU. Exactly as large as the kernel's arguments say, so that memcheck
+// sees an access beyond.
 struct Block {
     char* host;
     char* end;
@@ -111,7 +111,7 @@ void run(const std::string& name, void* const* buffers, size_t buffer_count, con
 {
     const auto* const end = nerf_metal::kKernels + nerf_metal::kKernelCount;
     const auto* const info =
-        std::find_if(nerf_metal::kKernels, end, [&](const auto& kernel) { return name == kernel.name; });
+        std::find_if(nerf_metal::kKernels, end, [&](const auto& known) { return name == known.name; });
     if (info == end || info->buffer_count != buffer_count || params_bytes < info->params->bytes) {
         throw std::runtime_error("built from other shaders than the extension; run python -m tools.cuda again");
     }
@@ -148,7 +148,8 @@ void run(const std::string& name, void* const* buffers, size_t buffer_count, con
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-EXPORT int nerf_metal_execute(const char* kernel, void* const* buffers, size_t buffer_count, const void* params,
+EXPORT int nerf_metal_execute(const char*
+kernel, void* const* buffers, size_t buffer_count, const void* params,
                               size_t params_bytes, const uint32_t* grid, const uint32_t* group, char* error,
                               size_t error_bytes)
 {

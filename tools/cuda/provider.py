@@ -6,33 +6,17 @@ import contextlib
 import ctypes
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nerf_metal import kernels
-from tests.kernels.double import Double
-from tests.ops.modes import Mode
-
-
-@dataclass(frozen=True)
-class CudaMode(Mode):
-    """The metal backend's kernels and arguments; tensors are the CPU's, as the double takes them."""
-
-    @property
-    def device(self) -> str:
-        return "cpu"
-
-
-CUDA = CudaMode("cuda", backend="metal")
 
 
 class Executor:
     """A library of tools/cuda, loaded: what it ran and for how long."""
 
     def __init__(self, path: Path) -> None:
-        self.path = str(path)
-        self.library = ctypes.CDLL(self.path)
+        self.library = ctypes.CDLL(str(path))
         self.library.nerf_cuda_log.restype = ctypes.c_char_p
 
     def take_log(self) -> list[dict[str, Any]]:
@@ -54,7 +38,9 @@ class Executor:
 def on_cuda(double: Path, library: Path) -> Iterator[Executor]:
     """Run the metal backend on ``library`` meanwhile; ``double`` is one of tests/kernels/metal_double."""
     executor = Executor(library)
-    with kernels.use_metal_provider(Double(double, executor.path).path):
+    if ctypes.CDLL(str(double)).double_open(str(library).encode()) != 0:
+        raise RuntimeError(f"{library} must export nerf_metal_execute")
+    with kernels.use_metal_provider(str(double)):
         reason = kernels.why_not("metal")
         if reason is not None:
             raise RuntimeError(reason)

@@ -11,8 +11,8 @@ from tools.cuda.speed import Speed
 
 @dataclass(frozen=True)
 class Run:
-    """All that one GPU said. ``cases``: for each kernel ``cases`` and ``worst``; ``hazards``: reports of a sanitizer's
-    tool by kernel, of the kernels that it watched."""
+    """All that one GPU said. ``cases``: for each kernel ``cases`` and ``worst``; ``hazards``: by a sanitizer's tool its
+    lines about each kernel that it watched."""
 
     gpu: str
     usages: Sequence[Usage]
@@ -39,8 +39,8 @@ def compile_table(usages: Sequence[Usage]) -> list[str]:
 
 
 def _hazards(run: Run, tool: str, kernel: str) -> str:
-    reports = run.hazards.get(tool, {}).get(kernel)
-    return "not run" if reports is None else "clean" if reports == 0 else f"{reports} reports"
+    lines = run.hazards.get(tool, {}).get(kernel)
+    return "not run" if lines is None else "clean" if lines == 0 else f"{lines} lines"
 
 
 def markdown(run: Run) -> str:
@@ -55,9 +55,9 @@ def markdown(run: Run) -> str:
         f"{run.gpu}: a copy moves {run.ceilings[0] / 1e9:.0f} GB/s, multiply-adds make {run.ceilings[1] / 1e12:.1f}"
         " TFLOP/s.",
         "",
-        "- max error: the worst error over tolerance of the named cases (`tests/ops`) in which the kernel ran; 1 is the",
-        "  limit, and 0 stands where cases assert equality or limits of their own.",
-        "- memcheck, racecheck: compute-sanitizer's reports on a part of the cases; racecheck sees shared memory alone.",
+        "- max error: the worst error over tolerance of the named cases (`tests/ops`) in which the kernel ran. 1 is",
+        "  the limit; 0 stands where cases assert equality, or limits of their own.",
+        "- memcheck, racecheck: what compute-sanitizer says of a part of the cases; racecheck sees shared memory only.",
         "- of the ceiling: each buffer's bytes once, or the products' operations, over time; against the copy or the",
         "  multiply-adds.",
         "",
@@ -67,8 +67,10 @@ def markdown(run: Run) -> str:
     for kernel in sorted(run.cases):
         case, speed = run.cases[kernel], run.speeds.get(kernel)
         race = _hazards(run, "racecheck", kernel) if shared.get(kernel) else "no shared memory"
-        time = "not timed | " if speed is None else f"{speed.nanoseconds_per_sample:.3g} | {speed.fraction:.0%} {speed.of}"
-        out.append(
-            f"| {kernel} | {case['cases']} | {case['worst']:.2g} | {_hazards(run, 'memcheck', kernel)} | {race} | {time} |"
-        )
+        row = [kernel, str(case["cases"]), f"{case['worst']:.2g}", _hazards(run, "memcheck", kernel), race]
+        if speed is None:
+            row += ["not timed", ""]
+        else:
+            row += [f"{speed.nanoseconds_per_sample:.3g}", f"{speed.fraction:.0%} {speed.of}"]
+        out.append(f"| {' | '.join(row)} |")
     return "\n".join(out) + "\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -57,16 +59,14 @@ def _rays(samples: int) -> Iterator[Workload]:
     edges, weights = torch.rand(rays, 65).cumsum(-1), torch.rand(rays, 64)
     yield Workload(64 * rays, lambda: ops.sample_importance(edges, weights, 64, backend="metal"), {})
     bits = torch.randint(-(2**31), 2**31, (64**3 // 32,), dtype=torch.int32)
-    step = {"resolution": 64, "step_size": 0.03, "backend": "metal"}  # two steps a cell
+    step: dict[str, Any] = {"resolution": 64, "step_size": 0.03, "backend": "metal"}  # two steps a cell
     found = ops.traverse_grid(o, d, BOX, bits, **step)
     count, info = len(found.t_starts), found.packed_info
     yield Workload(count, lambda: ops.traverse_grid(o, d, BOX, bits, **step), {})
     spans = (found.t_starts, found.t_ends, info)
     yield Workload(count, lambda: ops.visibility_gather(o, d, *spans, info, count, backend="metal"), {})
     sigmas, light, rows = torch.rand(count), torch.ones(rays), torch.rand(count, 4)
-    yield Workload(
-        count, lambda: ops.visibility_count(sigmas, *spans, light, early_stop_eps=1e-4, backend="metal"), {}
-    )
+    yield Workload(count, lambda: ops.visibility_count(sigmas, *spans, light, early_stop_eps=1e-4, backend="metal"), {})
     out = torch.empty_like(rows)
     yield Workload(count, lambda: ops.visibility_copy(rows, info, info, out, backend="metal"), {})
 
@@ -85,7 +85,7 @@ def _hashgrid(samples: int, dtype: torch.dtype, deterministic: bool) -> Workload
 
 def _mlp(samples: int) -> Workload:
     x = torch.rand(samples, WIDTHS[0]).requires_grad_()
-    weights = [(torch.randn(o, i) / i**0.5).requires_grad_() for i, o in zip(WIDTHS, WIDTHS[1:], strict=False)]
+    weights = [(torch.randn(o, i) / i**0.5).requires_grad_() for i, o in pairwise(WIDTHS)]
     *hidden, last = (2.0 * samples * w.numel() for w in weights)
 
     def run() -> None:
@@ -110,11 +110,9 @@ def _elements(samples: int) -> Iterator[Workload]:
     state = torch.rand(4, samples)
     yield Workload(samples, lambda: ops.adam_step(*state, step=3, lr=1e-2, clear_grad=False, backend="metal"), {})
     bits = torch.full((128**3 // 32,), 0x11111111, dtype=torch.int32)
-    place = {"resolution": 128, "backend": "metal"}
+    place: dict[str, Any] = {"resolution": 128, "backend": "metal"}
     cells = ops.occupancy_cells(bits, BOX, samples // 2, samples - samples // 2, **place).cells
-    yield Workload(
-        samples, lambda: ops.occupancy_cells(bits, BOX, samples // 2, samples - samples // 2, **place), {}
-    )
+    yield Workload(samples, lambda: ops.occupancy_cells(bits, BOX, samples // 2, samples - samples // 2, **place), {})
     density, values = torch.rand(128**3), torch.rand(samples)
     yield Workload(samples, lambda: ops.occupancy_update(density, cells, values, backend="metal"), {})
     yield Workload(len(density), lambda: ops.occupancy_pack(density, 0.5, backend="metal"), {})

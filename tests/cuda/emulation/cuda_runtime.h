@@ -1,6 +1,6 @@
 // As much of CUDA as the generated files, the headers of tools/cuda and the launcher use, for g++ on a processor:
-// each thread of a block is a fiber, and a shuffle or barrier holds it until those it waits for have come. So the text
-// that nvcc compiles runs where there is no GPU; what nvcc and a GPU make of it, this cannot tell.
+// each thread of a block is a fiber, and a shuffle or barrier holds it until those it waits for have come. So the
+// text that nvcc compiles runs where there is no GPU; what nvcc and a GPU make of it, this cannot tell.
 #pragma once
 #include <xmmintrin.h>
 
@@ -12,6 +12,7 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fiber.h"
@@ -20,7 +21,7 @@
 #define __device__
 #define __grid_constant__
 #define __shared__ static  // one block runs at a time
-#define __trap() std::abort()
+#define __trap() emulation::complain("trap")
 
 struct dim3 {
     unsigned x, y, z;
@@ -54,6 +55,12 @@ inline Meeting block;
 inline size_t current;
 inline void* scheduler;
 inline const std::function<void()>* body;
+inline std::string complaint;  // of a thread: it cannot throw from its own stack
+
+inline void complain(const std::string& text)
+{
+    complaint = text;
+}
 
 inline void arrive(Meeting& meeting)
 {
@@ -91,8 +98,7 @@ inline float exchange(float value, unsigned from)
     warp.came[slot][lane] = true;
     arrive(warp);
     if (!warp.came[slot][from]) {
-        std::fprintf(stderr, "a lane reads from lane %u, which has left\n", from);
-        std::abort();
+        complain("lane " + std::to_string(lane) + " reads from lane " + std::to_string(from) + ", which has left");
     }
     return warp.values[slot][from];
 }
@@ -124,22 +130,32 @@ inline void run_block(unsigned count)
             nerf_metal_fiber_switch(&scheduler, next.stack_pointer);
         }
         if (alive && !moved) {
-            std::fprintf(stderr, "threads wait for others that have not come\n");
-            std::abort();
+            throw std::runtime_error("threads wait for others that do not come");
         }
+    }
+    if (!complaint.empty()) {
+        throw std::runtime_error(std::exchange(complaint, {}));
     }
 }
 
+// Denormals are 0, in and out, as with -ftz=true.
+class FlushSmall {
+public:
+    FlushSmall() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+    ~FlushSmall() { _mm_setcsr(before_); }
+
+private:
+    unsigned before_;
+};
+
 inline void run_grid(unsigned blocks, dim3 size, const std::function<void()>& work)
 {
+    const FlushSmall flush;
     body = &work;
     blockDim = size;
-    const unsigned before = _mm_getcsr();
-    _mm_setcsr(before | 0x8040);  // denormals are 0, in and out: -ftz=true
     for (blockIdx = dim3(0); blockIdx.x < blocks; ++blockIdx.x) {
         run_block(size.x * size.y * size.z);
     }
-    _mm_setcsr(before);
 }
 
 }  // namespace emulation

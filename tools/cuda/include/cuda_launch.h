@@ -5,13 +5,13 @@
 #include <cstdint>
 
 template <typename... Parameters, typename... Arguments>
-int launch(void (*kernel)(Parameters...), const uint32_t* grid, const uint32_t* group, Arguments... arguments)
+int launch(void (*entry)(Parameters...), const uint32_t* grid, const uint32_t* group, Arguments... arguments)
 {
     const dim3 threads(group[0], group[1], group[2]);
     unsigned groups = 1;
     for (int axis = 0; axis < 3; ++axis) {
         groups *= (grid[axis] + group[axis] - 1) / group[axis];
     }
-    kernel<<<groups, threads>>>(arguments..., dim3(grid[0], grid[1], grid[2]));
+    entry<<<groups, threads>>>(arguments..., dim3(grid[0], grid[1], grid[2]));
     return cudaGetLastError();
 }

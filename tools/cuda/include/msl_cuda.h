@@ -1,6 +1,6 @@
-// The Metal Shading Language as nvcc reads it, in the shaders' own branch for Metal: the text that Apple's compiler
-// sees. Here are the words that compiler knows by itself; its library is in <metal_stdlib> beside this. The shaders
-// are read inside namespace nerf_metal_cuda: CUDA has other types under the names of Metal's vectors.
+// The Metal Shading Language as nvcc reads it, in the shaders' own branch for Metal: the text that Apple's
+// compiler sees. Here are the words that compiler knows by itself; its library is in <metal_stdlib> beside this.
+// The shaders are read inside namespace nerf_metal_cuda: CUDA has other types under the names of Metal's vectors.
 #pragma once
 #include <cuda_fp16.h>
 #include <cuda_launch.h>
@@ -73,8 +73,8 @@ inline To as_type(From value)
 }
 
 // ---- the attributes of a thread ----
-// Groups are counted along x alone, since CUDA takes 65 535 of them at most along y and z. Groups at the grid's end
-// have fewer threads, as Metal's have: the others are outside.
+// Groups are counted along x alone, since CUDA takes 65 535 of them at most along y and z. Groups at the grid's
+// end have fewer threads, as Metal's have: the others are outside.
 struct ThreadAttributes : nerf_metal::ThreadIds {
     bool inside;
 };

@@ -1,7 +1,8 @@
-"""Run the named cases of every op on a library of tools/cuda: ``python -m tools.cuda.cases DOUBLE LIBRARY``.
+"""Run the named cases of every op on a library of tools/cuda: ``python -m tests.cuda.cases LIBRARY``.
 
-In a process of its own, which compute-sanitizer can watch. The last line is JSON: for each kernel the cases that it
-took part in and the worst error over tolerance of these, and the cases that failed.
+In a process of its own, which compute-sanitizer can watch. The double of Metal lies beside the library, or is built
+there. The last line is JSON: for each kernel the cases that it took part in and the worst error over tolerance of
+these, and the cases that failed.
 """
 
 from __future__ import annotations
@@ -9,24 +10,46 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from tests.kernels.libraries import build_doubles
 from tests.ops.level_check import named_cases
-from tools.cuda.provider import CUDA, on_cuda
+from tests.ops.modes import Mode
+from tools.cuda.provider import on_cuda
+
+
+@dataclass(frozen=True)
+class CudaMode(Mode):
+    """The metal backend's kernels and arguments; tensors are the CPU's, as the double takes them."""
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+
+CUDA = CudaMode("cuda", backend="metal")
+
+
+def double_beside(library: Path) -> Path:
+    """The double of Metal in the library's folder."""
+    double = library.parent / "libmetal_public.so"
+    return double if double.exists() else build_doubles(library.parent)["public"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.cuda.cases", description=__doc__)
-    parser.add_argument("double", type=Path, help="the double of Metal (tests/kernels/metal_double)")
+    """Returns 0, or 1 where a case failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cuda.cases", description=__doc__)
     parser.add_argument("library", type=Path, help="libnerf_metal_cuda.so")
     parser.add_argument("--every", type=int, default=1, help="of every so many cases the first (default 1: all)")
     asked = parser.parse_args(arguments)
+    library = asked.library.resolve()
     torch.set_num_threads(1)
     found: dict[str, dict[str, float]] = {}
     failures = []
-    with on_cuda(asked.double, asked.library) as executor:
+    with on_cuda(double_beside(library), library) as executor:
         for name, run in list(named_cases(CUDA))[:: asked.every]:
             try:
                 worst = max(run().values(), default=0.0)
