@@ -160,6 +160,9 @@ def test_buffers_that_overlap_share_memory(launch: Launcher) -> None:
         (n, 1, 1),
     )
     assert sums.tolist() == [n * (n - 1) // 2 + n, n - 1]
+    squares = np.arange(n, dtype=np.float32) ** 2
+    launch("language_sqrt", [squares, squares], struct.pack("I", n), (n, 1, 1))
+    assert np.array_equal(squares, np.arange(n))
 
 
 def test_a_kernel_that_is_not_there_is_an_error(launch: Launcher) -> None:

@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     nvcc = shutil.which("nvcc")
     if nvcc is None:
-        print("tools.cuda: nvcc must be on PATH; install the CUDA toolkit, 12 or newer", file=sys.stderr)
+        print("tools.cuda: nvcc must be on PATH; install the CUDA toolkit (13.0 is known to do)", file=sys.stderr)
         return 2
     folder = asked.build.resolve()
     try:

@@ -15,15 +15,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = source.ROOT
 METAL = ROOT / "metal"
 # Results and inputs below the least normal float become 0, as Apple's GPUs may have it.
-FLAGS = [
-    "-std=c++17",
-    "-O3",
-    "-ftz=true",
-    "-Xptxas=-v",
-    "-Werror=all-warnings",
-    "-Xcompiler=-fPIC,-fvisibility=hidden,-Wall,-Werror",
-]
-FLAGS += ["-diag-suppress=186"]  # a comparison with a constant that is 0 on Metal, not on the host
+FLAGS = ["-std=c++17", "-O3", "-ftz=true", "-Xptxas=-v", "-Xcompiler=-fPIC,-fvisibility=hidden"]
+# But for a comparison (186) with a constant that is 0 on Metal, not on the host.
+FLAGS += ["-Werror=all-warnings", "-Xcompiler=-Wall,-Werror", "-diag-suppress=186"]
 ARCH = "sm_90"
 
 
@@ -92,7 +86,7 @@ def link(nvcc: str, folder: Path, arch: str = ARCH, metal: Path = METAL) -> Path
     """The library that the double of Metal calls, from the objects of :func:`compile_shaders`."""
     library = folder / "libnerf_metal_cuda.so"
     own = [str(HERE / name) for name in ("launcher.cpp", "ceilings.cu")]
-    objects = sorted(str(path) for path in folder.glob("*.o"))
+    objects = [str(folder / f"{stem}.o") for stem in source.kernels(metal)]
     flags = [flag for flag in FLAGS if flag != "-Xptxas=-v"]
     command = [nvcc, *flags, f"-arch={arch}", *include_flags(folder, metal), "-shared", *objects, *own]
     _run([*command, "-o", str(library)])

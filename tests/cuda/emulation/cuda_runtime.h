@@ -103,6 +103,22 @@ inline float exchange(float value, unsigned from)
     return warp.values[slot][from];
 }
 
+// Lets those threads on that need not wait; whether there were any.
+inline bool run_warp(size_t first, size_t end)
+{
+    bool moved = false;
+    for (current = first; current < end; ++current) {
+        Thread& next = threads[current];
+        if (next.done || (next.waits_for != nullptr && next.waits_for->times == next.since)) {
+            continue;
+        }
+        moved = true;
+        threadIdx = next.index;
+        nerf_metal_fiber_switch(&scheduler, next.stack_pointer);
+    }
+    return moved;
+}
+
 inline void run_block(unsigned count)
 {
     static std::vector<char> stacks;
@@ -116,20 +132,17 @@ inline void run_block(unsigned count)
         threads[i].index = dim3(i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y);
         threads[i].stack_pointer = nerf_metal::fiber_prepare(&stacks[(i + 1) * kStack - 1], &main_of_thread);
     }
-    for (bool alive = true; alive;) {
-        alive = false;
-        bool moved = false;
-        for (current = 0; current < count; ++current) {
-            Thread& next = threads[current];
-            alive |= !next.done;
-            if (next.done || (next.waits_for != nullptr && next.waits_for->times == next.since)) {
-                continue;
+    // A warp goes as far as it can before the next: what it needs of others is there only behind a barrier.
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (unsigned first = 0; first < count; first += kWarp) {
+            while (run_warp(first, first + kWarp < count ? first + kWarp : count)) {
+                moved = true;
             }
-            moved = true;
-            threadIdx = next.index;
-            nerf_metal_fiber_switch(&scheduler, next.stack_pointer);
         }
-        if (alive && !moved) {
+    }
+    for (const Thread& thread : threads) {
+        if (!thread.done) {
             throw std::runtime_error("threads wait for others that do not come");
         }
     }
