@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 worst = max(run().values(), default=0.0)
             except (AssertionError, RuntimeError) as error:
-                failures.append(f"{name}: {str(error).splitlines()[0]}")
+                # outside of pytest an assertion without words has none
+                at = traceback.extract_tb(error.__traceback__)[-1]
+                failures.append(f"{name}: {str(error).partition(chr(10))[0] or at.line}")
                 continue
             finally:
                 ran = {launch["kernel"] for launch in executor.take_log()}

@@ -80,17 +80,18 @@ def lines_about(kernels: Iterable[str], log: Path) -> dict[str, int]:
 
 def on_gpu(gpu: str, library: Path, usages: Sequence[build.Usage]) -> report.Run:
     """Everything that needs a GPU."""
-    folder = library.parent
+    double = library.parent / "libmetal_public.so"
+    double.unlink(missing_ok=True)  # one of an older tree; the cases build it
     cases = run_cases(library)
     print(f"{len(cases)} kernels ran on {gpu}; every case is within its tolerance")
     hazards = {}
     if shutil.which("compute-sanitizer") is None:
         print("compute-sanitizer was not found: memory and races are not checked")
     else:
-        hazards = {tool: sanitize(tool, library, folder / f"{tool}.log") for tool in TOOLS}
+        hazards = {tool: sanitize(tool, library, library.with_name(f"{tool}.log")) for tool in TOOLS}
         for tool, found in hazards.items():
-            print(f"{tool}: {sum(found.values())} lines about {len(found)} kernels, {folder / f'{tool}.log'}")
-    with on_cuda(folder / "libmetal_public.so", library) as executor:  # tests.cuda.cases built it
+            print(f"{tool}: {sum(found.values())} lines about {len(found)} kernels, {library.with_name(f'{tool}.log')}")
+    with on_cuda(double, library) as executor:
         ceilings = executor.ceilings()
         return report.Run(gpu, usages, cases, hazards, ceilings, speed.measure(executor, ceilings))
 
