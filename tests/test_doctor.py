@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from nerf_metal import _C, kernels  # type: ignore[attr-defined]
+from nerf_metal import kernels
 from nerf_metal.cli import main
+from nerf_metal.kernels.shaders import embedded_kernels
 from nerf_metal.selftest import runner
 from nerf_metal.selftest.probes import Probe
 from nerf_metal.selftest.table import OPS
 
-KERNELS = set(_C.kernel_table())
+KERNELS = set(embedded_kernels())
 
 
 def few(monkeypatch: pytest.MonkeyPatch, probes: tuple[Probe, ...] = ()) -> None:

@@ -30,6 +30,13 @@ def sources() -> dict[str, str]:
     return found
 
 
+def embedded_kernels() -> dict[str, str]:
+    """Kernels of the embedded shaders, each with its library; not those that a test registers beside them."""
+    c = extension.load()
+    libraries = {name.removesuffix(".metal") for name in c.shader_sources() if name.endswith(".metal")}
+    return {kernel: entry[0] for kernel, entry in c.kernel_table().items() if entry[0] in libraries}
+
+
 def library_source(library: str) -> str:
     """One shader library as the single string Metal compiles.
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nerf_metal import kernels
-from nerf_metal.kernels.extension import load
+from nerf_metal.kernels import shaders
 from nerf_metal.selftest.modes import HOST, METAL, METAL_PLAIN, STRICT_SIMD, Mode
 from nerf_metal.selftest.probes import RELIED_ON, Probe
 from nerf_metal.selftest.probes_avoided import AVOIDED
@@ -69,7 +69,7 @@ class _SelfTest:
     def __init__(self, report: Report, say: Callable[[str], None]) -> None:
         self.report, self.say = report, say
         self.device = kernels.device_of(report.backend)
-        self.table: dict[str, Any] = load().kernel_table()
+        self.libraries = shaders.embedded_kernels()
 
     def group(self, name: str, rows: Iterator[CheckRow]) -> None:
         """One line of the terminal: its name before it runs, the rest behind."""
@@ -92,7 +92,7 @@ class _SelfTest:
         """What the compiler says of each shader library that it refuses."""
         broken: dict[str, str] = {}
         if self.report.backend == "metal":
-            libraries = sorted({entry[0] for entry in self.table.values()})
+            libraries = sorted(set(self.libraries.values()))
             self.report.running = "compiling"
             self.report.save()
             self.say(f"  {'shader libraries compiled':<30}")
@@ -106,8 +106,7 @@ class _SelfTest:
 
     def kernels_ran(self, launched: kernels.LaunchRecord, broken: dict[str, str]) -> None:
         """A row for each kernel: it was compiled, and something ran it."""
-        for kernel, entry in sorted(self.table.items()):
-            library = entry[0]
+        for kernel, library in sorted(self.libraries.items()):
             compiled = None if self.report.backend == "host" else library not in broken
             said = broken.get(library) or impersonal(launched.failed.get(kernel, ""))
             ran = kernel in launched.ran

@@ -1,6 +1,6 @@
 // Metal's stand-in on Linux: the functions aoti_torch_mps_* as libtorch has them on macOS, stricter than they are.
-// Each call is written to a log and checked against the order that Metal needs; a dispatch runs the kernel's host
-// form on CPU tensors through the extension's own nerf_metal_execute.
+// Each call is written to a log and checked against the order that Metal needs; a dispatch runs the kernel on CPU
+// tensors through somebody's nerf_metal_execute: the extension's own, of the kernel's host form, or tools/cuda's.
 #include "double.h"
 
 #include <dlfcn.h>
@@ -255,9 +255,9 @@ const char* what()
 }  // namespace metal_double
 
 // ---- for the tests ----
-EXPORT int double_open(const char* extension)
+EXPORT int double_open(const char* executor)
 {
-    void* library = dlopen(extension, RTLD_NOLOAD | RTLD_LAZY);
+    void* library = dlopen(executor, RTLD_NOLOAD | RTLD_LAZY);
     void* symbol = library != nullptr ? dlsym(library, "nerf_metal_execute") : nullptr;
     std::memcpy(&execute, &symbol, sizeof(execute));
     return execute != nullptr ? 0 : 1;

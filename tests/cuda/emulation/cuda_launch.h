@@ -1,0 +1,17 @@
+// In place of tools/cuda/include/cuda_launch.h: <<<...>>> is no C++.
+#pragma once
+#include <cstdint>
+
+#include "cuda_runtime.h"
+
+template <typename... Parameters, typename... Arguments>
+int launch(void (*entry)(Parameters...), const uint32_t* grid, const uint32_t* group, Arguments... arguments)
+{
+    unsigned groups = 1;
+    for (int axis = 0; axis < 3; ++axis) {
+        groups *= (grid[axis] + group[axis] - 1) / group[axis];
+    }
+    emulation::run_grid(groups, dim3(group[0], group[1], group[2]),
+                        [&] { entry(arguments..., dim3(grid[0], grid[1], grid[2])); });
+    return cudaSuccess;
+}
