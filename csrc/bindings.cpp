@@ -87,7 +87,7 @@ void launch_metal(py::handle kernel, py::handle tensors, py::handle params, py::
     metal::run(launch, raw);
 }
 
-py::dict kernel_table()
+py::dict kernel_table(bool loaded)
 {
     static const char* const types[] = {"float", "half", "int", "uint", "uchar"};
     py::dict table;
@@ -100,6 +100,9 @@ py::dict kernel_table()
                 buffers.append(py::make_tuple(info.name, types[static_cast<int>(info.dtype)], info.writable));
             }
             table[kernel.name] = py::make_tuple(kernel.library, py::tuple(buffers), kernel.params->name, kernel.collective);
+        }
+        if (!loaded) {
+            break;  // the first is the extension's own
         }
     }
     return table;
@@ -138,7 +141,8 @@ py::dict shader_sources()
 PYBIND11_MODULE(_C, m)
 {
     m.doc() = "Kernel tables and launches. Use nerf_metal.ops; nerf_metal.kernels wraps this.";
-    m.def("kernel_table", &kernel_table, "name -> (library, ((buffer, type, writable), ...), struct, collective)");
+    m.def("kernel_table", &kernel_table, py::arg("loaded") = true,
+          "name -> (library, ((buffer, type, writable), ...), struct, collective); loaded: also of shaders loaded since");
     m.def("struct_table", &struct_table, "struct -> ((member, type), ...)");
     m.def("shader_sources", &shader_sources, "file name -> text, as embedded at build time");
     m.def("load_module", &load_module, "Load a shared library of further kernels.");

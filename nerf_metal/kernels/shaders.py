@@ -31,10 +31,8 @@ def sources() -> dict[str, str]:
 
 
 def embedded_kernels() -> dict[str, str]:
-    """Kernels of the embedded shaders, each with its library; not those that a test registers beside them."""
-    c = extension.load()
-    libraries = {name.removesuffix(".metal") for name in c.shader_sources() if name.endswith(".metal")}
-    return {kernel: entry[0] for kernel, entry in c.kernel_table().items() if entry[0] in libraries}
+    """Kernels of the embedded shaders, each with its library; not those that a test loads beside them."""
+    return {kernel: entry[0] for kernel, entry in extension.load().kernel_table(loaded=False).items()}
 
 
 def library_source(library: str) -> str:

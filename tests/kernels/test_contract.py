@@ -82,7 +82,7 @@ def host_structs() -> dict[str, list[tuple[str, str]]]:
 
 
 def test_the_host_knows_every_kernel() -> None:
-    built = {name for name, entry in extension.load().kernel_table().items() if entry[0] in LIBRARIES}
+    built = set(extension.load().kernel_table(loaded=False))
     read = {
         d["name"]
         for library in LIBRARIES

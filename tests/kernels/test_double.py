@@ -136,7 +136,7 @@ def test_pipelines_limit(raw) -> None:
     inside(raw, kernel, work)
 
 
-def test_handles_at_the_end_of_a_process(self) -> None:
+def test_handles_at_the_end_of_a_process() -> None:
     code = (
         "import ctypes, sys, torch\n"
         "library = ctypes.PyDLL(sys.argv[1])\n"
