@@ -23,6 +23,7 @@ _spec.loader.exec_module(signature)
 SHARED_LIMIT = 32768  # bytes of threadgroup memory, Metal feature set tables
 _VECTOR = re.compile(r"^(?:const )?(?:__private )?(uint|ushort)([23]?)$")
 _ONE_DIMENSION = ("thread_index_in_threadgroup", "thread_index_in_simdgroup", "simdgroup_index_in_threadgroup")
+_GRID = tuple(name for name in signature.BUILTINS if name not in _ONE_DIMENSION)
 _TRIPLE = re.compile(r"\b(?:float|half|u?int|u?short|u?char|u?long)3\b")
 _ARGUMENTS = re.compile(r"(?:const )?__constant (\w+) &")
 _BUFFER = re.compile(r"__(global|constant) [^*&]*[*&](?:__private)?$")
@@ -96,12 +97,24 @@ def kernel_findings(kernels: list[KernelDeclaration]) -> list[Finding]:
         if kernel.result != "void":
             message = f"kernel {kernel.name} returns {kernel.result}; it must return void"
             found.append(Finding(kernel.file, kernel.line, "kernel-return", message))
+        found += _mixed_positions(kernel)
         taken: set[int] = set()
         for p in kernel.parameters:
             for rule, message in _parameter_rules(p, taken):
                 found.append(Finding(p.file, p.line, rule, f"{kernel.name}: {message}"))
             taken.add(p.index)
     return found
+
+
+def _mixed_positions(kernel: KernelDeclaration) -> Iterator[Finding]:
+    """Positions and sizes of a grid have as many axes as each other (Metal Shading Language
+    specification, attributes of a kernel function's arguments)."""
+    forms = {p.name: (p, m[2]) for p in kernel.parameters if p.attribute in _GRID and (m := _VECTOR.match(p.kind))}
+    first = next(iter(forms), None)
+    for name, (p, axes) in forms.items():
+        if axes != forms[first][1]:
+            message = f"{kernel.name}: {name} has {axes or 1} axes and {first} {forms[first][1] or 1}; give all as many"
+            yield Finding(p.file, p.line, "attribute", message)
 
 
 def _parameter_rules(p: Parameter, taken: set[int]) -> Iterator[tuple[str, str]]:

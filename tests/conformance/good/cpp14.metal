@@ -78,7 +78,7 @@ kernel void every_word(
     uint3 global [[thread_position_in_grid]],
     uint3 local [[thread_position_in_threadgroup]],
     ushort generic [[thread_index_in_threadgroup]],
-    ushort2 pipe [[threadgroup_position_in_grid]])
+    ushort3 pipe [[threadgroup_position_in_grid]])
 {
     Grid grid;
     fill(grid, b, p);
