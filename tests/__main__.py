@@ -25,6 +25,8 @@ def checks(arguments: list[str]) -> list[tuple[str, list[str]]]:
         for suffix in ("cpp", "h", "metal", "cu")
         for p in (ROOT / folder).rglob(f"*.{suffix}")
     )
+    # Headers that stand for Metal's own, which have no ending.
+    native += [str(p.relative_to(ROOT)) for p in sorted((ROOT / "tools" / "cuda" / "include").glob("metal_*"))]
     scripts = Path(sys.executable).parent
     return [
         ("ruff check", [*python, "ruff", "check", "."]),
