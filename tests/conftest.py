@@ -68,7 +68,7 @@ def tiny_config(tmp_path) -> TrainConfig:
 # By marker expression: a whole category skipped would leave a green run that shows nothing.
 CATEGORIES = {
     "not slow": ("host_kernels", "metal_encoding", "strict", "conformance"),
-    "slow": ("cross_build", "sanitizers"),
+    "slow": ("cross_build", "sanitizers", "cuda"),
 }
 _passed: Counter[str] = Counter()
 

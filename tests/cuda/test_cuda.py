@@ -22,7 +22,7 @@ from tools.cuda import __main__ as tool
 from tools.cuda import build, report, source, speed
 from tools.cuda.provider import on_cuda
 
-pytestmark = pytest.mark.cuda
+pytestmark = [pytest.mark.cuda, pytest.mark.slow]  # with what is compiled for it, a minute
 # What Metal runs in another form.
 TWINS = {name for name in KERNELS if f"{name[:-4]}_simd{name[-4:]}" in KERNELS}
 TWINS |= {"mlp_backward_f32", "hashgrid_backward_levels_f32"}
@@ -123,7 +123,6 @@ def test_every_named_case_on_a_gpu(compiled: Compiled, capfd: pytest.CaptureFixt
     run_cases(compiled.library, capfd)
 
 
-@pytest.mark.slow  # with the other two half a minute
 @pytest.mark.parametrize(
     ("file", "right", "wrong"),
     [

@@ -16,7 +16,7 @@ from tests.kernels import test_strict_right as right
 from tools.cuda import build
 from tools.cuda.__main__ import gpu_name
 
-pytestmark = pytest.mark.cuda
+pytestmark = [pytest.mark.cuda, pytest.mark.slow]  # with what is compiled for it, a minute
 Launcher = Callable[..., None]
 
 

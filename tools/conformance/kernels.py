@@ -109,11 +109,11 @@ def kernel_findings(kernels: list[KernelDeclaration]) -> list[Finding]:
 def _mixed_positions(kernel: KernelDeclaration) -> Iterator[Finding]:
     """Positions and sizes of a grid have as many axes as each other (Metal Shading Language
     specification, attributes of a kernel function's arguments)."""
-    forms = {p.name: (p, m[2]) for p in kernel.parameters if p.attribute in _GRID and (m := _VECTOR.match(p.kind))}
-    first = next(iter(forms), None)
-    for name, (p, axes) in forms.items():
-        if axes != forms[first][1]:
-            message = f"{kernel.name}: {name} has {axes or 1} axes and {first} {forms[first][1] or 1}; give all as many"
+    forms = [(p, m[2] or 1) for p in kernel.parameters if p.attribute in _GRID and (m := _VECTOR.match(p.kind))]
+    for p, axes in forms[1:]:
+        first, expected = forms[0]
+        if axes != expected:
+            message = f"{kernel.name}: {p.name} has {axes} axes and {first.name} {expected}; give all as many"
             yield Finding(p.file, p.line, "attribute", message)
 
 
