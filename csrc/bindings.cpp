@@ -46,30 +46,29 @@ strict::Order order_of(const std::string& name)
     throw py::value_error("[launch_strict] order must be forward, reversed or shuffled, got '" + name + "'");
 }
 
-void launch_host(py::handle
-kernel, py::handle buffers, py::handle params, py::handle grid, py::handle group,
+void launch_host(py::handle name, py::handle buffers, py::handle params, py::handle grid, py::handle group,
                  unsigned threads, bool coarse)
 {
-    Launch launch = make_launch(kernel, buffers, params, grid, group, Memory::cpu);
+    Launch launch = make_launch(name, buffers, params, grid, group, Memory::cpu);
     launch.coarse = coarse;
     const py::gil_scoped_release unlocked;
     host::run(launch, threads);
 }
 
-void launch_strict(py::handle kernel, py::handle buffers, py::handle params, py::handle grid, py::handle group,
+void launch_strict(py::handle name, py::handle buffers, py::handle params, py::handle grid, py::handle group,
                    const std::string& order, uint64_t seed)
 {
     const strict::Order lanes = order_of(order);
-    const Launch launch = make_launch(kernel, buffers, params, grid, group, Memory::cpu);
+    const Launch launch = make_launch(name, buffers, params, grid, group, Memory::cpu);
     const py::gil_scoped_release unlocked;
     strict::run(launch, lanes, seed);
 }
 
-void launch_metal(py::handle kernel, py::handle tensors, py::handle params, py::handle grid, py::handle group)
+void launch_metal(py::handle name, py::handle tensors, py::handle params, py::handle grid, py::handle group)
 {
     const Memory memory = metal::has_provider() ? Memory::cpu : Memory::mps;
     const py::object row = fixed(tensors);
-    const Launch launch = make_launch(kernel, row, params, grid, group, memory);
+    const Launch launch = make_launch(name, row, params, grid, group, memory);
     std::vector<metal::TensorHandle> handles;
     std::vector<void*> raw;
     for (size_t i = 0; i < launch.arguments.size(); ++i) {
@@ -93,13 +92,14 @@ py::dict kernel_table(bool loaded)
     py::dict table;
     for (const Module* module : modules()) {
         for (size_t i = 0; i < module->kernel_count; ++i) {
-            const KernelInfo& kernel = module->kernels[i];
+            const KernelInfo& entry = module->kernels[i];
             py::list buffers;
-            for (size_t b = 0; b < kernel.buffer_count; ++b) {
-                const BufferInfo& info = kernel.buffers[b];
+            for (size_t b = 0; b < entry.buffer_count; ++b) {
+                const BufferInfo& info = entry.buffers[b];
                 buffers.append(py::make_tuple(info.name, types[static_cast<int>(info.dtype)], info.writable));
             }
-            table[kernel.name] = py::make_tuple(kernel.library, py::tuple(buffers), kernel.params->name, kernel.collective);
+            table[entry.name] =
+                py::make_tuple(entry.library, py::tuple(buffers), entry.params->name, entry.collective);
         }
         if (!loaded) {
             break;  // the first is the extension's own
@@ -115,7 +115,8 @@ py::dict struct_table()
         for (size_t i = 0; i < module->struct_count; ++i) {
             py::list members;
             for (size_t m = 0; m < module->structs[i].member_count; ++m) {
-                members.append(py::make_tuple(module->structs[i].members[m].name, module->structs[i].members[m].type));
+                members.append(
+                    py::make_tuple(module->structs[i].members[m].name, module->structs[i].members[m].type));
             }
             table[module->structs[i].name] = py::tuple(members);
         }
@@ -142,7 +143,8 @@ PYBIND11_MODULE(_C, m)
 {
     m.doc() = "Kernel tables and launches. Use nerf_metal.ops; nerf_metal.kernels wraps this.";
     m.def("kernel_table", &kernel_table, py::arg("loaded") = true,
-          "name -> (library, ((buffer, type, writable), ...), struct, collective); loaded: also of shaders loaded since");
+          "name -> (library, ((buffer, type, writable), ...), struct, collective); loaded: also of shaders loaded "
+          "since");
     m.def("struct_table", &struct_table, "struct -> ((member, type), ...)");
     m.def("shader_sources", &shader_sources, "file name -> text, as embedded at build time");
     m.def("load_module", &load_module, "Load a shared library of further kernels.");
@@ -158,8 +160,10 @@ PYBIND11_MODULE(_C, m)
     m.def("metal_is_compiled", &metal::is_compiled, "Whether a shader library is compiled.");
 }
 
-// For a library that stands in for Metal in the tests: runs a launch on CPU memory. 0, or 1 with the text in error.
-extern "C" __attribute__((visibility("default"))) int nerf_metal_execute(const char* kernel, void* const* buffers,
+// For a library that stands in for Metal in the tests: runs a launch on CPU memory. 0, or 1 with the text in
+// error.
+extern "C" __attribute__((visibility("default"))) int nerf_metal_execute(const char*
+kernel, void* const* buffers,
                                                                           size_t buffer_count, const void* params,
                                                                           size_t params_bytes, const uint32_t* grid,
                                                                           const uint32_t* group, char* error,
