@@ -277,15 +277,15 @@ py::object fixed(py::handle buffers)
     return py::reinterpret_steal<py::object>(PyList_AsTuple(buffers.ptr()));
 }
 
-Launch make_launch(py::handle name, py::handle buffers, py::handle params, py::handle grid, py::handle group,
+Launch make_launch(py::handle kernel, py::handle buffers, py::handle params, py::handle grid, py::handle group,
                    Memory memory)
 {
-    const char* text = PyUnicode_Check(name.ptr()) != 0 ? PyUnicode_AsUTF8(name.ptr()) : nullptr;
-    if (text == nullptr) {
+    const char* name = PyUnicode_Check(kernel.ptr()) != 0 ? PyUnicode_AsUTF8(kernel.ptr()) : nullptr;
+    if (name == nullptr) {
         PyErr_Clear();  // text that has no UTF-8
-        throw py::type_error("[launch] kernel must be the name of one, got " + shown(name));
+        throw py::type_error("[launch] kernel must be the name of one, got " + shown(kernel));
     }
-    Launch launch = find_kernel(text);
+    Launch launch = find_kernel(name);
     if (PyDict_Check(params.ptr()) != 0) {
         launch.params = pack(launch, py::reinterpret_borrow<py::dict>(params));
     } else if (PyBytes_Check(params.ptr()) != 0) {

@@ -46,29 +46,29 @@ strict::Order order_of(const std::string& name)
     throw py::value_error("[launch_strict] order must be forward, reversed or shuffled, got '" + name + "'");
 }
 
-void launch_host(py::handle name, py::handle buffers, py::handle params, py::handle grid, py::handle group,
+void launch_host(py::handle kernel, py::handle buffers, py::handle params, py::handle grid, py::handle group,
                  unsigned threads, bool coarse)
 {
-    Launch launch = make_launch(name, buffers, params, grid, group, Memory::cpu);
+    Launch launch = make_launch(kernel, buffers, params, grid, group, Memory::cpu);
     launch.coarse = coarse;
     const py::gil_scoped_release unlocked;
     host::run(launch, threads);
 }
 
-void launch_strict(py::handle name, py::handle buffers, py::handle params, py::handle grid, py::handle group,
+void launch_strict(py::handle kernel, py::handle buffers, py::handle params, py::handle grid, py::handle group,
                    const std::string& order, uint64_t seed)
 {
     const strict::Order lanes = order_of(order);
-    const Launch launch = make_launch(name, buffers, params, grid, group, Memory::cpu);
+    const Launch launch = make_launch(kernel, buffers, params, grid, group, Memory::cpu);
     const py::gil_scoped_release unlocked;
     strict::run(launch, lanes, seed);
 }
 
-void launch_metal(py::handle name, py::handle tensors, py::handle params, py::handle grid, py::handle group)
+void launch_metal(py::handle kernel, py::handle tensors, py::handle params, py::handle grid, py::handle group)
 {
     const Memory memory = metal::has_provider() ? Memory::cpu : Memory::mps;
     const py::object row = fixed(tensors);
-    const Launch launch = make_launch(name, row, params, grid, group, memory);
+    const Launch launch = make_launch(kernel, row, params, grid, group, memory);
     std::vector<metal::TensorHandle> handles;
     std::vector<void*> raw;
     for (size_t i = 0; i < launch.arguments.size(); ++i) {
@@ -92,14 +92,14 @@ py::dict kernel_table(bool loaded)
     py::dict table;
     for (const Module* module : modules()) {
         for (size_t i = 0; i < module->kernel_count; ++i) {
-            const KernelInfo& entry = module->kernels[i];
+            const KernelInfo& kernel = module->kernels[i];
             py::list buffers;
-            for (size_t b = 0; b < entry.buffer_count; ++b) {
-                const BufferInfo& info = entry.buffers[b];
+            for (size_t b = 0; b < kernel.buffer_count; ++b) {
+                const BufferInfo& info = kernel.buffers[b];
                 buffers.append(py::make_tuple(info.name, types[static_cast<int>(info.dtype)], info.writable));
             }
-            table[entry.name] =
-                py::make_tuple(entry.library, py::tuple(buffers), entry.params->name, entry.collective);
+            table[kernel.name] =
+                py::make_tuple(kernel.library, py::tuple(buffers), kernel.params->name, kernel.collective);
         }
         if (!loaded) {
             break;  // the first is the extension's own
@@ -162,21 +162,20 @@ PYBIND11_MODULE(_C, m)
 
 // For a library that stands in for Metal in the tests: runs a launch on CPU memory. 0, or 1 with the text in
 // error.
-extern "C" __attribute__((visibility("default"))) int nerf_metal_execute(const char*
-kernel, void* const* buffers,
-                                                                          size_t buffer_count, const void* params,
-                                                                          size_t params_bytes, const uint32_t* grid,
-                                                                          const uint32_t* group, char* error,
-                                                                          size_t error_bytes)
+extern "C" __attribute__((visibility("default"))) int nerf_metal_execute(const char* kernel, void* const* buffers,
+                                                                         size_t buffer_count, const void* params,
+                                                                         size_t params_bytes, const uint32_t* grid,
+                                                                         const uint32_t* group, char* error,
+                                                                         size_t error_bytes)
 {
     try {
         Launch launch = find_kernel(kernel);
         // Metal reads past what was bound: as many buffers as the kernel has, and the whole of its struct.
         if (buffer_count != launch.info->buffer_count || params_bytes < launch.info->params->bytes) {
             throw std::invalid_argument(std::string("[") + kernel + "] bound " + std::to_string(buffer_count) +
-                                        " buffers and " + std::to_string(params_bytes) + " bytes, the kernel has " +
-                                        std::to_string(launch.info->buffer_count) + " and " +
-                                        std::to_string(launch.info->params->bytes));
+                                        " buffers and " + std::to_string(params_bytes) +
+                                        " bytes, the kernel has " + std::to_string(launch.info->buffer_count) +
+                                        " and " + std::to_string(launch.info->params->bytes));
         }
         for (size_t i = 0; i < buffer_count; ++i) {
             launch.arguments.push_back({buffers[i], 0, launch.info->buffers[i].dtype, true});

@@ -69,8 +69,7 @@ Launch find_kernel(const std::string& name)
 
 void check(const Launch& launch)
 {
-    const KernelInfo&
-    kernel = *launch.info;
+    const KernelInfo& kernel = *launch.info;
     if (launch.params.size() != kernel.params->bytes) {
         refuse(launch, std::string(kernel.params->name) + " must have " + std::to_string(kernel.params->bytes) +
                            " bytes, got " + std::to_string(launch.params.size()));
@@ -116,15 +115,17 @@ void check(const Launch& launch)
             refuse(launch, std::string(info.name) + " must be given, got None");
         }
         if (argument.present && argument.dtype != info.dtype) {
-            refuse(launch, std::string(info.name) + " must be " + name_of(info.dtype) + ", got " + name_of(argument.dtype));
+            refuse(launch, std::string(info.name) + " must be " + name_of(info.dtype) + ", got " +
+                               name_of(argument.dtype));
         }
         if (needed[i] >= 4294967296.0) {
-            refuse(launch, std::string(info.name) + " must have less than 2^32 elements (shaders index in 32 bits), got " +
+            refuse(launch, std::string(info.name) +
+                               " must have less than 2^32 elements (shaders index in 32 bits), got " +
                                number(needed[i]) + "; launch fewer rays at a time");
         }
         if (!(needed[i] <= static_cast<double>(argument.elements))) {
-            refuse(launch, std::string(info.name) + " must have at least " + number(needed[i]) + " elements, got " +
-                               std::to_string(argument.elements));
+            refuse(launch, std::string(info.name) + " must have at least " + number(needed[i]) +
+                               " elements, got " + std::to_string(argument.elements));
         }
         const auto address = reinterpret_cast<uintptr_t>(argument.data);
         if (argument.present && address == 0 && needed[i] > 0) {

@@ -63,8 +63,7 @@ struct Encoding {
 };
 
 // Runs inside torch's command block, on the stream's queue: no Python, no exception.
-void encode(Handle
-kernel, void* data)
+void encode(Handle kernel, void* data)
 {
     auto& e = *static_cast<Encoding*>(data);
     const auto call = [&e](const char* name, size_t at, Error code) {
@@ -114,11 +113,13 @@ Handle kernel_handle(const KernelInfo& info)
     }
     const auto library = libraries.find(info.library);
     if (library == libraries.end()) {
-        throw std::runtime_error(std::string("[") + info.name + "] shader library " + info.library + " must be compiled first");
+        throw std::runtime_error(std::string("[") + info.name + "] shader library " + info.library +
+                                 " must be compiled first");
     }
     Handle kernel = nullptr;
     if (abi.get_kernel(library->second, info.name, &kernel) != 0 || kernel == nullptr) {
-        throw std::runtime_error(std::string("[") + info.name + "] Metal has no such kernel in library " + info.library + reason());
+        throw std::runtime_error(std::string("[") + info.name + "] Metal has no such kernel in library " +
+                                 info.library + reason());
     }
     return kernels[info.name] = kernel;
 }
@@ -148,7 +149,8 @@ void load(const std::string& libtorch, const std::string& provider)
     resolve(mps, "aoti_torch_mps_run_command_block", found.run_block);
     resolve(mps, "torch_mps_set_arg_bytes", found.set_bytes, true);
     // at::native::mps::MetalKernelFunction::setArg(unsigned, void const*, unsigned long long), torch 2.6 to 2.15
-    resolve(mps, "_ZN2at6native3mps19MetalKernelFunction6setArgEjPKvy", found.set_bytes_method, found.set_bytes != nullptr);
+    resolve(mps, "_ZN2at6native3mps19MetalKernelFunction6setArgEjPKvy", found.set_bytes_method,
+            found.set_bytes != nullptr);
     found.loaded = true;
     found.provided = !provider.empty();
     const std::lock_guard<std::mutex> lock(lookup);
@@ -157,7 +159,10 @@ void load(const std::string& libtorch, const std::string& provider)
     kernels.clear();
 }
 
-bool has_provider() { return abi.provided; }
+bool has_provider()
+{
+    return abi.provided;
+}
 
 void compile(const std::string& library, const std::string& source)
 {
@@ -224,6 +229,9 @@ TensorHandle::~TensorHandle()
     }
 }
 
-FromPython from_python() { return abi.from_python; }
+FromPython from_python()
+{
+    return abi.from_python;
+}
 
 }  // namespace nerf_metal::metal

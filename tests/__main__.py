@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def checks(arguments: list[str]) -> list[tuple[str, list[str]]]:
     """Name and command of each check."""
     python = [sys.executable, "-m"]
-    shaders = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "metal").iterdir())
+    shaders = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "metal").glob("[!.]*"))
     sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").iterdir())
     native = sorted(
         str(p.relative_to(ROOT))
