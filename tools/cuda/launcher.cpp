@@ -148,8 +148,7 @@ void run(const std::string& name, void* const* buffers, size_t buffer_count, con
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-EXPORT int nerf_metal_execute(const char*
-kernel, void* const* buffers, size_t buffer_count, const void* params,
+EXPORT int nerf_metal_execute(const char* kernel, void* const* buffers, size_t buffer_count, const void* params,
                               size_t params_bytes, const uint32_t* grid, const uint32_t* group, char* error,
                               size_t error_bytes)
 {

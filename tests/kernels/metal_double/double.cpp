@@ -288,8 +288,7 @@ EXPORT void double_patience(double seconds)
     patience = seconds;
 }
 
-EXPORT void double_limit(const char*
-kernel, uint64_t threads)
+EXPORT void double_limit(const char* kernel, uint64_t threads)
 {
     limits[kernel] = threads;
 }
