@@ -97,7 +97,7 @@ def test_failure_of_the_compiler(metal: Double) -> None:
 
 
 def test_compiler_text_of_an_edited_shader(metal: Double, tmp_path, monkeypatch) -> None:
-    for path in METAL.iterdir():
+    for path in METAL.glob("[!.]*"):
         (tmp_path / path.name).write_text(path.read_text())
     with (tmp_path / "march.metal").open("a") as file:
         file.write("#error half a kernel\n")
