@@ -6,6 +6,7 @@ again, its test must fail, and the fault is taken back. Prints a table; exit cod
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Mutation:
-    """One replacement in one file, and the test that must fail for it."""
+    """One replacement in one file, of the text's only occurrence or of that with this index, and the test that must
+    fail for it."""
 
     name: str
     file: str
@@ -27,8 +29,31 @@ class Mutation:
     new: str
     test: str
     builds: bool = True
+    occurrence: int | None = None
+
+    def made(self, text: str) -> str:
+        """The file's text with the fault."""
+        parts = text.split(self.old)
+        at = self.occurrence or 0
+        if len(parts) < at + 2 or (self.occurrence is None and len(parts) != 2):
+            raise SystemExit(f"[mutations] {self.name}: {self.file} must hold {self.old!r}, once unless counted")
+        return self.old.join(parts[: at + 1]) + self.new + self.old.join(parts[at + 1 :])
 
 
+# Every barrier of the shaders, by file and index in it.
+_BARRIERS = tuple(
+    Mutation(
+        f"shader-drops-barrier-{number}",
+        f"metal/{name}.h",
+        "simdgroup_barrier(mem_flags::mem_threadgroup);",
+        "",
+        "tests/ops/test_mlp_kernel.py::test_lane_order_changes_no_bit",
+        occurrence=index,
+    )
+    for number, (name, index) in enumerate(
+        [("mlp_simd", 0), ("mlp_simd", 1), ("mlp_simd", 2), ("mlp_simd_grad", 0), ("mlp_simd_grad", 1)], 1
+    )
+)
 MUTATIONS = (
     Mutation(
         "launcher-shifts-buffer-indices",
@@ -88,6 +113,7 @@ MUTATIONS = (
         "    metal::run",
         "tests/kernels/test_metal_encoding.py::test_order_of_the_calls",
     ),
+    *_BARRIERS,
 )
 
 
@@ -133,11 +159,10 @@ def try_out(mutation: Mutation, tree: Path, build: Build) -> bool:
     """Whether the mutation's test passes without it and fails with it."""
     path = tree / mutation.file
     text = path.read_text(encoding="utf-8")
-    if text.count(mutation.old) != 1:
-        raise SystemExit(f"[mutations] {mutation.name}: {mutation.file} must hold its text once: {mutation.old!r}")
+    mutated = mutation.made(text)
     if not test_passes(tree, mutation.test):
         raise SystemExit(f"[mutations] {mutation.test} must pass before the fault is made")
-    path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+    path.write_text(mutated, encoding="utf-8")
     try:
         if mutation.builds:
             build.make()
@@ -150,12 +175,12 @@ def try_out(mutation: Mutation, tree: Path, build: Build) -> bool:
 
 def main() -> int:
     """Try every mutation named, or all."""
-    names = sys.argv[1:] or [mutation.name for mutation in MUTATIONS]
-    unknown = [name for name in names if name not in {mutation.name for mutation in MUTATIONS}]
-    if unknown:
-        known = ", ".join(mutation.name for mutation in MUTATIONS)
-        print(f"[mutations] NAME must be one of {known}; got {unknown[0]}", file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(prog="python -m tools.mutations", description=__doc__)
+    known = [mutation.name for mutation in MUTATIONS]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; all by default")
+    names = parser.parse_args().names or known
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"NAME must be one of {', '.join(known)}; got {unknown[0]}")
     missed = 0
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
         tree = Path(folder)
