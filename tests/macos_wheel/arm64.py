@@ -46,8 +46,8 @@ class Elsewhere:
         kernel: str,
         buffers: Sequence[torch.Tensor | None],
         params: Mapping[str, int | float],
-        grid: tuple[int, int, int],
-        group: tuple[int, int, int],
+        grid: tuple[int, ...],
+        group: tuple[int, ...],
         threads: int,
         coarse: bool,
     ) -> None:
@@ -55,7 +55,7 @@ class Elsewhere:
         _, described, struct_name, _ = _C.kernel_table()[kernel]
         members = _C.struct_table()[struct_name]
         packed = b"".join(struct.pack(FORMATS[kind], params[name]) for name, kind in members)
-        out = [_counted(kernel.encode()), _counted(packed), struct.pack("<6I", *grid, *group)]
+        out = [_counted(kernel.encode()), _counted(packed), struct.pack("<6I", *(*grid, 1, 1)[:3], *(*group, 1, 1)[:3])]
         out.append(struct.pack("<3I", threads, coarse, len(buffers)))
         memory = []  # of each buffer: address and bytes up to its storage's end
         for tensor in buffers:
