@@ -7,6 +7,7 @@
 #include "arguments.h"
 #include "host.h"
 #include "launch.h"
+#include "messages.h"
 #include "metal.h"
 #include "strict.h"
 
@@ -15,12 +16,12 @@ using namespace nerf_metal;
 
 namespace {
 
-metal::TensorHandle handle_of(const py::handle& tensor)
+metal::TensorHandle handle_of(const Launch& launch, const char* name, const py::handle& tensor)
 {
     void* handle = nullptr;
     if (metal::from_python() != nullptr) {
         if (metal::from_python()(tensor.ptr(), &handle) != 0) {
-            throw py::type_error("[launch] a buffer must be a torch.Tensor");
+            throw py::type_error(prefix(launch) + name + " must be a torch.Tensor");
         }
         return metal::TensorHandle(handle);
     }
@@ -49,7 +50,8 @@ strict::Order order_of(const std::string& name)
 void launch_host(py::handle kernel, py::handle buffers, py::handle params, py::handle grid, py::handle group,
                  unsigned threads, bool coarse)
 {
-    Launch launch = make_launch(kernel, buffers, params, grid, group, Memory::cpu);
+    const py::object row = as_tuple(buffers);  // another thread may empty the list meanwhile
+    Launch launch = make_launch(kernel, row, params, grid, group, Memory::cpu);
     launch.coarse = coarse;
     const py::gil_scoped_release unlocked;
     host::run(launch, threads);
@@ -59,7 +61,8 @@ void launch_strict(py::handle kernel, py::handle buffers, py::handle params, py:
                    const std::string& order, uint64_t seed)
 {
     const strict::Order lanes = order_of(order);
-    const Launch launch = make_launch(kernel, buffers, params, grid, group, Memory::cpu);
+    const py::object row = as_tuple(buffers);
+    const Launch launch = make_launch(kernel, row, params, grid, group, Memory::cpu);
     const py::gil_scoped_release unlocked;
     strict::run(launch, lanes, seed);
 }
@@ -67,17 +70,18 @@ void launch_strict(py::handle kernel, py::handle buffers, py::handle params, py:
 void launch_metal(py::handle kernel, py::handle tensors, py::handle params, py::handle grid, py::handle group)
 {
     const Memory memory = metal::has_provider() ? Memory::cpu : Memory::mps;
-    const py::object row = fixed(tensors);
+    const py::object row = as_tuple(tensors);
     const Launch launch = make_launch(kernel, row, params, grid, group, memory);
     std::vector<metal::TensorHandle> handles;
     std::vector<void*> raw;
     for (size_t i = 0; i < launch.arguments.size(); ++i) {
         const py::handle tensor = PyTuple_GET_ITEM(row.ptr(), static_cast<Py_ssize_t>(i));
+        const char* const name = launch.info->buffers[i].name;
         if (PyTuple_Check(tensor.ptr()) != 0) {
-            throw py::type_error("[launch] a buffer must be a torch.Tensor or None, got tuple");
+            throw py::type_error(prefix(launch) + name + " must be a torch.Tensor or None, got tuple");
         }
         if (launch.arguments[i].present) {
-            handles.push_back(handle_of(tensor));
+            handles.push_back(handle_of(launch, name, tensor));
         }
         raw.push_back(launch.arguments[i].present ? handles.back().get() : nullptr);
     }

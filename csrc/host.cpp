@@ -79,7 +79,8 @@ void leave(int taken)
 // Waiting is asked so often before it sleeps, about 50 us: a launch takes a few hundred, being woken up to 50.
 constexpr int kSpins = 2000;
 
-// A process with more of them than any processor has cores only waits, or fails to start them.
+// What is asked for beyond is a mistake: so many threads share a launch of milliseconds in parts that cost more to
+// hand out than to run.
 constexpr unsigned kMostThreads = 256;
 
 // Workers that wait for launches. Kept: starting threads costs more than a small launch runs.

@@ -37,8 +37,8 @@ void load_module(const std::string& path);
 
 const std::vector<const Module*>& modules();
 
-// Everything a kernel relies on: struct size, dtypes, presence, sizes, grid. Throws std::invalid_argument with one
-// line. After it no thread of the kernel can leave its buffers.
+// Everything a kernel relies on, of an argument for each of its buffers: struct size, dtypes, presence, sizes,
+// grid. Throws std::invalid_argument with one line. After it no thread of the kernel can leave its buffers.
 void check(const Launch& launch);
 
 }  // namespace nerf_metal

@@ -51,14 +51,15 @@ def launch(
         TypeError: for a tensor of a dtype no kernel takes, and anything that is of another type than above.
         RuntimeError: for what the GPU, the shader compiler or strict mode reports.
     """
+    record = settings.launches
     try:
         _launch(kernel, buffers, params, grid, _GROUP if group is None else group, backend, coarse)
     except Exception as error:
-        if settings.launches is not None and isinstance(kernel, str):
-            settings.launches.failed.setdefault(kernel, str(error))
+        if record is not None and isinstance(kernel, str) and isinstance(grid, tuple) and all(grid):
+            record.failed.setdefault(kernel, str(error))
         raise
-    if settings.launches is not None and all(grid):
-        settings.launches.ran.add(kernel)
+    if record is not None and all(grid):
+        record.ran.add(kernel)
 
 
 def _launch(

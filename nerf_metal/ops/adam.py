@@ -7,7 +7,7 @@ import math
 import torch
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_match, check_numbers, check_tensor
+from nerf_metal.ops.checks import check_count, check_flags, check_kernel_dtype, check_match, check_numbers, check_tensor
 from nerf_metal.reference.adam import bias_corrections
 
 # A GPU's thread takes one vector of four. On the host 4 096 elements are two rounds of the kernel's 2 048, and 64 such
@@ -68,6 +68,7 @@ def adam_step(
     for name, tensor in zip(("param", "grad", "exp_avg", "exp_avg_sq", "half_copy"), written, strict=False):
         _check_contiguous(op, name, tensor)
     check_count(op, "step", step)
+    check_flags(op, sparse=sparse, clear_grad=clear_grad)
     check_options(op, lr, (beta1, beta2), eps)
     backend = kernels.resolve(op, backend, param)
     # float16 values do not move under small steps: auto leaves no way to do that by accident

@@ -3,7 +3,11 @@ for the GPU."""
 
 from __future__ import annotations
 
+import math
+
 import torch
+
+_LARGEST = torch.finfo(torch.float32).max
 
 
 def check_tensor(op: str, name: str, value: object) -> torch.Tensor:
@@ -75,37 +79,49 @@ def check_match(
     return tensor
 
 
+def _shown(value: int) -> str:
+    """Python refuses to write an int of more than 4300 digits."""
+    return str(value) if abs(value) < 10**80 else f"one of {value.bit_length()} bits"
+
+
 def check_count(op: str, name: str, value: object, least: int = 1, most: int = 2**31 - 1) -> int:
     """An integer in these limits; kernels count in 32 bits, and tensors of indices are int32."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"[{op}] {name} must be an int, got {type(value).__name__}")
     if value < least:
-        raise ValueError(f"[{op}] {name} must be at least {least}, got {value}")
+        raise ValueError(f"[{op}] {name} must be at least {least}, got {_shown(value)}")
     if value > most:
-        raise ValueError(f"[{op}] {name} must be at most {most}, got {value}")
+        raise ValueError(f"[{op}] {name} must be at most {most}, got {_shown(value)}")
     return value
 
 
 def check_seed(op: str, seed: object) -> None:
-    """An integer of 64 bits, as torch's generators take."""
-    check_count(op, "seed", seed, least=-(2**63), most=2**63 - 1)
+    """An integer as torch's generators take and give: 64 bits, with a sign or without."""
+    check_count(op, "seed", seed, least=-(2**63), most=2**64 - 1)
+
+
+def check_flags(op: str, **flags: object) -> None:
+    """Yes or no; 1 and 0 do too."""
+    for name, value in flags.items():
+        if not isinstance(value, int):
+            raise TypeError(f"[{op}] {name} must be True or False, got {type(value).__name__}")
 
 
 def check_numbers(op: str, **numbers: object) -> None:
-    """Real numbers, before they are compared with limits of their own."""
+    """Real numbers that float32 holds, before they are compared with limits of their own."""
     for name, value in numbers.items():
-        if type(value) is float:
-            continue
         if isinstance(value, int):
             if not -(2**63) <= value < 2**63:  # torch takes no more
-                raise ValueError(f"[{op}] {name} must fit 64 bits as an int, got {value}; write it as a float")
+                raise ValueError(f"[{op}] {name} must fit 64 bits as an int, got {_shown(value)}; write it as a float")
             continue
         try:
-            if isinstance(value, str):  # float() would read it
+            if isinstance(value, str | bytes | bytearray):  # float() would read it
                 raise TypeError
-            float(value)  # type: ignore[arg-type]
+            number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(f"[{op}] {name} must be a number, got {type(value).__name__}") from None
+        if _LARGEST < abs(number) < math.inf:
+            raise ValueError(f"[{op}] {name} must be within float32, up to 3.4e38, got {number}")
 
 
 def check_integers(

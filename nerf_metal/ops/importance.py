@@ -7,6 +7,7 @@ import torch
 from nerf_metal import kernels, reference
 from nerf_metal.ops.checks import (
     check_count,
+    check_flags,
     check_kernel_dtype,
     check_match,
     check_numbers,
@@ -54,6 +55,7 @@ def sample_importance(
     check_match(op, "t_edges", t_edges, "weights", weights, (rows, intervals + 1), ", one more column than weights")
     check_count(op, "num_samples", num_samples)
     check_seed(op, seed)
+    check_flags(op, stratified=stratified, merge=merge)
     check_numbers(op, weight_floor=weight_floor)
     if not 0 < weight_floor < float("inf"):
         raise ValueError(f"[{op}] weight_floor must be above 0, got {weight_floor}; NeRF uses 1e-5")

@@ -9,6 +9,7 @@ import torch
 from nerf_metal import kernels, reference
 from nerf_metal.ops.checks import (
     check_count,
+    check_flags,
     check_kernel_dtype,
     check_match,
     check_numbers,
@@ -102,6 +103,7 @@ def march_rays(
     backend = _check(op, rays_o, rays_d, aabb, near, far, backend)
     check_count(op, "num_samples", num_samples)
     check_seed(op, seed)
+    check_flags(op, stratified=stratified)
     if spacing not in SPACINGS:
         raise ValueError(f"[{op}] spacing must be one of {', '.join(SPACINGS)}, got {spacing!r}")
     if spacing == "disparity" and near <= 0:

@@ -17,6 +17,7 @@ WIDEST = 128
 """Columns of the widest layer."""
 DEEPEST = 4
 """Most hidden layers."""
+_LISTS = (list, tuple, torch.nn.ParameterList)
 _TILE = 16  # columns of a tile: the widest vector, two of the 8x8 matrices of an Apple GPU
 # Rows of a thread: whole blocks of 48, enough of them that a thread's weights are read from its cache.
 _HOST_ROWS = 960
@@ -89,7 +90,7 @@ def _check_layers(
     op: str, x: torch.Tensor, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor] | None
 ) -> None:
     for name, tensors in (("weights", weights), ("biases", biases)):
-        if not hasattr(tensors, "__len__") and (tensors is not None or name == "weights"):
+        if not isinstance(tensors, _LISTS) and (tensors is not None or name == "weights"):
             raise TypeError(f"[{op}] {name} must be a list of tensors, got {type(tensors).__name__}")
     if not 2 <= len(weights) <= DEEPEST + 1:
         raise ValueError(f"[{op}] weights must be of 2 to {DEEPEST + 1} layers, got {len(weights)}")

@@ -9,6 +9,7 @@ import torch
 from nerf_metal import kernels, reference
 from nerf_metal.ops.checks import (
     check_count,
+    check_flags,
     check_grid,
     check_integers,
     check_kernel_dtype,
@@ -83,6 +84,7 @@ def traverse_grid(
     check_integers(op, "bits", bits, (cells // 32,), "rays_o", rays_o)
     _check_numbers(op, step_size, cone_angle, near, far)
     check_seed(op, seed)
+    check_flags(op, stratified=stratified)
     if max_samples is not None:
         check_count(op, "max_samples", max_samples)
     if check_count(op, "max_samples_per_ray", max_samples_per_ray) > MOST_SAMPLES_PER_RAY:

@@ -1,4 +1,4 @@
-"""What the launcher refuses, and in which words: csrc/launch.cpp, csrc/arguments.cpp and kernels/launch.py."""
+"""What the launcher refuses, and in which words: csrc/launch.cpp, csrc/tensors.cpp and kernels/launch.py."""
 
 from __future__ import annotations
 
@@ -65,6 +65,8 @@ def test_struct_bytes() -> None:
 def test_buffer_count() -> None:
     refused("must get 6 buffers, got 5", change=lambda b: b.pop())
     refused("must get 6 buffers, got 7", change=lambda b: b.append(b[0]))
+    with pytest.raises(ValueError, match="must get 6 buffers, got 7"):  # whatever the last is
+        kernels.launch(INTERSECT, [*tensors(), torch.zeros(1, device="meta")], PARAMS, (4,), backend="host")
 
 
 def test_group() -> None:
@@ -159,7 +161,7 @@ def test_too_many_elements_for_32_bits() -> None:
 @pytest.mark.parametrize("offset", [1, 2, 3])
 def test_alignment(offset) -> None:
     refused(
-        "rays_o must be aligned to its element size",
+        f"rays_o must be aligned to its elements of 4 bytes, got one at {offset}",
         change=lambda b: b.__setitem__(0, (b[0][0] + offset, b[0][1], 0)),
     )
 
@@ -171,9 +173,7 @@ def test_bytes_need_no_alignment() -> None:
 
 
 def test_address_zero() -> None:
-    refused(
-        "rays_o must have memory, got the address 0 (a meta tensor?)", change=lambda b: b.__setitem__(0, (0, 12, 0))
-    )
+    refused("rays_o must have memory, got the address 0", change=lambda b: b.__setitem__(0, (0, 12, 0)))
 
 
 def test_unknown_kernel() -> None:
@@ -251,20 +251,9 @@ def test_more_threads_than_can_be_had(first) -> None:
     assert int(done.stdout) < 300
 
 
-def test_params_by_name() -> None:
-    with pytest.raises(ValueError, match=rf"\[{INTERSECT}\] params must be \['disparity', .*\], got \['n_rays'\]"):
-        kernels.launch(INTERSECT, tensors(), {"n_rays": 4}, (4,), backend="host")
-
-
-@pytest.mark.parametrize("change", [{"n_rays": -1}, {"n_rays": 2**32}, {"t_far": 1e39}, {"n_rays": 0.5}])
-def test_params_that_do_not_fit(change) -> None:
-    with pytest.raises(ValueError, match=rf"^\[{INTERSECT}\] params must fit 32 bits each: .*; got "):
-        kernels.launch(INTERSECT, tensors(), PARAMS | change, (4,), backend="host")
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.bfloat16, torch.int16])
 def test_tensor_dtypes_no_kernel_takes(dtype) -> None:
-    words = re.escape(f"[launch] a buffer must be float32, float16, int32, uint8 or bool, got {dtype}")
+    words = re.escape(f"[{INTERSECT}] rays_o must be float32, float16, int32, uint8 or bool, got {dtype}")
     with pytest.raises(TypeError, match=f"^{words}$"):
         kernels.launch(INTERSECT, [torch.zeros(4, 3, dtype=dtype), *tensors()[1:]], PARAMS, (4,), backend="host")
 
@@ -319,49 +308,6 @@ def test_device() -> None:
         kernels.launch(INTERSECT, [torch.zeros(4, 3).as_subclass(_OnMps), *tensors()[1:]], PARAMS, (4,), backend="host")
 
 
-def test_params_in_any_order() -> None:
-    one, two = tensors(), tensors()
-    kernels.launch(INTERSECT, one, PARAMS, (4,), backend="host")
-    kernels.launch(INTERSECT, two, dict(reversed(PARAMS.items())), (4,), backend="host")
-    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
-    wrong = {("rays" if name == "n_rays" else name): value for name, value in PARAMS.items()}
-    with pytest.raises(ValueError, match=rf"\[{INTERSECT}\] params must be \[.*'n_rays'.*\], got \[.*'rays'.*\]"):
-        kernels.launch(INTERSECT, one, wrong, (4,), backend="host")
-
-
-def test_params_that_are_no_names() -> None:
-    wrong = {(5 if name == "seed" else name): value for name, value in PARAMS.items()}
-    with pytest.raises(ValueError, match=rf"\[{INTERSECT}\] params must be \[.*\], got \[5, 'disparity', .*\]"):
-        kernels.launch(INTERSECT, tensors(), wrong, (4,), backend="host")
-
-
-@pytest.mark.parametrize("value", [HUGE, torch.ones(3, 3), "two\nlines", object(), None])
-def test_params_that_no_line_can_hold(value) -> None:
-    with pytest.raises(
-        ValueError, match=rf"^\[{INTERSECT}\] params must fit 32 bits each: n_rays is uint; got "
-    ) as caught:
-        kernels.launch(INTERSECT, tensors(), PARAMS | {"n_rays": value}, (4,), backend="host")
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 200
-
-
-def test_params_that_change_while_they_are_read() -> None:
-    """The object that is asked for its number leaves the dict, which held it; the message still names it. Where it is
-    gone by then, AddressSanitizer sees it (tools/sanitizers)."""
-
-    class Leaving:
-        def __index__(self) -> int:
-            params.clear()
-            raise TypeError
-
-        def __repr__(self) -> str:
-            return "Leaving"
-
-    params: dict = {**PARAMS, "n_rays": Leaving()}
-    with pytest.raises(ValueError, match=r"n_rays is uint; got Leaving$"):
-        kernels.launch(INTERSECT, tensors(), params, (4,), backend="host")
-
-
 def test_storage_behind_a_view_counts() -> None:
     """Strides are the kernel's affair: what counts is how far the storage reaches behind the first element."""
     buffers = tensors()
@@ -376,4 +322,4 @@ def test_storage_behind_a_view_counts() -> None:
 def test_every_kernel_checks_its_struct_first() -> None:
     for name in KERNELS:
         with pytest.raises(ValueError, match=rf"\[{name}\] \w+Params must have \d+ bytes, got 3"):
-            launch(name, [], b"abc", (1, 1, 1))
+            launch(name, [None] * len(KERNELS[name].buffers), b"abc", (1, 1, 1))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -154,3 +160,23 @@ def test_no_element_past_an_end_is_touched(level) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) == sum(25 if k.collective else 120 for k in KERNELS.values())
+
+
+def strictly(*arguments) -> None:
+    _C.launch_strict(*arguments, "forward", 0)
+
+
+@pytest.mark.parametrize("run", [functools.partial(_C.launch_host, threads=1), strictly], ids=["host", "strict"])
+def test_tensors_live_as_long_as_their_launch(run: Callable[..., None]) -> None:
+    """Another thread may empty the caller's list, since Python's lock is given up meanwhile."""
+    words = 300_000  # a tenth of a second
+    buffers = [torch.ones(32 * words), torch.zeros(1), torch.zeros(words, dtype=torch.int32)]
+    alive = weakref.ref(buffers[0])
+    arguments = ("occupancy_pack_f32", buffers, {"n_words": words}, (words,), (32,))
+    thread = threading.Thread(target=run, args=arguments)
+    thread.start()
+    time.sleep(0.02)
+    buffers.clear()
+    assert alive() is not None or not thread.is_alive()
+    thread.join()
+    assert alive() is None

@@ -170,10 +170,10 @@ def test_checks_come_before_anything_is_encoded(metal: Double) -> None:
 def test_only_tensors_are_taken(metal: Double) -> None:
     launch(tensors())
     packed = pack(INTERSECT, PARAMS)
-    with pytest.raises(TypeError, match=r"^\[launch\] a buffer must be a torch\.Tensor or None, got int$"):
+    with pytest.raises(TypeError, match=rf"^\[{INTERSECT}\] rays_o must be a torch\.Tensor or None, got int$"):
         _C.launch_metal(INTERSECT, [1, 2, 3, 4, 5, 6], packed, (4, 1, 1), (32, 1, 1))
     memory = [described(t.numpy().view(np.uint8) if t.dtype == torch.bool else t.numpy()) for t in tensors()]
-    with pytest.raises(TypeError, match=r"^\[launch\] a buffer must be a torch\.Tensor or None, got tuple$"):
+    with pytest.raises(TypeError, match=rf"^\[{INTERSECT}\] rays_o must be a torch\.Tensor or None, got tuple$"):
         _C.launch_metal(INTERSECT, memory, packed, (4, 1, 1), (32, 1, 1))
 
 
