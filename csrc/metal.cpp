@@ -118,7 +118,7 @@ Handle kernel_handle(const KernelInfo& info)
     }
     Handle kernel = nullptr;
     if (abi.get_kernel(library->second, info.name, &kernel) != 0 || kernel == nullptr) {
-        throw std::runtime_error(std::string("[") + info.name + "] Metal has no such kernel in library " +
+        throw std::runtime_error(std::string("[") + info.name + "] Metal gives no pipeline for it from library " +
                                  info.library + reason());
     }
     return kernels[info.name] = kernel;

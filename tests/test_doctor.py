@@ -137,7 +137,10 @@ def test_a_kernel_that_nothing_ran_is_a_failure(tmp_path, monkeypatch, capsys) -
     assert code == 1
     unrun = {row["kernel"]: row["message"] for row in report["kernels"] if row["result"] == "failed"}
     assert unrun == {"sh_forward_f32": "no check ran it", "sh_backward_f32": "no check ran it"}
-    assert "FAILED sh_backward_f32: no check ran it" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.count("FAILED sh_backward_f32: no check ran it") == 1
+    # before torch's own ops, of which some end the process on a Mac
+    assert printed.index("FAILED sh_backward_f32") < printed.index("torch, relied on")
 
 
 # ---- torch's own ops ----
@@ -203,7 +206,7 @@ def test_an_end_in_the_middle_leaves_what_came_before(tmp_path, monkeypatch, cap
     few(monkeypatch, (Probe("an op", ends),))
     code, report = doctor(tmp_path)
     assert code == 130
-    assert not report["complete"] and report["running"] == "torch, relied on" and report["result"] is None
+    assert not report["complete"] and report["running"] == "torch, relied on: an op" and report["result"] is None
     assert len(report["kernels"]) == len(KERNELS) and report["totals"]["ok"] > 100
     assert capsys.readouterr().out.splitlines()[-1].startswith("  torch, relied on")
     assert [path.name for path in tmp_path.iterdir()] == ["found.json"]

@@ -107,8 +107,8 @@ def _devices() -> list[tuple[str, str]]:
             rows.append(
                 (
                     "",
-                    "torch before 2.14 computes wrong Linear gradients over 32 767 rows on M1 and M2\n"
-                    "(pytorch #177116); nerf_metal never makes such a call, your own code might",
+                    "torch computes wrong Linear gradients from 32 767 rows on, on M1 and M2; 2.14 mends most\n"
+                    "(pytorch #177116, #195163); nerf_metal never makes such a call, your own code might",
                 )
             )
     elif torch.backends.mps.is_built():

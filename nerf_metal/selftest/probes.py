@@ -191,6 +191,15 @@ def _views(side: Side) -> Outputs:
     return {"flat": flat, "pieces": pieces, "filled": filled, "stacked": torch.stack((x[:, 2:5], x[:, 5:8]), -1)}
 
 
+def _half_views(side: Side) -> Outputs:
+    """At byte 6 of their storage, as slices of a batch may begin; numbers that half has."""
+    x = side.place(torch.arange(103.0) / 8.0)
+    part = (x if side.exact else x.half())[3:]
+    rows = part.view(20, 5)
+    found = {"contiguous": rows.t().contiguous(), "joined": torch.cat((part, part)), "stacked": torch.stack((part,))}
+    return found | {"cloned": part.clone(), "single": part[:1].clone(), "wide": part.float()}
+
+
 def _encoding(side: Side) -> Outputs:
     encode, x = FrequencyEncoding(10), normal(3000, 3).clamp(-1.0, 1.0)
     if side.exact:  # of the same angles: float32 has few digits of the greatest
@@ -280,4 +289,5 @@ RELIED_ON = (
     Probe("nonzero; rows read and written by index", _rows, exact=True, issues=(125100,)),
     Probe("index_select, index_copy_, masked_fill", _places, exact=True, issues=(166237, 160993)),
     Probe("views: written, split, joined, filled", _views, exact=True, issues=(114692,)),
+    Probe("half views at odd offsets: copied, joined", _half_views, exact=True, issues=(182839,)),
 )

@@ -79,7 +79,7 @@ class Report:
     """What is found, written to ``path`` as it comes: a driver that ends the process leaves what came before.
 
     Attributes:
-        running: the group that is being checked, None when all is done.
+        running: what is being checked, None when all is done.
     """
 
     path: Path
@@ -212,14 +212,14 @@ def line_of(rows: Sequence[KernelRow | CheckRow]) -> str:
     return f"{passed:>14}{f'{max(ratios):.3g}' if ratios else '':>25}{seconds:>8.1f}"
 
 
-def findings(report: Report) -> Iterator[str]:
+def findings(kernel_rows: Sequence[KernelRow], checks: Sequence[CheckRow]) -> Iterator[str]:
     """What is not as it should be, in lines of :data:`WIDTH` columns."""
     for result, mark in (("failed", "FAILED"), ("known", "known "), ("skipped", "skipped")):
         groups: dict[str, list[str]] = {}
-        for kernel in report.kernels:
+        for kernel in kernel_rows:
             if kernel.result == result:
                 groups.setdefault(f"kernels of {kernel.library}", []).append(f"{kernel.kernel}: {kernel.message}")
-        for row in report.checks:
+        for row in checks:
             if row.result == result:
                 groups.setdefault(row.group, []).append(_text(row))
         for group, texts in groups.items():

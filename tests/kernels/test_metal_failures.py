@@ -88,7 +88,7 @@ def test_failure_of_the_command_block(metal: Double) -> None:
 
 def test_failure_of_the_kernel_look_up(metal: Double) -> None:
     metal.fail("get_kernel_function", "function is not there")
-    fails(f"[{INTERSECT}] Metal has no such kernel in library march: function is not there")
+    fails(f"[{INTERSECT}] Metal gives no pipeline for it from library march: function is not there")
 
 
 def test_failure_of_the_compiler(metal: Double) -> None:
@@ -115,7 +115,7 @@ def test_failure_text_is_empty_where_torch_gives_none(metal_method: Double) -> N
     fails(f"[{INTERSECT}] Metal launch failed in start_encoding")
     metal_method.fail("get_kernel_function", "unseen")
     _C.metal_load(LIBTORCH, metal_method.path)
-    fails(f"[{INTERSECT}] Metal has no such kernel in library march")
+    fails(f"[{INTERSECT}] Metal gives no pipeline for it from library march")
     metal_method.fail("create_shader_library", "unseen")
     _C.metal_load(LIBTORCH, metal_method.path)
     fails(f"[{INTERSECT}] [march] Metal could not compile the shader")
