@@ -15,7 +15,7 @@ from tools.macos_wheel.build import ROOT, SYSTEM_SYMBOLS
 from tools.macos_wheel.errors import ToolError
 from tools.macos_wheel.torch_wheels import Torch, listed_versions, oldest_supported, read, release
 
-_CALL = re.compile(r'^ *resolve\(\w+, "(\w+)", found\.(\w+)(?:, ([^;]+))?\);$', re.M)
+_CALL = re.compile(r'^ *resolve\(\w+,\s+"(\w+)",\s+found\.(\w+)(?:,\s+([^;]+))?\);$', re.M)
 _SUBSTITUTE = re.compile(r"found\.(\w+) != nullptr")
 
 
@@ -48,7 +48,7 @@ def lookups() -> list[Lookup]:
     calls = text.count("resolve(") - 1  # but its definition
     if len(found) != calls:
         raise ToolError(
-            f"[torch_symbols] csrc/metal.cpp must have {calls} calls of resolve on lines of their own, got {len(found)}"
+            f"[torch_symbols] csrc/metal.cpp must have {calls} calls of resolve that are understood, got {len(found)}"
         )
     return found
 
