@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 from pathlib import Path
 
@@ -102,6 +103,15 @@ def test_usage_is_read_kernel_by_kernel() -> None:
     ]
 
 
+@pytest.mark.parametrize("said", ["", "ptxas info: Used 8 registers in sh_forward_f32_grid"])
+def test_an_assembler_that_says_something_else_is_refused(said: str, tmp_path: Path) -> None:
+    compiler = tmp_path / "nvcc"
+    compiler.write_text(f"#!/bin/sh\necho '{said}'\n")
+    compiler.chmod(0o755)
+    with pytest.raises(build.CompileError, match=r"ptxas must say .*, got none of adam_\w+, .*, sh_forward_f32,"):
+        build.compile_shaders(str(compiler), tmp_path / "build")
+
+
 # ---- what it computes ----
 def run_cases(library: Path, capfd: pytest.CaptureFixture[str]) -> dict[str, dict[str, float]]:
     code = cases.main([str(library)])
@@ -185,6 +195,22 @@ exec "$@"
     assert "composite_forward_simd_f32" in found and "mlp_backward_weights_simd_f32" in found
 
 
+def test_cases_that_hang_are_ended_with_what_runs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ears = tmp_path / "ears"
+    os.mkfifo(ears)
+    script = tmp_path / "compute-sanitizer"
+    script.write_text(f"#!/bin/sh\nsleep 600 > {ears} &\nwait\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(tool, "PATIENCE", 2.0)  # seconds, in which a shell starts
+    listening = os.open(ears, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(RuntimeError, match=r"\Athe named cases must end within 2 s, .*compute-sanitizer .*\Z"):
+            tool.run_cases(tmp_path / "any.so", under=[str(script)])
+        assert select.select([listening], [], [], 60)[0]  # nobody is left who could write
+    finally:
+        os.close(listening)
+
+
 def test_a_sanitizer_that_fails_is_no_clean_result(tmp_path: Path) -> None:
     log = tmp_path / "log"
     kernels = ["mlp_forward_f32", "mlp_forward_simd_f32"]
@@ -204,15 +230,15 @@ def test_the_table_says_what_was_not_done() -> None:
         gpu="Some GPU",
         usages=[build.Usage("a_f32", 32, 0, 0, 0, 0), build.Usage("b_simd_f32", 80, 0, 0, 0, 1024)],
         cases={"a_f32": {"cases": 3, "worst": 0.51}, "b_simd_f32": {"cases": 2, "worst": 0.0}},
-        hazards={"memcheck": {"a_f32": 0}, "racecheck": {"a_f32": 0, "b_simd_f32": 4}},
+        hazards={"memcheck": {"a_f32": 0}, "racecheck": {"a_f32": 0, "b_simd_f32": 4}, "synccheck": {"a_f32": 0, "b_simd_f32": 1}},
         ceilings=(3e12, 6e13),
         speeds={"b_simd_f32": speed.Speed(0.0123, 0.456, "copy")},
     )
     text = report.markdown(run)
     assert "Some GPU: a copy moves 3000 GB/s, multiply-adds make 60.0 TFLOP/s." in text
     assert text.splitlines()[-2:] == [
-        "| a_f32 | 3 | 0.51 | clean | no shared memory | not timed |  |",
-        "| b_simd_f32 | 2 | 0 | not run | 4 lines | 0.0123 | 46% copy |",
+        "| a_f32 | 3 | 0.51 | clean | no shared memory | clean | not timed |  |",
+        "| b_simd_f32 | 2 | 0 | not run | 4 lines | 1 lines | 0.0123 | 46% copy |",
     ]
 
 

@@ -106,7 +106,7 @@ def test_every_broken_kernel_but_the_controls_names_its_report() -> None:
 
 def test_unknown_sanitizer(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["address", "leaks"]) == 2
-    assert capsys.readouterr().err == "[sanitizers] must be of address, undefined, got leaks\n"
+    assert capsys.readouterr().err == "[sanitizers] SANITIZER must be one of address, undefined, got leaks\n"
 
 
 def test_a_compiler_without_sanitizers_is_named(
@@ -122,3 +122,20 @@ def test_a_compiler_without_sanitizers_is_named(
         monkeypatch.setenv("CXX", name)
         assert main(["address"]) == 2
         assert capsys.readouterr().err == f"[sanitizers] {words}\n"
+
+
+def test_a_failed_build_is_not_something_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    try:
+        real = toolchain(["undefined"]).compiler
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    compiler = tmp_path / "c++"
+    compiler.write_text(f'#!/bin/sh\ncase "$*" in *" -c "*) echo no such header >&2; exit 1;; esac\nexec {real} "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    assert main(["undefined"]) == 2
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"[sanitizers] the copy must build and load, got from {compiler} ")
+    assert rest == ["no such header"]

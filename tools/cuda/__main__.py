@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -23,7 +25,9 @@ from tools.cuda.provider import on_cuda
 DOCS = build.ROOT / "docs" / "cuda.md"
 # Sanitizers take a hundred times as long: every seventh case, a number that no list of sizes is a multiple of.
 SANITIZED = 7
-TOOLS = ("memcheck", "racecheck")
+TOOLS = ("memcheck", "racecheck", "synccheck")
+# Seconds for one process of cases. Without a GPU all of them take two minutes; a kernel that hangs takes for ever.
+PATIENCE = 1800.0
 
 
 def gpu_name() -> str | None:
@@ -41,18 +45,35 @@ def run_cases(library: Path, every: int = 1, under: Sequence[str] = ()) -> dict[
     """The named cases in a process of their own, ``under`` another command; cases and worst error by kernel.
 
     Raises:
-        RuntimeError: where a case fails, with all that do.
+        RuntimeError: where a case fails, with all that do, or where they do not come to their end in time.
     """
     own = [sys.executable, "-m", "tests.cuda.cases", str(library), "--every", str(every)]
-    done = subprocess.run([*under, *own], cwd=build.ROOT, capture_output=True, text=True)
-    lines = done.stdout.splitlines()
+    out, err = _in_time([*under, *own])
+    lines = out.splitlines()
     if not lines or not lines[-1].startswith("{"):
-        raise RuntimeError(f"the named cases must run to their end, got\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"the named cases must run to their end, got\n{out}{err}")
     said = json.loads(lines[-1])
     if said["failures"]:
         raise RuntimeError("\n".join(said["failures"]))
     kernels: dict[str, dict[str, float]] = said["kernels"]
     return kernels
+
+
+def _in_time(command: Sequence[str]) -> tuple[str, str]:
+    """What a command prints."""
+    pipe = subprocess.PIPE
+    # A session of its own: the cases are compute-sanitizer's child, and must end with it.
+    with subprocess.Popen(
+        command, cwd=build.ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        try:
+            return process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            words = f"the named cases must end within {PATIENCE:.0f} s, does a kernel hang? got no end of "
+            raise RuntimeError(words + " ".join(command)) from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def sanitize(tool: str, library: Path, log: Path) -> dict[str, int]:

@@ -72,14 +72,21 @@ def compile_shaders(nvcc: str, folder: Path, arch: str = ARCH, metal: Path = MET
     """One object for each shader file, in ``folder``.
 
     Raises:
-        CompileError: with nvcc's own words.
+        CompileError: with nvcc's own words, or where ptxas does not say what is read here of every kernel.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stems = source.write(metal, folder)
     common = [nvcc, *FLAGS, f"-arch={arch}", *include_flags(folder, metal), "-c"]
     commands = [[*common, str(folder / f"{stem}.cu"), "-o", str(folder / f"{stem}.o")] for stem in stems]
     with ThreadPoolExecutor(jobs) as pool:
-        return usages("\n".join(pool.map(_run, commands)))
+        found = usages("\n".join(pool.map(_run, commands)))
+    named = {kernel.name for of_file in source.kernels(metal).values() for kernel in of_file}
+    if missing := sorted(named - {usage.kernel for usage in found}):
+        raise CompileError(
+            f"ptxas must say registers, stack and spills of every kernel as {__name__} reads them, got none of "
+            + ", ".join(missing)
+        )
+    return found
 
 
 def link(nvcc: str, folder: Path, arch: str = ARCH, metal: Path = METAL) -> Path:

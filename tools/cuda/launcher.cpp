@@ -43,7 +43,8 @@ struct Block {
 class Copies {
 public:
     // Buffers that overlap, views of one tensor, share a block: what is written to one is seen in the other.
-    explicit Copies(std::vector<Block> wanted)
+    // Behind the delegation the object stands: what is allocated is freed where the rest throws.
+    explicit Copies(std::vector<Block> wanted) : Copies()
     {
         std::sort(wanted.begin(), wanted.end(), [](const Block& a, const Block& b) { return a.host < b.host; });
         for (const Block& block : wanted) {
@@ -89,21 +90,18 @@ public:
     }
 
 private:
+    Copies() = default;
+
     std::vector<Block> blocks_;
 };
 
-struct Events {
-    cudaEvent_t begin, end;
-    Events()
-    {
-        need(cudaEventCreate(&begin), "cudaEventCreate");
-        need(cudaEventCreate(&end), "cudaEventCreate");
-    }
-    ~Events()
-    {
-        cudaEventDestroy(begin);
-        cudaEventDestroy(end);
-    }
+struct Event {
+    cudaEvent_t handle;
+    Event() { need(cudaEventCreate(&handle), "cudaEventCreate"); }
+    ~Event() { cudaEventDestroy(handle); }
+    Event(const Event&) = delete;
+    Event& operator=(const Event&) = delete;
+    void record() const { need(cudaEventRecord(handle), "cudaEventRecord"); }
 };
 
 void run(const std::string& name, void* const* buffers, size_t buffer_count, const void* params,
@@ -132,13 +130,13 @@ void run(const std::string& name, void* const* buffers, size_t buffer_count, con
     for (size_t i = 0; i < buffer_count; ++i) {
         places.push_back(elements[i] > 0 ? copies.on_device(static_cast<char*>(buffers[i])) : nullptr);
     }
-    const Events events;
-    need(cudaEventRecord(events.begin), "cudaEventRecord");
+    const Event begin, finish;
+    begin.record();
     need(kEntries[info - nerf_metal::kKernels](places.data(), params, grid, group), "launch");
-    need(cudaEventRecord(events.end), "cudaEventRecord");
+    finish.record();
     need(cudaDeviceSynchronize(), "kernel");
     float milliseconds = 0.0f;
-    need(cudaEventElapsedTime(&milliseconds, events.begin, events.end), "cudaEventElapsedTime");
+    need(cudaEventElapsedTime(&milliseconds, begin.handle, finish.handle), "cudaEventElapsedTime");
     copies.back();
     log_text += "{\"kernel\": \"" + name + "\", \"milliseconds\": " + std::to_string(milliseconds) +
                 ", \"bytes\": " + std::to_string(moved) + "}\n";

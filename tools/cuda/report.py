@@ -57,17 +57,19 @@ def markdown(run: Run) -> str:
         "",
         "- max error: the worst error over tolerance of the named cases (`tests/ops`) in which the kernel ran. 1 is",
         "  the limit; 0 stands where cases assert equality, or limits of their own.",
-        "- memcheck, racecheck: what compute-sanitizer says of a part of the cases; racecheck sees shared memory only.",
+        "- memcheck, racecheck, synccheck: what compute-sanitizer says of a part of the cases. racecheck sees shared",
+        "  memory only, synccheck barriers.",
         "- of the ceiling: each buffer's bytes once, or the products' operations, over time; against the copy or the",
         "  multiply-adds.",
         "",
-        "| kernel | cases | max error | memcheck | racecheck | ns / sample | of the ceiling |",
-        "|---|---|---|---|---|---|---|",
+        "| kernel | cases | max error | memcheck | racecheck | synccheck | ns / sample | of the ceiling |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for kernel in sorted(run.cases):
         case, speed = run.cases[kernel], run.speeds.get(kernel)
         race = _hazards(run, "racecheck", kernel) if shared.get(kernel) else "no shared memory"
         row = [kernel, str(case["cases"]), f"{case['worst']:.2g}", _hazards(run, "memcheck", kernel), race]
+        row.append(_hazards(run, "synccheck", kernel))
         if speed is None:
             row += ["not timed", ""]
         else:

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--all-levels", action="store_true", help="not only the first and the best of this processor")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.sanitizers if name not in FLAGS]:
-        print(f"[sanitizers] must be of {', '.join(FLAGS)}, got {unknown[0]}", file=sys.stderr)
+        print(f"[sanitizers] SANITIZER must be one of {', '.join(FLAGS)}, got {unknown[0]}", file=sys.stderr)
         return 2
     try:
         tools = toolchain(options.sanitizers or list(FLAGS))
@@ -37,7 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     levels = usable if options.all_levels else sorted({usable[0], usable[-1]}, key=usable.index)
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
-        tree = copy_and_build(Path(folder), tools, levels)
+        try:
+            tree = copy_and_build(Path(folder), tools, levels)
+        except RuntimeError as error:
+            print(f"[sanitizers] the copy must build and load, got from {error}", file=sys.stderr)
+            return 2
         print(
             f"built {', '.join(levels)}, strict in {time.monotonic() - start:.0f} s: {' '.join(tools.flags)}",
             flush=True,

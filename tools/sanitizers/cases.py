@@ -34,4 +34,5 @@ def cases(levels: Sequence[str]) -> tuple[Case, ...]:
             Case(level, "every named case", ("-m", "tests.ops.level_check"), {"NERF_METAL_HOST_LEVEL": level})
             for level in levels
         ),
+        Case("fuzz", "any arguments of every op", (*_PYTEST, "tests/ops/test_op_fuzz.py")),
     )

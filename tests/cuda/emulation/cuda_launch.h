@@ -3,15 +3,12 @@
 #include <cstdint>
 
 #include "cuda_runtime.h"
+#include "groups.h"
 
 template <typename... Parameters, typename... Arguments>
 int launch(void (*entry)(Parameters...), const uint32_t* grid, const uint32_t* group, Arguments... arguments)
 {
-    unsigned groups = 1;
-    for (int axis = 0; axis < 3; ++axis) {
-        groups *= (grid[axis] + group[axis] - 1) / group[axis];
-    }
-    emulation::run_grid(groups, dim3(group[0], group[1], group[2]),
+    emulation::run_grid(group_count(grid, group), dim3(group[0], group[1], group[2]),
                         [&] { entry(arguments..., dim3(grid[0], grid[1], grid[2])); });
     return cudaSuccess;
 }

@@ -2,8 +2,10 @@
 // each thread of a block is a fiber, and a shuffle or barrier holds it until those it waits for have come. So the
 // text that nvcc compiles runs where there is no GPU; what nvcc and a GPU make of it, this cannot tell.
 #pragma once
+#include <malloc.h>
 #include <xmmintrin.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
@@ -12,13 +14,13 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "fiber.h"
 
 #define __global__
 #define __device__
+#define __host__
 #define __grid_constant__
 #define __shared__ static  // one block runs at a time
 #define __trap() emulation::complain("trap")
@@ -38,7 +40,15 @@ constexpr size_t kStack = 1 << 16;
 struct Meeting {
     unsigned living = 0, arrived = 0, times = 0;
     float values[2][kWarp];  // of this time and the last: no thread is two ahead
-    bool came[2][kWarp];
+    bool came[2][kWarp];  // and shuffled: who waits at a barrier gives no value
+
+    // Lets all on. By now nobody reads any more what was given the time before.
+    void end()
+    {
+        arrived = 0;
+        ++times;
+        std::fill_n(came[times % 2], kWarp, false);
+    }
 };
 
 struct Thread {
@@ -68,8 +78,7 @@ inline void arrive(Meeting& meeting)
     me.waits_for = &meeting;
     me.since = meeting.times;
     if (++meeting.arrived == meeting.living) {
-        meeting.arrived = 0;
-        ++meeting.times;
+        meeting.end();
     }
     nerf_metal_fiber_switch(&me.stack_pointer, scheduler);
 }
@@ -81,8 +90,7 @@ inline void main_of_thread()
     // who has left is waited for no more, as on the GPU
     for (Meeting* meeting : {&warps[current / kWarp], &block}) {
         if (--meeting->living == meeting->arrived && meeting->arrived != 0) {
-            meeting->arrived = 0;
-            ++meeting->times;
+            meeting->end();
         }
     }
     void* nowhere;
@@ -98,7 +106,7 @@ inline float exchange(float value, unsigned from)
     warp.came[slot][lane] = true;
     arrive(warp);
     if (!warp.came[slot][from]) {
-        complain("lane " + std::to_string(lane) + " reads from lane " + std::to_string(from) + ", which has left");
+        complain("lane " + std::to_string(lane) + " reads from lane " + std::to_string(from) + ", which gives none");
     }
     return warp.values[slot][from];
 }
@@ -127,6 +135,7 @@ inline void run_block(unsigned count)
     warps.assign((count + kWarp - 1) / kWarp, {});
     block = {};
     block.living = count;
+    complaint.clear();  // of a block whose threads waited in vain
     for (unsigned i = 0; i < count; ++i) {
         ++warps[i / kWarp].living;
         threads[i].index = dim3(i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y);
@@ -147,7 +156,7 @@ inline void run_block(unsigned count)
         }
     }
     if (!complaint.empty()) {
-        throw std::runtime_error(std::exchange(complaint, {}));
+        throw std::runtime_error(complaint);
     }
 }
 
@@ -218,21 +227,28 @@ inline unsigned atomicMax(unsigned* at, unsigned value)
     return before;
 }
 
-// ---- the run-time library, without failures ----
-enum cudaError_t { cudaSuccess };
+// ---- the run-time library, which fails only where its memory is full ----
+constexpr size_t kMemory = 1 << 28;  // more than any test's but the one that fills it
+inline size_t memory_in_use;
+enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation = 2 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 using cudaEvent_t = std::chrono::steady_clock::time_point;
-inline const char* cudaGetErrorString(cudaError_t)
+inline const char* cudaGetErrorString(cudaError_t error)
 {
-    return "";
+    return error == cudaErrorMemoryAllocation ? "out of memory" : "no error";
 }
 inline int cudaMalloc(void** memory, size_t bytes)
 {
+    if (memory_in_use + bytes > kMemory) {
+        return cudaErrorMemoryAllocation;
+    }
     *memory = std::malloc(bytes);
+    memory_in_use += malloc_usable_size(*memory);
     return cudaSuccess;
 }
 inline void cudaFree(void* memory)
 {
+    memory_in_use -= malloc_usable_size(memory);
     std::free(memory);
 }
 inline int cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind)

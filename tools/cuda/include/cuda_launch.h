@@ -4,14 +4,12 @@
 
 #include <cstdint>
 
+#include "groups.h"
+
 template <typename... Parameters, typename... Arguments>
 int launch(void (*entry)(Parameters...), const uint32_t* grid, const uint32_t* group, Arguments... arguments)
 {
     const dim3 threads(group[0], group[1], group[2]);
-    unsigned groups = 1;
-    for (int axis = 0; axis < 3; ++axis) {
-        groups *= (grid[axis] + group[axis] - 1) / group[axis];
-    }
-    entry<<<groups, threads>>>(arguments..., dim3(grid[0], grid[1], grid[2]));
+    entry<<<group_count(grid, group), threads>>>(arguments..., dim3(grid[0], grid[1], grid[2]));
     return cudaGetLastError();
 }

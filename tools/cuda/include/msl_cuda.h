@@ -6,6 +6,7 @@
 #include <cuda_launch.h>
 #include <cuda_runtime.h>
 
+#include "groups.h"
 #include "host_kernel.h"
 
 #define __METAL_VERSION__ 310
@@ -80,7 +81,7 @@ struct ThreadAttributes : nerf_metal::ThreadIds {
 };
 inline ThreadAttributes thread_attributes(dim3 grid)
 {
-    const dim3 across((grid.x + blockDim.x - 1u) / blockDim.x, (grid.y + blockDim.y - 1u) / blockDim.y);
+    const dim3 across(groups_along(grid.x, blockDim.x), groups_along(grid.y, blockDim.y));
     const uint rows = blockIdx.x / across.x;
     ThreadAttributes ids;
     ids.group_position_in_grid = {blockIdx.x % across.x, rows % across.y, rows / across.y};
@@ -91,11 +92,12 @@ inline ThreadAttributes thread_attributes(dim3 grid)
     ids.position_in_grid = {first_x + threadIdx.x, first_y + threadIdx.y, first_z + threadIdx.z};
     const uint size_x = blockDim.x < grid.x - first_x ? blockDim.x : grid.x - first_x;
     const uint size_y = blockDim.y < grid.y - first_y ? blockDim.y : grid.y - first_y;
+    const uint size_z = blockDim.z < grid.z - first_z ? blockDim.z : grid.z - first_z;
     ids.index_in_group = threadIdx.x + size_x * (threadIdx.y + size_y * threadIdx.z);
     ids.lane = ids.index_in_group % 32u;
     ids.simdgroup = ids.index_in_group / 32u;
-    ids.inside =
-        ids.position_in_grid.x < grid.x && ids.position_in_grid.y < grid.y && ids.position_in_grid.z < grid.z;
+    // not by the position in the grid, which beyond its end may begin again at 0
+    ids.inside = threadIdx.x < size_x && threadIdx.y < size_y && threadIdx.z < size_z;
     return ids;
 }
 
