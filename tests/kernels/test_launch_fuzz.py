@@ -1,5 +1,5 @@
-"""Launches on tensors with anything wrong with them: Python gets one line and nothing has changed, or it runs inside its
-buffers. That its results are then right is compared op by op, in tests/ops/test_op_fuzz.py.
+"""Launches on tensors with anything wrong with them: Python gets one line and nothing has changed, or it runs inside
+its buffers. That its results are then right is compared op by op, in tests/ops/test_op_fuzz.py.
 
 tests/kernels/test_launch_safety.py gives the kernels wild numbers in memory of the right form; here the form is wrong.
 """
