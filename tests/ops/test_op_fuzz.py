@@ -179,7 +179,13 @@ MAKERS: dict[Callable[..., Any], Callable[[Maker], Arguments]] = {
 # Indices that lead out of the samples or the grid: kernels cut or leave them out, torch refuses them.
 CUT = (ops.composite_rays, ops.occupancy_update, ops.visibility_gather, ops.visibility_count, ops.visibility_copy)
 # Their tensors must have no gaps, and have no gradient.
-GAPLESS = (ops.adam_step, ops.occupancy_update, ops.occupancy_pack, ops.visibility_copy)
+GAPLESS = (
+    ops.adam_step,
+    ops.occupancy_update,
+    ops.occupancy_pack,
+    ops.visibility_copy,
+    ops.visibility_count,
+)
 CONSTANTS = ("t_starts", "t_ends")  # of which no op has a gradient
 # Ways that a tensor of the same numbers can lie in memory.
 LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
