@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nerf_metal import kernels
@@ -13,6 +16,7 @@ from tests.kernels.libraries import SHADERS, compiler, run_all
 from tools.cuda import build, source
 
 EMULATION = Path(__file__).resolve().parent / "emulation"
+Launcher = Callable[..., None]
 
 
 def nvcc() -> str:
@@ -53,3 +57,26 @@ def build_emulation(folder: Path, metal: Path = build.METAL) -> Path:
     own = [str(build.HERE / "launcher.cpp"), str(build.ROOT / "csrc" / "fiber.cpp")]
     run_all([[*common, "-shared", "-Wl,-Bsymbolic", *own, *objects, "-o", str(library)]])
     return library
+
+
+def launcher_of(library: Path) -> Launcher:
+    """What runs a library's kernels on numpy arrays."""
+    execute = ctypes.CDLL(str(library)).nerf_metal_execute
+    size = ctypes.c_size_t
+
+    def run(
+        kernel: str,
+        arrays: list[np.ndarray],
+        params: bytes,
+        grid: tuple[int, int, int],
+        group: tuple[int, int, int] = (128, 1, 1),
+        **order: object,  # of lanes, which strict mode can choose and a GPU cannot
+    ) -> None:
+        buffers = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
+        threads, groups = (ctypes.c_uint32 * 3)(*grid), (ctypes.c_uint32 * 3)(*group)
+        error = ctypes.create_string_buffer(512)
+        what = kernel.encode(), buffers, size(len(arrays)), params, size(len(params))
+        if execute(*what, threads, groups, error, size(512)) != 0:
+            raise RuntimeError(error.value.decode())
+
+    return run

@@ -230,7 +230,11 @@ def test_the_table_says_what_was_not_done() -> None:
         gpu="Some GPU",
         usages=[build.Usage("a_f32", 32, 0, 0, 0, 0), build.Usage("b_simd_f32", 80, 0, 0, 0, 1024)],
         cases={"a_f32": {"cases": 3, "worst": 0.51}, "b_simd_f32": {"cases": 2, "worst": 0.0}},
-        hazards={"memcheck": {"a_f32": 0}, "racecheck": {"a_f32": 0, "b_simd_f32": 4}, "synccheck": {"a_f32": 0, "b_simd_f32": 1}},
+        hazards={
+            "memcheck": {"a_f32": 0},
+            "racecheck": {"a_f32": 0, "b_simd_f32": 4},
+            "synccheck": {"a_f32": 0, "b_simd_f32": 1},
+        },
         ceilings=(3e12, 6e13),
         speeds={"b_simd_f32": speed.Speed(0.0123, 0.456, "copy")},
     )

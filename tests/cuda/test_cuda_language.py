@@ -3,21 +3,19 @@ what those tests ask of them."""
 
 from __future__ import annotations
 
-import ctypes
 import struct
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from tests.cuda.libraries import build_emulation, copy_test_shaders, nvcc
+from tests.cuda.libraries import Launcher, build_emulation, copy_test_shaders, launcher_of, nvcc
 from tests.kernels import test_language as language
 from tests.kernels import test_strict_right as right
 from tools.cuda import build
 from tools.cuda.__main__ import gpu_name
 
 pytestmark = [pytest.mark.cuda, pytest.mark.slow]  # with what is compiled for it, a minute
-Launcher = Callable[..., None]
 
 
 @pytest.fixture(scope="module", params=["emulated", "gpu"])
@@ -33,25 +31,7 @@ def launch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         library = build.link(compiler, folder, metal=metal)
     else:
         library = build_emulation(folder, copy_test_shaders(folder / "metal"))
-    execute = ctypes.CDLL(str(library)).nerf_metal_execute
-    size = ctypes.c_size_t
-
-    def run(
-        kernel: str,
-        arrays: list[np.ndarray],
-        params: bytes,
-        grid: tuple[int, int, int],
-        group: tuple[int, int, int] = (128, 1, 1),
-        **order: object,  # of lanes, which strict mode can choose and a GPU cannot
-    ) -> None:
-        buffers = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
-        threads, groups = (ctypes.c_uint32 * 3)(*grid), (ctypes.c_uint32 * 3)(*group)
-        error = ctypes.create_string_buffer(512)
-        what = kernel.encode(), buffers, size(len(arrays)), params, size(len(params))
-        if execute(*what, threads, groups, error, size(512)) != 0:
-            raise RuntimeError(error.value.decode())
-
-    return run
+    return launcher_of(library)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             tree = copy_and_build(Path(folder), tools, levels)
         except RuntimeError as error:
-            print(f"[sanitizers] the copy must build and load, got from {error}", file=sys.stderr)
+            print(f"[sanitizers] nothing can be run: {error}".rstrip(), file=sys.stderr)
             return 2
         print(
             f"built {', '.join(levels)}, strict in {time.monotonic() - start:.0f} s: {' '.join(tools.flags)}",

@@ -40,7 +40,7 @@ constexpr size_t kStack = 1 << 16;
 struct Meeting {
     unsigned living = 0, arrived = 0, times = 0;
     float values[2][kWarp];  // of this time and the last: no thread is two ahead
-    bool came[2][kWarp];  // and shuffled: who waits at a barrier gives no value
+    bool came[2][kWarp];     // and shuffled: who waits at a barrier gives no value
 
     // Lets all on. By now nobody reads any more what was given the time before.
     void end()
@@ -106,7 +106,8 @@ inline float exchange(float value, unsigned from)
     warp.came[slot][lane] = true;
     arrive(warp);
     if (!warp.came[slot][from]) {
-        complain("lane " + std::to_string(lane) + " reads from lane " + std::to_string(from) + ", which gives none");
+        complain("lane " + std::to_string(lane) + " reads from lane " + std::to_string(from) +
+                 ", which gives none");
     }
     return warp.values[slot][from];
 }
