@@ -26,7 +26,8 @@ DOCS = build.ROOT / "docs" / "cuda.md"
 # Sanitizers take a hundred times as long: every seventh case, a number that no list of sizes is a multiple of.
 SANITIZED = 7
 TOOLS = ("memcheck", "racecheck", "synccheck")
-# Seconds for one process of cases. Without a GPU all of them take two minutes; a kernel that hangs takes for ever.
+# Seconds for a process of cases. Emulated all of them take ten, and a hundred times that is 17 minutes: what takes
+# longer hangs.
 PATIENCE = 1800.0
 
 
