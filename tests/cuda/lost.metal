@@ -21,7 +21,7 @@ kernel void lost_leaver(
 }
 
 // Dispatched threads: n.
-// Not handled: n that is no multiple of SIMD_WIDTH. What is wrong: the last lane is at a barrier where the others shuffle.
+// Not handled: n that is no multiple of SIMD_WIDTH. What is wrong: the last lane is at a barrier, the others shuffle.
 kernel void lost_at_barrier(
     device float* y [[buffer(0)]],  // [n]
     constant LaneParams& p [[buffer(1)]],

@@ -10,6 +10,7 @@ _PYTEST = ("-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:fault
 # What the sanitizers themselves upset: memory that is kept after it is freed, to catch its use, counts as growth; the
 # emulators of other processors lack the room for AddressSanitizer's shadow; and these build what they run themselves.
 _LEFT_OUT = ("test_fiber.py", "test_host_levels.py")
+_FUZZ = ("tests/kernels/test_launch_fuzz.py", "tests/ops/test_op_fuzz.py")
 _DESELECTED = ("test_metal_encoding.py::test_torchs_own_handles_are_freed",)
 
 
@@ -24,8 +25,9 @@ class Case:
 
 
 def cases(levels: Sequence[str]) -> tuple[Case, ...]:
-    """Every named case of every op on each level, the SIMD-group kernels, the launcher and the metal backend."""
-    kernels = [f"--ignore=tests/kernels/{name}" for name in _LEFT_OUT]
+    """Every named case of every op on each level, the SIMD-group kernels, the launcher and the metal backend; any
+    arguments. The longest comes first: two run side by side, and all others fit beside it."""
+    kernels = [f"--ignore={path}" for path in (*(f"tests/kernels/{name}" for name in _LEFT_OUT), *_FUZZ)]
     kernels += [f"--deselect=tests/kernels/{name}" for name in _DESELECTED]
     return (
         Case("kernels", "launcher, strict mode's refusals, metal backend", (*_PYTEST, "tests/kernels", *kernels)),
@@ -34,5 +36,5 @@ def cases(levels: Sequence[str]) -> tuple[Case, ...]:
             Case(level, "every named case", ("-m", "tests.ops.level_check"), {"NERF_METAL_HOST_LEVEL": level})
             for level in levels
         ),
-        Case("fuzz", "any arguments of every op", (*_PYTEST, "tests/ops/test_op_fuzz.py")),
+        Case("fuzz", "any arguments of every launch and every op", (*_PYTEST, *_FUZZ)),
     )
