@@ -100,6 +100,14 @@ def check_seed(op: str, seed: object) -> None:
     check_count(op, "seed", seed, least=-(2**63), most=2**64 - 1)
 
 
+def check_choice(op: str, name: str, value: object, choices: tuple[str, ...]) -> None:
+    """One of these names."""
+    if not isinstance(value, str):
+        raise TypeError(f"[{op}] {name} must be one of {', '.join(choices)}, got {type(value).__name__}")
+    if value not in choices:
+        raise ValueError(f"[{op}] {name} must be one of {', '.join(choices)}, got {value!r}")
+
+
 def check_flags(op: str, **flags: object) -> None:
     """Yes or no; 1 and 0 do too."""
     for name, value in flags.items():

@@ -8,6 +8,7 @@ import torch
 
 from nerf_metal import kernels, reference
 from nerf_metal.ops.checks import (
+    check_choice,
     check_count,
     check_flags,
     check_kernel_dtype,
@@ -104,8 +105,7 @@ def march_rays(
     check_count(op, "num_samples", num_samples)
     check_seed(op, seed)
     check_flags(op, stratified=stratified)
-    if spacing not in SPACINGS:
-        raise ValueError(f"[{op}] spacing must be one of {', '.join(SPACINGS)}, got {spacing!r}")
+    check_choice(op, "spacing", spacing, SPACINGS)
     if spacing == "disparity" and near <= 0:
         raise ValueError(f"[{op}] near must be above 0 for spacing='disparity', got {near}")
     if backend == "torch":

@@ -10,7 +10,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_kernel_dtype, check_match, check_tensor
+from nerf_metal.ops.checks import check_choice, check_kernel_dtype, check_match, check_tensor
 from nerf_metal.reference.mlp import OUTPUT_ACTIVATIONS
 
 WIDEST = 128
@@ -71,9 +71,7 @@ def mlp(
     check_tensor(op, "x", x)
     if x.dim() != 2:
         raise ValueError(f"[{op}] x must have shape (N, in), got {tuple(x.shape)}")
-    if output_activation not in OUTPUT_ACTIVATIONS:
-        names = ", ".join(OUTPUT_ACTIVATIONS)
-        raise ValueError(f"[{op}] output_activation must be one of {names}, got {output_activation!r}")
+    check_choice(op, "output_activation", output_activation, OUTPUT_ACTIVATIONS)
     _check_layers(op, x, weights, biases)
     if known is not None:
         check_match(op, "known", known, "x", x, (len(x), weights[-1].shape[0]))
