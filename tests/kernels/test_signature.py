@@ -183,7 +183,7 @@ def test_structs_of_the_build() -> None:
     for kernel in KERNELS.values():
         size = struct.calcsize("<" + "I" * len(STRUCTS[kernel.params]))
         with pytest.raises(ValueError, match=f"must have {size} bytes, got 1"):
-            _C.launch_host(kernel.name, [], b"x", (1, 1, 1), (32, 1, 1), 1)
+            _C.launch_host(kernel.name, [None] * len(kernel.buffers), b"x", (1, 1, 1), (32, 1, 1), 1)
 
 
 # SIMD-group forms in two kernels, with scratch between them, of what one plain kernel does.
