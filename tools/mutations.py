@@ -79,7 +79,7 @@ MUTATIONS = (
     ),
     Mutation(
         "host-forgets-the-storage-offset",
-        "csrc/arguments.cpp",
+        "csrc/tensors.cpp",
         "number(data_ptr.call(tensor))",
         "number(data_ptr.call(untyped_storage.call(tensor)))",
         "tests/kernels/test_metal_encoding.py::test_kernel_runs_on_what_was_bound",
