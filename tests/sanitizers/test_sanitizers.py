@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from nerf_metal import kernels
 from tests.kernels.libraries import METAL
 from tools.sanitizers.__main__ import main, run_case
-from tools.sanitizers.build import FLAGS, Tree, UnavailableError, build_module, copy_and_build, toolchain
+from tools.sanitizers.build import FLAGS, Run, Tree, UnavailableError, build_module, copy_and_build, toolchain
 from tools.sanitizers.cases import cases
 
 pytestmark = pytest.mark.sanitizers
@@ -32,10 +34,17 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     return copy_and_build(tmp_path_factory.mktemp("sanitizers"), tools, LEVELS)
 
 
+@pytest.fixture(scope="module")
+def runs(tree: Tree) -> dict[str, Run]:
+    """All cases, two side by side as the tool runs them."""
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(CASES, pool.map(functools.partial(run_case, tree), CASES.values()), strict=True))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_the_sanitizers_find_nothing(tree: Tree, name: str) -> None:
-    run = run_case(tree, CASES[name])
+def test_the_sanitizers_find_nothing(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
     assert run.reports == ""
     assert run.code == 0, run.output
 
