@@ -2,24 +2,8 @@
 // Included inside an anonymous namespace by host_kernels.cpp, so that nothing here has a symbol other units could
 // be given; for the same reason no standard header is included.
 
-// ---- address spaces and attributes: without meaning here ----
-#define device
-#define constant const
-#define thread
-#define threadgroup
+#include "msl_words.h"
 #define kernel static inline
-#define buffer(n) maybe_unused
-#define thread_position_in_grid maybe_unused
-#define threadgroup_position_in_grid maybe_unused
-#define thread_position_in_threadgroup maybe_unused
-#define thread_index_in_threadgroup maybe_unused
-#define thread_index_in_simdgroup maybe_unused
-#define simdgroup_index_in_threadgroup maybe_unused
-
-using uint = unsigned int;
-using ushort = unsigned short;
-using uchar = unsigned char;
-using ulong = unsigned long;
 
 // ---- vectors: construction and components ----
 struct uint2 {

@@ -11,31 +11,16 @@
 
 #define __METAL_VERSION__ 310
 
-// CUDA's __device__ is made of the word device, which below stands for nothing.
+// CUDA's __device__ is made of the word device, which msl_words.h says is nothing.
 #undef __device__
 #define __device__ __attribute__((__device__))
 
-// ---- address spaces and attributes ----
-#define device
-#define constant const
-#define thread
-#define threadgroup
 #define inline __device__ inline
 #define kernel inline
-#define buffer(n) maybe_unused
-#define thread_position_in_grid maybe_unused
-#define threadgroup_position_in_grid maybe_unused
-#define thread_position_in_threadgroup maybe_unused
-#define thread_index_in_threadgroup maybe_unused
-#define thread_index_in_simdgroup maybe_unused
-#define simdgroup_index_in_threadgroup maybe_unused
 
 namespace nerf_metal_cuda {
 
-using uint = unsigned int;
-using ushort = unsigned short;
-using uchar = unsigned char;
-using ulong = unsigned long;
+#include "msl_words.h"
 
 // ---- vectors: construction and components ----
 struct uint2 {
