@@ -9,6 +9,7 @@ import torch
 
 from nerf_metal import ops
 from nerf_metal.ops.adam import check_options
+from nerf_metal.ops.checks import check_contiguous
 
 
 class FusedAdam(torch.optim.Optimizer):
@@ -56,11 +57,7 @@ class FusedAdam(torch.optim.Optimizer):
         group = self.param_groups[-1]
         check_options("FusedAdam", group["lr"], group["betas"], group["eps"])
         for param in group["params"]:
-            if not param.is_contiguous():
-                raise ValueError(
-                    f"[FusedAdam] params must be contiguous, got strides {param.stride()} of shape "
-                    f"{tuple(param.shape)}; make it of a .contiguous() tensor"
-                )
+            check_contiguous("FusedAdam", "params", param, "make it of a .contiguous() tensor")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -7,7 +7,15 @@ import math
 import torch
 
 from nerf_metal import kernels, reference
-from nerf_metal.ops.checks import check_count, check_flags, check_kernel_dtype, check_match, check_numbers, check_tensor
+from nerf_metal.ops.checks import (
+    check_contiguous,
+    check_count,
+    check_flags,
+    check_kernel_dtype,
+    check_match,
+    check_numbers,
+    check_tensor,
+)
 from nerf_metal.reference.adam import bias_corrections
 
 # A GPU's thread takes one vector of four. On the host 4 096 elements are two rounds of the kernel's 2 048, and 64 such
@@ -66,7 +74,7 @@ def adam_step(
     _check_half(op, half_copy, param)
     written = [x for x in (param, grad, exp_avg, exp_avg_sq, half_copy) if x is not None]
     for name, tensor in zip(("param", "grad", "exp_avg", "exp_avg_sq", "half_copy"), written, strict=False):
-        _check_contiguous(op, name, tensor)
+        check_contiguous(op, name, tensor, "the step is in place: keep a .contiguous() tensor")
     check_count(op, "step", step)
     check_flags(op, sparse=sparse, clear_grad=clear_grad)
     check_options(op, lr, (beta1, beta2), eps)
@@ -137,12 +145,4 @@ def _check_half(op: str, half_copy: object, param: torch.Tensor) -> None:
         raise ValueError(
             f"[{op}] half_copy must have shape {tuple(param.shape)} on {param.device} like param, "
             f"got {tuple(tensor.shape)} on {tensor.device}; make it with param.half()"
-        )
-
-
-def _check_contiguous(op: str, name: str, tensor: torch.Tensor) -> None:
-    if not tensor.is_contiguous():
-        raise ValueError(
-            f"[{op}] {name} must be contiguous, got strides {tensor.stride()} of shape {tuple(tensor.shape)}; "
-            "the step is in place: keep a .contiguous() tensor"
         )

@@ -39,10 +39,11 @@ def check_vectors(op: str, name: str, value: object, count: str) -> None:
         raise ValueError(f"[{op}] {name} must have shape ({count}, 3), got {tuple(tensor.shape)}")
 
 
-def check_contiguous(op: str, name: str, tensor: torch.Tensor) -> None:
+def check_contiguous(op: str, name: str, tensor: torch.Tensor, advice: str = "") -> None:
     """What a kernel writes in place must have no gaps."""
     if not tensor.is_contiguous():
-        raise ValueError(f"[{op}] {name} must be contiguous, got strides {tensor.stride()}")
+        told = f" of shape {tuple(tensor.shape)}; {advice}" if advice else ""
+        raise ValueError(f"[{op}] {name} must be contiguous, got strides {tensor.stride()}{told}")
 
 
 def check_like(op: str, name: str, tensor: torch.Tensor, model_name: str, model: torch.Tensor) -> None:
