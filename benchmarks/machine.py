@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import torch
 
 from nerf_metal import kernels
+from nerf_metal.selftest.report import processor
 
 _COPY_BYTES = 256 << 20  # eight times the caches of most machines, small enough for 1 GB of memory
 _COPIES = 7
@@ -22,17 +20,6 @@ _QUIET = 0.5  # load
 def clock() -> float:
     """Seconds. With one thread those that the processor gave us: they do not grow while others run."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
-
-
-def processor() -> str:
-    """The processor's name as the system gives it."""
-    if sys.platform == "darwin":
-        asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
-        return asked.stdout.strip() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 @functools.cache
@@ -65,8 +52,9 @@ def describe(load_before: float) -> list[str]:
     """
     threads = torch.get_num_threads()
     time = "processor time" if threads == 1 else "wall time"
+    name = processor() or platform.processor() or platform.machine()
     lines = [
-        f"{processor()}, {os.cpu_count()} logical cores, load {load_before:.1f} before; "
+        f"{name}, {os.cpu_count()} logical cores, load {load_before:.1f} before; "
         f"{threads} thread{'s' if threads > 1 else ''} a side, {time}",
         f"host kernels {kernels.host_level()}, torch {torch.__version__}, Python {platform.python_version()}, "
         f"copies {copy_bandwidth() / 1e9:.1f} GB/s (256 MB, read + write); freed memory is kept",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -18,6 +19,7 @@ from nerf_metal.reference import pack_bits, pack_counts, unpack_bits
 from nerf_metal.selftest.tolerances import DEVIATIONS, TORCH_ELEMENTWISE, TRAINING_STEP, all_close, products, require
 
 Outputs = dict[str, torch.Tensor]
+_Module = TypeVar("_Module", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -221,10 +223,17 @@ NERF_SEED, HASH_SEED = 1, 39
 BOX = torch.tensor([[-1.0, -0.8, -1.2], [1.0, 0.8, 1.2]])
 
 
-def _nerf_field(side: Side) -> Outputs:
+def _placed(side: Side, seed: int, make: Callable[[], _Module]) -> _Module:
+    """A module of drawn weights, the same on both sides."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(NERF_SEED)
-        model = CoarseFineField(
+        torch.manual_seed(seed)
+        module = make().to(side.device)
+    return module.double() if side.exact else module
+
+
+def _nerf_field(side: Side) -> Outputs:
+    def make() -> CoarseFineField:
+        return CoarseFineField(
             BOX,
             hidden_width=64,
             depth=4,
@@ -233,9 +242,8 @@ def _nerf_field(side: Side) -> Outputs:
             direction_levels=2,
             density_activation="softplus",
         )
-    model = model.to(side.device)
-    if side.exact:
-        model = model.double()
+
+    model = _placed(side, NERF_SEED, make)
     positions, directions = side.place(normal(16, 16, 3) * 0.3), side.place(F.normalize(normal(16, 3), dim=-1))
     rgbs, sigmas = model.fine(model.normalized(positions), directions)
     loss = (rgbs * side.place(normal(16, 16, 3, seed=1))).sum() + (sigmas * side.place(normal(16, 16, seed=2))).sum()
@@ -243,8 +251,7 @@ def _nerf_field(side: Side) -> Outputs:
 
 
 def _hash_field(side: Side) -> Outputs:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(HASH_SEED)
+    def make() -> HashField:
         field = HashField(
             BOX,
             levels=4,
@@ -255,10 +262,10 @@ def _hash_field(side: Side) -> Outputs:
             width=32,
             backend=side.backend,
         )
-    field.table.data.mul_(1e4)  # of the size they have when they have learned
-    field = field.to(side.device)
-    if side.exact:
-        field = field.double()
+        field.table.data.mul_(1e4)  # of the size they have when they have learned
+        return field
+
+    field = _placed(side, HASH_SEED, make)
     positions = side.place(torch.rand((500, 3), generator=torch.Generator().manual_seed(0)) - 0.5)
     directions = side.place(F.normalize(normal(20, 3), dim=-1))
     geometry = field.geometry(positions)

@@ -89,6 +89,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     running: str | None = None
     seconds: float = 0.0
+    machine: dict[str, Any] = field(default_factory=lambda: machine())  # asked once: it is saved with every group
 
     @property
     def rows(self) -> list[KernelRow | CheckRow]:
@@ -108,7 +109,7 @@ class Report:
             "complete": self.running is None,
             "running": self.running,
             "result": "failed" if self.failed else "passed" if self.running is None else None,
-            "machine": machine(),
+            "machine": self.machine,
             "software": software(self.backend),
             "totals": {r: sum(row.result == r for row in self.rows) for r in ("ok", "failed", "known", "skipped")},
             "seconds": round(self.seconds, 3),
@@ -160,7 +161,7 @@ def machine() -> dict[str, Any]:
     except (ValueError, OSError):
         memory = 0
     return {
-        "chip": _sysctl("machdep.cpu.brand_string") if sys.platform == "darwin" else _cpu_name(),
+        "chip": processor(),
         "model": _sysctl("hw.model") if sys.platform == "darwin" else None,
         "system": f"macOS {mac}" if mac else f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
@@ -177,7 +178,10 @@ def _sysctl(name: str) -> str | None:
     return done.stdout.strip() or None
 
 
-def _cpu_name() -> str | None:
+def processor() -> str | None:
+    """The processor's name as the system gives it."""
+    if sys.platform == "darwin":
+        return _sysctl("machdep.cpu.brand_string")
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def run_self_test(backend: str, path: Path, say: Callable[[str], None], *, no_me
             test.group(name, test.op(name, broken.get(name)))
     test.kernels_ran(launched, broken)
     report = test.report
-    test.conclude(0)
+    test.conclude(report.kernels, report.checks)
     # Torch's own ops last: some of what they do wrong ends the process, and what was found so far has been said.
     before = len(report.checks)
     test.group("torch, relied on", (test.probe("torch, relied on", probe) for probe in RELIED_ON))
@@ -60,7 +60,7 @@ def run_self_test(backend: str, path: Path, say: Callable[[str], None], *, no_me
     report.running, report.seconds = None, time.perf_counter() - started
     report.save()
     say(f"  {'total':<30}{line_of(report.rows)[:-8]}{report.seconds:>8.1f}\n")
-    test.conclude(before)
+    test.conclude([], report.checks[before:])
     return report
 
 
@@ -132,10 +132,9 @@ class _SelfTest:
                     title = f"{op.what}, {case.name}" if op.what else case.name
                     yield _checked(name, title, mode.name, functools.partial(_run, op, case, mode))
 
-    def conclude(self, since: int) -> None:
-        """What is not as it should be in the checks since then; of the kernels with the first."""
-        kernel_rows = [] if since else self.report.kernels
-        for line in findings(kernel_rows, self.report.checks[since:]):
+    def conclude(self, kernel_rows: Sequence[KernelRow], checks: Sequence[CheckRow]) -> None:
+        """Say what is not as it should be."""
+        for line in findings(kernel_rows, checks):
             self.say(line + "\n")
 
     def probe(self, group: str, probe: Probe) -> CheckRow:
