@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nerf_metal import kernels
-from tests.kernels.libraries import SHADERS, compiler, run_all
+from tests.kernels.libraries import SHADERS, compiler, copy_headers, run_all
 from tools.cuda import build, source
 
 EMULATION = Path(__file__).resolve().parent / "emulation"
@@ -32,8 +32,7 @@ def copy_test_shaders(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for name in ("language.metal", "right.metal", "params.h", "stage.h"):
         shutil.copy(SHADERS / name, folder)
-    for name in ("common.h", "exponential.h", "scan.h", "tile.h"):
-        shutil.copy(build.METAL / name, folder)
+    copy_headers(folder)
     return folder
 
 

@@ -88,12 +88,17 @@ def without_barriers(text: str) -> str:
     return "\n".join(out)
 
 
+def copy_headers(metal: Path) -> None:
+    """The package's headers that the test shaders include."""
+    for header in ("common.h", "exponential.h", "scan.h", "tile.h"):
+        shutil.copy(METAL / header, metal)
+
+
 def build_kernels(folder: Path) -> Path:
     """The test shaders as a library for ``_C.load_module``: every host level, and the strict reading."""
     metal = folder / "metal"
     shutil.copytree(SHADERS, metal)
-    for header in ("common.h", "exponential.h", "scan.h", "tile.h"):
-        shutil.copy(METAL / header, metal)
+    copy_headers(metal)
     (metal / "mutants.metal").write_text(without_barriers((SHADERS / "right.metal").read_text()))
     return build_module(folder, level_flags())
 

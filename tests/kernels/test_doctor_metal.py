@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
-from nerf_metal.cli import main
 from nerf_metal.kernels.shaders import embedded_kernels
 from tests.kernels.double import Double
-from tests.test_doctor import few
+from tests.test_doctor import doctor, few
 
 pytestmark = pytest.mark.metal_encoding
 TABLE = embedded_kernels()
-
-
-def doctor(folder: Path) -> tuple[int, dict]:
-    """Exit code and report; auto takes metal where it can be used."""
-    path = folder / "found.json"
-    return main(["doctor", "--full", "--report", str(path)]), json.loads(path.read_text())
 
 
 def test_all_of_it_passes_and_every_kernel_runs(metal: Double, tmp_path, capsys) -> None:

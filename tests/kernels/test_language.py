@@ -154,8 +154,13 @@ def test_exp_grows_with_its_argument(run: Runner) -> None:
     assert (y[1:][finite] >= (y[:-1] - slack)[finite]).all()
 
 
-def test_min_max_fabs_and_ceil(run: Runner) -> None:
-    values = np.array([0, 1, -1, np.inf, -np.inf, 1e-45, -1e-45, 3.4e38, 0.5, -0.5, 2.5, 8388607.5, -3e9], np.float32)
+NUMBERS = [0, 1, -1, np.inf, -np.inf, 3.4e38, 0.5, -0.5, 2.5, 8388607.5, -3e9]
+DENORMALS = [1e-45, -1e-45]
+
+
+def check_arithmetic(run: Runner, numbers: list[float]) -> None:
+    """min, max, fabs and ceil of these, and the operations on whole numbers."""
+    values = np.array(numbers, np.float32)
     a, b = (m.ravel().copy() for m in np.meshgrid(values, values))
     y = np.zeros((4, a.size), np.float32)
     run("language_floats", a.size, a, b, y)
@@ -168,6 +173,10 @@ def test_min_max_fabs_and_ceil(run: Runner) -> None:
     assert np.array_equal(out[:2], [np.minimum(a, b), np.maximum(a, b)])
     upper = (ua.astype(np.uint64) * ub >> np.uint64(32)).astype(np.uint32)
     assert np.array_equal(out[2:].view(np.uint32), [np.minimum(ua, ub), np.maximum(ua, ub), upper])
+
+
+def test_min_max_fabs_and_ceil(run: Runner) -> None:
+    check_arithmetic(run, NUMBERS + DENORMALS)
 
 
 def test_roots_are_rounded_correctly(run: Runner) -> None:

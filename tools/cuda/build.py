@@ -12,7 +12,7 @@ from pathlib import Path
 from tools.cuda import source
 
 HERE = Path(__file__).resolve().parent
-ROOT = source.ROOT
+ROOT = HERE.parents[1]
 METAL = ROOT / "metal"
 # Results and inputs below the least normal float become 0, as Apple's GPUs may have it.
 FLAGS = ["-std=c++17", "-O3", "-ftz=true", "-Xptxas=-v", "-Xcompiler=-fPIC,-fvisibility=hidden"]

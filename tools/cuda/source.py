@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "cmake"))
-
-import generate  # noqa: E402  # through the path above: the build's own generator, which is no package
-import signature  # type: ignore[import-not-found]  # noqa: E402  # as generate itself finds it
+from nerf_metal.kernels import signature
+from tests.kernels.libraries import generator
 
 
 def kernels(metal: Path) -> dict[str, tuple[signature.Kernel, ...]]:
@@ -34,7 +30,7 @@ def entry(kernel: signature.Kernel) -> list[str]:
     types = [f"{'' if b.writable else 'const '}{b.written}*" for b in kernel.buffers]
     names = [f"a{i}" for i in range(len(types))]
     parameters = [f"{t} {n}" for t, n in zip(types, names, strict=True)]
-    builtins = [generate.thread_id(b) for b in kernel.builtins]
+    builtins = [generator().thread_id(b) for b in kernel.builtins]
     arguments = [f"static_cast<{t}>(buffers[{i}])" for i, t in enumerate(types)]
     return [
         f'extern "C" __global__ void {kernel.name}_grid({", ".join(parameters)},',
@@ -71,7 +67,7 @@ def entries(found: list[signature.Kernel]) -> str:
 
 def write(metal: Path, folder: Path) -> list[str]:
     """Everything that is compiled, into ``folder``; the stems of the .cu files."""
-    generate.main(metal, folder)
+    generator().main(metal, folder)
     by_file = kernels(metal)
     for stem, found in by_file.items():
         (folder / f"{stem}.cu").write_text(unit(stem, found), encoding="utf-8")
