@@ -7,14 +7,15 @@ each the process, by whose number a report can be found, its exit code and its w
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import sys
+from pathlib import Path
 
 import torch
 
 from nerf_metal import _C  # type: ignore[attr-defined]
+from tests.kernels.libraries import load_modules
 
 COUNT = 32  # a SIMD-group
 
@@ -36,8 +37,7 @@ def launch(mode: str, kernel: str) -> None:
 
 def main(library: str, kernels: list[str]) -> None:
     """Fork for each: importing torch takes seconds."""
-    ctypes.CDLL(_C.__file__, mode=os.RTLD_NOLOAD | os.RTLD_GLOBAL)  # the strict executor, for the library to find
-    _C.load_module(library)
+    load_modules(Path(library))
     found = {}
     for kernel in kernels:
         reader, writer = os.pipe()

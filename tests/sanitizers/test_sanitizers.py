@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from nerf_metal import kernels
 from tests.kernels.libraries import METAL
 from tools.sanitizers.__main__ import main, run_case
 from tools.sanitizers.build import FLAGS, Run, Tree, UnavailableError, build_module, copy_and_build, toolchain
-from tools.sanitizers.cases import cases
+from tools.sanitizers.cases import cases, usual_levels
 
 pytestmark = pytest.mark.sanitizers
 HERE = Path(__file__).resolve().parent
 BROKEN = (HERE / "broken.metal").read_text()
-LEVELS = sorted({*kernels.available_host_levels()[:1], *kernels.available_host_levels()[-1:]})
+LEVELS = usual_levels()
 CASES = {case.name: case for case in cases(LEVELS)}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nerf_metal import kernels
 from tools.sanitizers.build import FLAGS, Run, Tree, UnavailableError, copy_and_build, toolchain
-from tools.sanitizers.cases import Case, cases
+from tools.sanitizers.cases import Case, cases, usual_levels
 
 # Of a report, whose stack goes on into Python for a hundred lines; and of what a process printed, its end.
 _REPORT_LINES, _OUTPUT_LINES, _COLUMNS = 24, 40, 160
@@ -33,8 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnavailableError as error:
         print(f"[sanitizers] {error}", file=sys.stderr)
         return 2
-    usable = kernels.available_host_levels()
-    levels = usable if options.all_levels else sorted({usable[0], usable[-1]}, key=usable.index)
+    levels = kernels.available_host_levels() if options.all_levels else usual_levels()
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from nerf_metal import kernels
+
 # -s: what a process says before the sanitizer ends it is not pytest's to keep.
 _PYTEST = ("-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler")
 # What the sanitizers themselves upset: memory that is kept after it is freed, to catch its use, counts as growth; the
@@ -25,13 +27,19 @@ class Case:
     variables: dict[str, str] = field(default_factory=dict)
 
 
+def usual_levels() -> list[str]:
+    """The first and the best host level of this processor."""
+    usable = kernels.available_host_levels()
+    return sorted({usable[0], usable[-1]}, key=usable.index)
+
+
 def cases(levels: Sequence[str]) -> tuple[Case, ...]:
     """Every named case of every op on each level, the SIMD-group kernels, the launcher and the metal backend; any
     arguments. The longest comes first: two run side by side, and all others fit beside it."""
-    kernels = [f"--ignore={path}" for path in (*(f"tests/kernels/{name}" for name in _LEFT_OUT), *_FUZZ)]
-    kernels += [f"--deselect=tests/kernels/{name}" for name in _DESELECTED]
+    selected = [f"--ignore={path}" for path in (*(f"tests/kernels/{name}" for name in _LEFT_OUT), *_FUZZ)]
+    selected += [f"--deselect=tests/kernels/{name}" for name in _DESELECTED]
     return (
-        Case("kernels", "launcher, strict mode's refusals, metal backend", (*_PYTEST, "tests/kernels", *kernels)),
+        Case("kernels", "launcher, strict mode's refusals, metal backend", (*_PYTEST, "tests/kernels", *selected)),
         Case("strict", "SIMD-group kernels on fibers", (*_PYTEST, "tests/ops", "-k", "strict-simd-forward")),
         *(
             Case(level, "every named case", ("-m", "tests.ops.level_check"), {"NERF_METAL_HOST_LEVEL": level})
