@@ -1,4 +1,4 @@
-"""The options of a training run: their names, defaults with reasons, presets, and how they are read.
+"""The options of a training run: their names, defaults with reasons, and their ranges.
 
 Nothing here imports torch: ``--help`` must come at once.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from nerf_metal.errors import InputError
+from nerf_metal.presets import PRESETS
 
 Backend = Literal["auto", "metal", "host", "torch"]
 
@@ -22,9 +23,9 @@ class RunOptions:
     """The run: what it is given and when it ends."""
 
     preset: str = "fast"
-    """Set of defaults: fast (hash grid; the best in any time), small (a classic NeRF for minutes on a CPU) or
-    classic (the NeRF paper's sizes, for a GPU). Every option below overrides it; --preset classic --help shows
-    its values."""
+    """Set of defaults: fast (hash grid; the best in any time), small (a classic NeRF for minutes on a CPU), classic
+    (the NeRF paper's sizes, for a GPU), baseline (the run that failed) or stable (its repair). Every option below
+    overrides it; nerf-metal presets shows them side by side."""
     data: str | None = None
     """Folder of a scene in NeRF-synthetic (Blender) format. None: the scene that the package makes itself."""
     out: str | None = None
@@ -35,8 +36,9 @@ class RunOptions:
     """Run folder to go on with, from its last checkpoint and with its options; --steps and --max-seconds
     count from the start of that run."""
     steps: int | None = None
-    """Training steps. None: no limit (and without --max-seconds the preset's time limit is off if this is
-    given)."""
+    """Training steps. None: no limit. If this or --epochs is given, the preset's other limits are off."""
+    epochs: int | None = None
+    """Training epochs, of --steps-per-epoch steps each. None: no limit."""
     # the scene of the package is sharp by then on two slow cores
     max_seconds: float | None = 60.0
     """Seconds of training, not counting evaluation and pictures. None: no limit."""
@@ -114,8 +116,6 @@ class HashGridOptions:
     """At the start samples are longer by this factor: more rays for the same work."""
     batch_samples: int = 65536
     """Samples of a step; the number of rays follows."""
-    ema_decay: float = 0.95
-    """Of the average of the weights that pictures are made from, a step."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,9 @@ class FrequencyOptions:
     """Coarse samples of a ray."""
     num_importance: int = 24  # the fine network also sees the coarse samples: 40 in all
     """Further samples where the coarse network found something."""
+    precrop_steps: int = 0
+    """Steps at the start that see only the middle of the pictures, half as wide and high: where a scene is mostly
+    background, a field may learn that alone."""
 
 
 @dataclass(frozen=True)
@@ -159,22 +162,50 @@ class OptimizerOptions:
     clip_norm: float = 1.0  # 30 times the norm of a healthy step (0.01 to 0.03): cuts accidents only
     """Greatest norm of a step's gradient; 0: no clipping. The hash grid has none: its table's gradients are scattered,
     and no two steps' alike."""
+    # instant-ngp's
+    ema_decay: float = 0.95
+    """Of the average of the weights that pictures are made from, a step; 0: no average (a hash grid always has
+    one)."""
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
     """Measuring and recording."""
 
-    eval_every_seconds: float = 25.0
-    """Training seconds between evaluations; there is always one at the end."""
+    eval_every_seconds: float | None = 25.0
+    """Training seconds between evaluations; there is always one at the end. None: --report-every alone."""
+    report_every: int = 50
+    """Epochs between evaluations, beside those by time."""
+    steps_per_epoch: int = 500
+    """Steps of an epoch: epochs are a way to count, each batch is drawn from all pixels."""
     eval_views: int = 4
     """Test views to evaluate, evenly spaced; nerf-metal eval measures all of them."""
-    steps_per_epoch: int = 500
-    """Only a way to count: quick renders are named by epoch."""
+    checkpoint_every_seconds: float = 120.0  # what a crash may cost
+    """Training seconds between checkpoints; every evaluation makes one too."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints to keep; the best stays too."""
+
+
+@dataclass(frozen=True)
+class WatchdogOptions:
+    """What happens when a run goes wrong: what the watchdog finds is printed and recorded in any case."""
+
+    watchdog: str = "rollback"
+    """warn: go on. rollback: go back to the last good checkpoint with a lower learning rate; after --max-rollbacks,
+    stop. stop: end with a report. Exceptions by name behind it: rollback,blank-plateau=stop."""
+    max_rollbacks: int = 3
+    """Rollbacks of a run before it is stopped."""
+    rollback_lr: float = 0.5  # three of them come close to the tenth that a decay ends at
+    """Factor on the learning rate from each rollback on."""
+    collapse_db: float = 3.0  # twice the error: no healthy run of ours has fallen by half of it
+    """Fall of the PSNR below its best that is a collapse."""
+    plateau_steps: int = 1000  # healthy runs of every preset beat a blank picture within 100
+    """Steps without being better than a blank picture that are a plateau."""
 
 
 @dataclass(frozen=True)
 class TrainConfig(
+    WatchdogOptions,
     EvaluationOptions,
     OptimizerOptions,
     FrequencyOptions,
@@ -203,7 +234,16 @@ class TrainConfig(
                 continue
             if not (math.isfinite(value) and value >= least):
                 _reject(field.name, f"be at least {least}", value, "give a number in that range or leave it out")
-        for name in ("lr", "lr_decay", "max_memory", "max_seconds", "eval_every_seconds", "ema_decay"):
+        for name in (
+            "lr",
+            "lr_decay",
+            "max_memory",
+            "max_seconds",
+            "eval_every_seconds",
+            "checkpoint_every_seconds",
+            "rollback_lr",
+            "collapse_db",
+        ):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 _reject(name, "be more than 0", value, "leave it out for the preset's value")
@@ -213,10 +253,21 @@ class TrainConfig(
             _reject("ema_decay", "be less than 1", self.ema_decay, "it is what a step keeps of the average")
         if self.field == "hashgrid":
             self._check_hash_grid()
-        if self.steps is None and self.max_seconds is None:
-            _reject("steps", "be given where --max-seconds is not", None, "give one of them")
+        if self.rollback_lr > 1:
+            _reject("rollback_lr", "be at most 1", self.rollback_lr, "it is the factor on the learning rate")
+        if self.step_limit is None and self.max_seconds is None:
+            _reject("steps", "be given where --epochs and --max-seconds are not", None, "give one of them")
+        watchdog_policies(self.watchdog)
+
+    @property
+    def step_limit(self) -> int | None:
+        """Steps after which the run ends: by ``steps`` or ``epochs``, whichever comes first."""
+        limits = [self.steps, self.epochs and self.epochs * self.steps_per_epoch]
+        return min((limit for limit in limits if limit), default=None)
 
     def _check_hash_grid(self) -> None:
+        if self.ema_decay == 0:
+            _reject("ema_decay", "be more than 0 with a hash grid", 0, "0.95 is usual")
         for name, most in (("hidden_width", 128), ("log2_table_size", 24), ("finest_resolution", 2**20)):
             if getattr(self, name) > most:
                 _reject(name, f"be at most {most} with a hash grid", getattr(self, name), "lower it")
@@ -234,8 +285,42 @@ def _reject(name: str, expected: str, value: object, cure: str) -> None:
     raise InputError(f"[train] --{name.replace('_', '-')} must {expected}, got {value}; {cure}")
 
 
+_MORE_THAN_0 = (
+    *("lr", "lr_decay", "max_memory", "max_seconds", "eval_every_seconds", "checkpoint_every_seconds"),
+    *("rollback_lr", "collapse_db"),
+)
+
+WATCHDOG_FAULTS = (
+    *("non-finite", "collapse", "blank-plateau", "dead-density", "saturated-density", "exploding-gradients"),
+    *("optimizer-reset", "wrong-matmul", "checkpoint-not-saved"),
+)
+"""Names of what the watchdog finds, see :mod:`nerf_metal.watchdog`."""
+WATCHDOG_POLICIES = ("warn", "rollback", "stop")
+
+
+def watchdog_policies(text: str) -> dict[str, str]:
+    """The policy of every fault by name, from ``--watchdog``: ``POLICY`` or ``POLICY,FAULT=POLICY,...``.
+
+    Raises:
+        InputError: it cannot be read; the message names the part.
+    """
+    first, *exceptions = (part.strip() for part in text.split(","))
+    chosen = dict.fromkeys(WATCHDOG_FAULTS, first)
+    for part in exceptions:
+        name, _, policy = part.partition("=")
+        if name not in chosen:
+            _reject("watchdog", f"have exceptions FAULT=POLICY of {', '.join(WATCHDOG_FAULTS)}", part, "mend its name")
+        chosen[name] = policy
+    for policy in chosen.values():
+        if policy not in WATCHDOG_POLICIES:
+            cure = "give one, and exceptions behind it: rollback,blank-plateau=stop"
+            _reject("watchdog", f"be one of {', '.join(WATCHDOG_POLICIES)}", policy or text, cure)
+    return chosen
+
+
 _LEAST = {
     "steps": 1,
+    "epochs": 1,
     "max_seconds": 0,
     "max_memory": 0,
     "seed": 0,
@@ -260,46 +345,17 @@ _LEAST = {
     "warmup_steps": 0,
     "clip_norm": 0,
     "eval_every_seconds": 0,
+    "ema_decay": 0,
+    "precrop_steps": 0,
     "eval_views": 1,
     "steps_per_epoch": 1,
-}
-
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "fast": {},
-    # A classic NeRF that two cores can train: small networks, few samples, 100 x 100 pixels.
-    "small": {
-        "field": "frequency",
-        "max_seconds": 100.0,
-        "downscale": 8,  # of 800 x 800: as fine as 100 s on two cores can learn
-        "hidden_width": 64,  # small enough for ten thousand rays a second on two cores
-        "lr": 1e-2,  # small networks bear it: 2.8 dB more than 2e-3 after 1200 steps, 2e-2 is no better
-        "lr_decay": 0.05,
-    },
-    # Mildenhall et al. 2020, section 5.3, with the authors' Lego configuration where the paper is silent;
-    # softplus instead of ReLU, whose densities can die, and white as in published figures.
-    "classic": {
-        "field": "frequency",
-        "steps": 250_000,
-        "max_seconds": None,
-        "downscale": 2,
-        "background": "white",
-        "tight_box": False,
-        "hidden_width": 256,
-        "depth": 8,
-        "skip": 4,
-        "position_levels": 10,
-        "direction_levels": 4,
-        "batch_rays": 4096,
-        "num_samples": 64,
-        "num_importance": 128,
-        "lr": 5e-4,
-        "lr_decay": 0.1,
-        "lr_decay_steps": 250_000,
-        "warmup_steps": 500,
-        "clip_norm": 0.0,
-        "eval_every_seconds": 600.0,
-        "eval_views": 4,
-    },
+    "report_every": 1,
+    "checkpoint_every_seconds": 0,
+    "keep_checkpoints": 1,
+    "max_rollbacks": 0,
+    "rollback_lr": 0,
+    "collapse_db": 0,
+    "plateau_steps": 1,
 }
 
 GROUPS = {
@@ -311,6 +367,7 @@ GROUPS = {
     "frequency": FrequencyOptions,
     "optimizer": OptimizerOptions,
     "evaluation": EvaluationOptions,
+    "watchdog": WatchdogOptions,
 }
 
 NOT_KEPT = ("resume", "overwrite", "quiet")
@@ -319,7 +376,7 @@ NOT_KEPT = ("resume", "overwrite", "quiet")
 FIXED_IN_A_RUN = (
     *("preset", "data", "out", "downscale", "tight_box", "seed", "hidden_width", "field"),
     *("levels", "level_features", "log2_table_size", "base_resolution", "finest_resolution", "grid_resolution"),
-    *("depth", "skip", "position_levels", "direction_levels", "density_activation"),
+    *("depth", "skip", "position_levels", "direction_levels", "density_activation", "ema_decay"),
 )
 """Options that a resumed run cannot change: another value would be another run."""
 
@@ -351,46 +408,3 @@ def from_json(values: Mapping[str, Any], where: str) -> TrainConfig:
             "use the version that wrote it"
         )
     return TrainConfig(**values)
-
-
-def given(args: Sequence[str], option: str) -> str | None:
-    """The value given to ``option`` (``--name value`` or ``--name=value``) in arguments, the last one;
-    else None."""
-    value = None
-    for position, word in enumerate(args):
-        if word == option and position + 1 < len(args):
-            value = args[position + 1]
-        elif word.startswith(option + "="):
-            value = word[len(option) + 1 :]
-    return value
-
-
-def parse(args: Sequence[str], default: TrainConfig) -> TrainConfig:
-    """Read ``nerf-metal train`` options over ``default``.
-
-    Raises:
-        InputError: a value is out of its range.
-        SystemExit: ``--help``, or words that are no options (tyro prints which).
-    """
-    import tyro  # not needed by those who build a TrainConfig in Python
-
-    if given(args, "--steps") is not None and given(args, "--max-seconds") is None:
-        default = dataclasses.replace(default, steps=1, max_seconds=None)  # 1: overridden by what was given
-    # tyro groups the help by nested dataclass: nest for the parser alone, and flatten what it returns.
-    nested = dataclasses.make_dataclass("Options", [(name, kind) for name, kind in GROUPS.items()])
-    defaults = {
-        name: kind(**{field.name: getattr(default, field.name) for field in dataclasses.fields(kind)})
-        for name, kind in GROUPS.items()
-    }
-    options = tyro.cli(
-        nested,
-        prog="nerf-metal train",
-        description=("Train a NeRF. Without options: the scene of the package, on the best device, in minutes."),
-        args=list(args),
-        default=nested(**defaults),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
-    flat: dict[str, Any] = {}
-    for name in GROUPS:
-        flat.update(vars(getattr(options, name)))
-    return TrainConfig(**flat)

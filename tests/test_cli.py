@@ -109,7 +109,7 @@ def test_bad_input_in_a_process(args, message, tmp_path):
     [
         (
             ("train", "--preset", "clasic"),
-            "--preset must be one of fast, small, classic, got clasic; did you mean classic?",
+            "--preset must be one of fast, small, classic, baseline, stable, got clasic; did you mean classic?",
         ),
         (("train", "--device", "cuda"), "--device must be there, got cuda with "),
         (("train", "--device", "mps"), "--device must be there, got mps with "),

@@ -7,12 +7,13 @@ import sys
 import pytest
 
 from nerf_metal import config as options
+from nerf_metal.cli import arguments
 from nerf_metal.errors import InputError
 
 
 def parse(*args: str, preset: str = "small") -> options.TrainConfig:
     """What ``nerf-metal train`` would read."""
-    return options.parse(args, options.preset_config(preset))
+    return arguments.parse(args, options.preset_config(preset))
 
 
 def test_preset_gives_what_is_not_given():
@@ -47,10 +48,13 @@ def test_steps_alone_lift_the_time_limit():
         (("--batch-rays", "0"), r"--batch-rays must be at least 1, got 0; "),
         (
             ("--preset", "clasic"),
-            r"--preset must be one of fast, small, classic, got clasic; did you mean classic\?",
+            r"--preset must be one of fast, small, classic, baseline, stable, got clasic; did you mean classic\?",
         ),
-        (("--preset", "huge"), r"--preset must be one of fast, small, classic, got huge; choose one of them"),
-        (("--max-seconds", "None"), r"--steps must be given where --max-seconds is not, got None; "),
+        (
+            ("--preset", "huge"),
+            r"--preset must be one of fast, small, classic, baseline, stable, got huge; choose one of them",
+        ),
+        (("--max-seconds", "None"), r"--steps must be given where --epochs and --max-seconds are not, got None; "),
     ],
 )
 def test_values_out_of_range(args, message):

@@ -18,6 +18,7 @@ COMMANDS = {
     "render": "write a run's pictures of a split's views",
     "eval": "measure a run on its test views",
     "make-scene": "write the scene of the package as a NeRF-synthetic folder",
+    "presets": "show the presets side by side, differences marked",
     "doctor": "say what this machine can do, and what to do about the rest",
 }
 USAGE = "usage: nerf-metal COMMAND [OPTIONS]"

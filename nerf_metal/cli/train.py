@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nerf_metal import config as options
+from nerf_metal.cli.arguments import given, parse
 from nerf_metal.errors import InputError
 
 
 def run(args: Sequence[str]) -> int:
-    """Train as ``args`` say; returns 0, 1 if the loss diverged, 128 + the signal that ended the run
+    """Train as ``args`` say; returns 0, 1 if the watchdog stopped the run, 128 + the signal that ended the run
     (Ctrl-C: 130)."""
-    resumed = options.given(args, "--resume")
+    resumed = given(args, "--resume")
     if resumed is None:
-        config = options.parse(args, options.preset_config(options.given(args, "--preset") or "fast"))
+        config = parse(args, options.preset_config(given(args, "--preset") or "fast"))
     else:
         from nerf_metal.run_folder import RunFolder
 
         folder, before = RunFolder.open(resumed, "train --resume")
-        config = options.parse(args, before)
+        config = parse(args, before)
         _check_same_run(before, config)
 
     # From here on torch is needed: help and bad options came first.
@@ -28,9 +29,10 @@ def run(args: Sequence[str]) -> int:
     from nerf_metal.devices import check_backend, pick_device
     from nerf_metal.interrupt import StopRequest
     from nerf_metal.progress import clock
+    from nerf_metal.recovery import TrainingStoppedError
     from nerf_metal.run_folder import RunFolder, check_out
     from nerf_metal.scenes import open_scene
-    from nerf_metal.trainer import TrainingDivergedError, train
+    from nerf_metal.trainer import train
 
     device = pick_device(config.device)
     check_backend(config.backend, device)
@@ -52,7 +54,8 @@ def run(args: Sequence[str]) -> int:
     with StopRequest() as stop:
         try:
             result = train(config, scene, folder, device, resume=resumed is not None, stop=stop)
-        except TrainingDivergedError as error:  # neither bad input nor a bug
+        except TrainingStoppedError as error:  # neither bad input nor a bug
+            print(report.format_table(report.final_rows(folder)), flush=True)
             print(f"error: {error}", file=sys.stderr)
             return 1
     print(report.format_table(report.final_rows(folder)), flush=True)
