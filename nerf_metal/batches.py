@@ -17,6 +17,8 @@ from nerf_metal.samplers import Sampler
 OVERSAMPLING = 4
 """Pixels drawn for each ray wanted. Rays that miss the box teach nothing; with a tight box about a third hit
 it, so four are enough to fill the batch with hits."""
+PRECROP = 0.5
+"""Part of a picture's width and height, in its middle, that the first steps see: nerf-pytorch's ``precrop_frac``."""
 
 
 def step_seed(seed: int, step: int, part: int = 0) -> int:
@@ -27,12 +29,14 @@ def step_seed(seed: int, step: int, part: int = 0) -> int:
 
 
 class RayBatch(NamedTuple):
-    """Rays with their truth: ``rays_o, rays_d, truth, background``, each ``[R, 3]`` float32."""
+    """Rays with their truth: ``rays_o, rays_d, truth, background``, each ``[R, 3]`` float32, and the pixels' ``alpha``
+    ``[R, 1]``."""
 
     rays_o: torch.Tensor
     rays_d: torch.Tensor
     truth: torch.Tensor
     background: torch.Tensor
+    alpha: torch.Tensor
 
     def split(self, rays: int) -> Iterator[RayBatch]:
         """Parts of at most ``rays`` rays, in order."""
@@ -50,7 +54,7 @@ def _with_truth(
 ) -> RayBatch:
     """Rays and their pixels ``rgba [R, 4]`` over a background that may be drawn, on ``device``."""
     colors = background_color(background, rgba, generator).expand(len(rgba), 3)
-    batch = (rays_o, rays_d, composite_over(rgba, colors), colors)
+    batch = (rays_o, rays_d, composite_over(rgba, colors), colors, rgba[..., 3:])
     return RayBatch(*(tensor.contiguous().to(device) for tensor in batch))
 
 
@@ -113,6 +117,7 @@ class RayBatches:
         background: name of the background, see :mod:`nerf_metal.background`.
         seed: of the run.
         device: where batches go.
+        precrop_steps: first steps, which see only the middle of the pictures.
     """
 
     def __init__(
@@ -125,8 +130,10 @@ class RayBatches:
         background: str,
         seed: int,
         device: torch.device,
+        precrop_steps: int = 0,
     ) -> None:
         """Keep what to draw from; nothing is drawn yet."""
+        self._precrop_steps = precrop_steps
         self._split, self._aabb, self._sampler = split, aabb, sampler
         self._rays, self._background, self._seed, self._device = rays, background, seed, device
 
@@ -135,8 +142,12 @@ class RayBatches:
         generator = torch.Generator().manual_seed(step_seed(self._seed, step))
         views, height, width = self._split.images.shape[:3]
         candidates = OVERSAMPLING * self._rays
+        left, top = 0, 0
+        if step < self._precrop_steps:
+            left, top = int(width * (1 - PRECROP) / 2), int(height * (1 - PRECROP) / 2)
+            height, width = height - 2 * top, width - 2 * left
         pixel = torch.randint(views * height * width, (candidates,), generator=generator)
-        view, y, x = pixel // (height * width), pixel // width % height, pixel % width
+        view, y, x = pixel // (height * width), top + pixel // width % height, left + pixel % width
         rays_o, rays_d = pixel_rays(self._split.c2w[view], self._split.intrinsics, torch.stack((x, y), dim=-1))
         hits = ops.intersect_rays(
             rays_o, rays_d, self._aabb, near=self._sampler.near, far=self._sampler.far, backend="auto"

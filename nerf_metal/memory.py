@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import sys
 
+from torch import nn
+
 from nerf_metal.errors import InputError
 from nerf_metal.fields import MAX_ROWS, CoarseFineField, NerfField
 from nerf_metal.hash_field import HashField
@@ -53,9 +55,10 @@ def chunk_rays(budget_gb: float, fixed: int, model: CoarseFineField, sampler: Sa
     return min(rays_within(budget_gb, fixed, _FLOAT * floats), max(1, MAX_ROWS // fine))
 
 
-def fixed_bytes(model: CoarseFineField, image_bytes: int) -> int:
-    """Bytes held all the time: the images, and each weight with its gradient and Adam's two moments."""
-    return image_bytes + 4 * _FLOAT * sum(p.numel() for p in model.parameters())
+def fixed_bytes(module: nn.Module, image_bytes: int) -> int:
+    """Bytes held all the time: the images, each weight, and for those that learn a gradient and Adam's two moments."""
+    floats = sum(p.numel() * (4 if p.requires_grad else 1) for p in module.parameters())
+    return image_bytes + _FLOAT * floats
 
 
 def rays_within(budget_gb: float, fixed: int, per_ray: int) -> int:

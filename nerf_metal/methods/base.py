@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nerf_metal.data.scene import Split
+from nerf_metal.health import BatchSigns, LayerGroups
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,16 @@ class Step:
     Attributes:
         loss: what was minimised, without gradient.
         mse: mean squared error of the pictures' rays.
+        signs: of the batch.
+        grad_norm: of all gradients before clipping; None where it was not measured.
         rays: drawn.
         samples: that had gradients.
     """
 
     loss: torch.Tensor
     mse: torch.Tensor
+    signs: BatchSigns
+    grad_norm: torch.Tensor | None
     rays: int
     samples: int
 
@@ -53,8 +58,19 @@ class Method(Protocol):
             InputError: ``max_memory`` is too small.
         """
 
-    def train_step(self, step: int, lr: float) -> Step:
-        """One step with learning rate ``lr``. What it draws depends on the seed and ``step`` alone."""
+    def train_step(self, step: int, lr: float, *, measure: bool) -> Step:
+        """One step with learning rate ``lr``. What it draws depends on the seed and ``step`` alone.
+
+        ``measure`` asks for the norms of the gradients, which may cost a pass over all weights.
+        """
+
+    @property
+    def groups(self) -> LayerGroups:
+        """What learns, by parts; after ``prepare``."""
+
+    @property
+    def grad_norms(self) -> torch.Tensor:
+        """Norm of each group's gradient, before clipping, in the last step that measured them: ``[G]``."""
 
     def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
         """Colours ``[R, 3]`` in [0, 1] of rays ``[R, 3]`` on the device over a ``background [3]``."""

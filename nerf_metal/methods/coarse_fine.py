@@ -1,17 +1,22 @@
-"""The method of the NeRF paper: two networks, coarse and fine (presets small and classic)."""
+"""The method of the NeRF paper: two networks, coarse and fine (every preset but fast)."""
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import nn
 
 from nerf_metal import memory
 from nerf_metal.batches import RayBatches, step_seed
 from nerf_metal.config import TrainConfig
 from nerf_metal.data.scene import Split
 from nerf_metal.fields import CoarseFineField
+from nerf_metal.health import LayerGroups, batch_signs, gradient_norms
 from nerf_metal.hull import tight_box
 from nerf_metal.losses import photometric_loss
+from nerf_metal.methods.average import update_average
 from nerf_metal.methods.base import Step
 from nerf_metal.render import render_image, render_rays
 from nerf_metal.samplers import Sampler
@@ -23,7 +28,7 @@ class CoarseFineMethod:
     def __init__(self, config: TrainConfig, aabb: torch.Tensor, near: float, far: float) -> None:
         """Make the networks; see :func:`nerf_metal.methods.build_method`."""
         self.config = config
-        self.module = CoarseFineField(
+        self.field = CoarseFineField(
             aabb,
             hidden_width=config.hidden_width,
             depth=config.depth,
@@ -32,6 +37,11 @@ class CoarseFineMethod:
             direction_levels=config.direction_levels,
             density_activation=config.density_activation,
         )
+        self.pictured = self.field
+        self.module: nn.Module = self.field
+        if config.ema_decay > 0:
+            self.pictured = copy.deepcopy(self.field).requires_grad_(False)
+            self.module = nn.ModuleDict({"field": self.field, "average": self.pictured})
         self.sampler = Sampler(config.num_samples, config.num_importance, near, far, config.backend)
         self._chunk_rays = 0
 
@@ -42,41 +52,51 @@ class CoarseFineMethod:
     def measure(self, split: Split) -> None:
         """Find the box that the object fills."""
         if self.config.tight_box:
-            self.module.aabb.copy_(tight_box(split, self.module.aabb.cpu()))
+            box = tight_box(split, self.field.aabb.cpu())
+            for field in (self.field, self.pictured):
+                field.aabb.copy_(box)
 
     def prepare(self, split: Split, image_bytes: int) -> torch.optim.Optimizer:
         """Make Adam and the batches."""
         config, sampler = self.config, self.sampler
         # eps as in instant-ngp (Müller et al. 2022): of a mean over rays, gradients are small numbers.
-        self._optimizer = torch.optim.Adam(self.module.parameters(), lr=config.lr, eps=1e-15, fused=True)
+        self._optimizer = torch.optim.Adam(self.field.parameters(), lr=config.lr, eps=1e-15, fused=True)
         fixed = memory.fixed_bytes(self.module, image_bytes)
-        per_ray = memory.training_bytes_per_ray(self.module, sampler)
+        per_ray = memory.training_bytes_per_ray(self.field, sampler)
         self._step_rays = memory.rays_within(config.max_memory, fixed, per_ray)
         self._batches = RayBatches(
             split,
-            self.module.aabb.cpu(),
+            self.field.aabb.cpu(),
             sampler,
             rays=config.batch_rays,
             background=config.background,
             seed=config.seed,
-            device=self.module.aabb.device,
+            device=self.field.aabb.device,
+            precrop_steps=config.precrop_steps,
         )
+        self.groups: LayerGroups = {
+            f"{name}.{part}": [p for key, p in network.named_parameters() if key.startswith(part)]
+            for name, network in (("coarse", self.field.coarse), ("fine", self.field.fine))
+            for part in ("trunk", "density", "color")
+        }
+        self.grad_norms = torch.zeros(len(self.groups), device=self.field.aabb.device)
         self.reserve(image_bytes)
         return self._optimizer
 
     def reserve(self, image_bytes: int) -> None:
         """Decide how many rays are rendered at once."""
         fixed = memory.fixed_bytes(self.module, image_bytes)
-        self._chunk_rays = memory.chunk_rays(self.config.max_memory, fixed, self.module, self.sampler)
+        self._chunk_rays = memory.chunk_rays(self.config.max_memory, fixed, self.field, self.sampler)
 
-    def train_step(self, step: int, lr: float) -> Step:
+    def train_step(self, step: int, lr: float, *, measure: bool) -> Step:
         """One step of Adam on a batch of rays."""
-        config, model = self.config, self.module
+        config, model = self.config, self.field
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         batch = self._batches.draw(step)
         self._optimizer.zero_grad(set_to_none=True)
         total, error = torch.zeros((), device=model.aabb.device), torch.zeros((), device=model.aabb.device)
+        opacity = []
         # Parts of a batch, where it does not fit as a whole: their gradients add up to the batch's.
         for index, part in enumerate(batch.split(self._step_rays)):
             rendered = render_rays(
@@ -93,14 +113,21 @@ class CoarseFineMethod:
             loss.backward()
             total += loss.detach()
             error += F.mse_loss(rendered.fine.rgb.detach(), part.truth) * share
+            opacity.append(rendered.fine.opacity.detach())
+        # The norms are small change here, and clipping needs them anyway: measured in every step.
+        self.grad_norms = gradient_norms(self.groups)
+        norm = self.grad_norms.norm()
         if config.clip_norm > 0:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            nn.utils.clip_grads_with_norm_(model.parameters(), config.clip_norm, norm)
         self._optimizer.step()
+        if self.pictured is not model:
+            update_average(self.pictured, model, config.ema_decay, step)
+        signs = batch_signs(torch.cat(opacity), batch.truth, batch.background, batch.alpha)
         samples = len(batch.truth) * (2 * config.num_samples + config.num_importance)
-        return Step(total, error, len(batch.truth), samples)
+        return Step(total, error, signs, norm, len(batch.truth), samples)
 
     def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-        """Colours of rays by the fine network."""
+        """Colours of rays by the fine network, of the averaged weights where there are any."""
         return render_image(
-            self.module, self.sampler, rays_o, rays_d, background=background, rays_per_chunk=self._chunk_rays
+            self.pictured, self.sampler, rays_o, rays_d, background=background, rays_per_chunk=self._chunk_rays
         )

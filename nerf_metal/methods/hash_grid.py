@@ -15,8 +15,10 @@ from nerf_metal.config import TrainConfig
 from nerf_metal.data.scene import Split
 from nerf_metal.grid_render import GridSampler, render_image, render_samples, visible_samples
 from nerf_metal.hash_field import HashField
+from nerf_metal.health import LayerGroups, batch_signs, gradient_norms
 from nerf_metal.hull import hull_box, hull_cells, visual_hull
 from nerf_metal.losses import PHOTOMETRIC
+from nerf_metal.methods.average import update_average
 from nerf_metal.methods.base import Step
 from nerf_metal.occupancy_grid import OccupancyGrid
 from nerf_metal.optimizers import FusedAdam
@@ -30,8 +32,6 @@ EARLY_DECAY, LATE_DECAY = 0.7, 0.95
 steps; while all cells are looked at often, less memory is as safe."""
 OPAQUE_STEP = 0.01
 """Opacity of a step from which a cell counts as occupied: instant-ngp's least optical thickness."""
-AVERAGE_EVERY = 8
-"""Steps between updates of the averaged weights: each passes over the whole table, and few steps move it little."""
 FEWEST_RAYS = 64
 """Fewest rays of a step, however many samples each has."""
 FIRST_RAYS = 1024
@@ -134,6 +134,12 @@ class HashGridMethod:
         self._batches = PixelBatches(
             split, config.background, near_object=config.tight_box, device=self.module.grid.aabb.device
         )
+        self.groups: LayerGroups = {
+            "table": [field.table],
+            "density": list(field.density_weights),
+            "color": list(field.color_weights),
+        }
+        self.grad_norms = torch.zeros(len(self.groups), device=self.module.grid.aabb.device)
         self.reserve(image_bytes)
         return self._optimizer
 
@@ -142,7 +148,7 @@ class HashGridMethod:
         aabb = self.module.grid.aabb
         self._step_size = float(torch.linalg.vector_norm(aabb[1] - aabb[0])) / self.config.march_steps
 
-    def train_step(self, step: int, lr: float) -> Step:
+    def train_step(self, step: int, lr: float, *, measure: bool) -> Step:
         """One step of Adam on as many rays as give the samples wanted."""
         config, module = self.config, self.module
         field = module.field
@@ -155,15 +161,17 @@ class HashGridMethod:
         samples, marched = visible_samples(
             field, module.grid, sampler, batch.rays_o, batch.rays_d, stratified=True, seed=seed, max_samples=room
         )
-        rgb = render_samples(field, sampler, samples, batch.rays_d, batch.background).rgb
+        composited = render_samples(field, sampler, samples, batch.rays_d, batch.background)
+        rgb = composited.rgb
         loss = PHOTOMETRIC[config.loss](rgb, batch.truth)
         if loss.requires_grad:  # else no ray has met anything
             loss.backward()
+            if measure:  # before the step, which clears the gradients
+                self.grad_norms = gradient_norms(self.groups)
             for group in self._optimizer.param_groups:
                 group["lr"] = lr
             self._optimizer.step()
-        if step % AVERAGE_EVERY == 0:
-            self._average(step)
+        update_average(module.average, field, config.ema_decay, step)
         count = len(samples.t_starts)
         self._marched_per_ray = marched / module.rays if marched != room else None
         # No more than twofold: the first counts are those of a full grid.
@@ -172,7 +180,9 @@ class HashGridMethod:
         module.rays = max(FEWEST_RAYS, min(MOST_RAYS, int(wanted)))
         with torch.no_grad():
             error = F.mse_loss(rgb, batch.truth)
-        return Step(loss.detach(), error, len(batch.truth), count)
+        signs = batch_signs(composited.opacity.detach(), batch.truth, batch.background, batch.alpha)
+        norm = self.grad_norms.norm() if measure else None
+        return Step(loss.detach(), error, signs, norm, len(batch.truth), count)
 
     def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
         """Colours of rays by the averaged weights."""
@@ -212,10 +222,3 @@ class HashGridMethod:
             num_cells=UPDATE_CELLS,
             decay=EARLY_DECAY if update < grid.warmup_updates else LATE_DECAY,
         )
-
-    @torch.no_grad()
-    def _average(self, step: int) -> None:
-        """Exponential moving average with a shorter memory at the start, where old weights are worse than none."""
-        keep = min(self.config.ema_decay**AVERAGE_EVERY, (step + 1) / (step + 10))
-        for mean, now in zip(self.module.average.parameters(), self.module.field.parameters(), strict=True):
-            mean.lerp_(now, 1.0 - keep)

@@ -1,0 +1,119 @@
+"""What a training step says about the health of a run, in numbers that stay on the device until somebody reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+EMPTY_OPACITY, OPAQUE_OPACITY = 0.01, 0.99
+"""Opacity of a ray below which nothing shows, above which nothing shines through: three steps of an 8-bit picture."""
+
+LayerGroups = Mapping[str, Sequence[nn.Parameter]]
+"""Parameters that learn, by the name of the part they belong to, such as ``fine.trunk``."""
+
+
+class BatchSigns(NamedTuple):
+    """Of a batch of rays, scalars: ``blank_mse`` of the best page without content, fractions of ``empty_rays`` and
+    ``opaque_rays`` (opacity below 0.01, above 0.99), and the mean ``alpha`` of their pixels."""
+
+    blank_mse: torch.Tensor
+    empty_rays: torch.Tensor
+    opaque_rays: torch.Tensor
+    alpha: torch.Tensor
+
+
+@torch.no_grad()
+def batch_signs(
+    opacity: torch.Tensor, truth: torch.Tensor, background: torch.Tensor, alpha: torch.Tensor
+) -> BatchSigns:
+    """The signs of a batch.
+
+    Args:
+        opacity: of the rays as rendered, ``[R]``.
+        truth: ``[R, 3]``, over ``background``.
+        background: ``[R, 3]``.
+        alpha: of the pixels, ``[R, 1]``.
+    """
+    return BatchSigns(
+        blank_mse(truth, background),
+        (opacity < EMPTY_OPACITY).float().mean(),
+        (opacity > OPAQUE_OPACITY).float().mean(),
+        alpha.mean(),
+    )
+
+
+def blank_mse(truth: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of the best page without content: one colour and one opacity for all rays.
+
+    Such a page shows ``a + b * background``, and the least squares over ``a`` (a number for each channel) and ``b``
+    leave ``var(truth) - cov(truth, background)^2 / var(background)``, variances and covariance summed over channels.
+    Over one fixed background the second term is 0: the page has the batch's mean colour.
+
+    Args:
+        truth: ``[R, 3]``, over ``background``.
+        background: ``[R, 3]``.
+    """
+    t, b = truth - truth.mean(0), background - background.mean(0)
+    explained = (t * b).mean().square() / b.square().mean().clamp_min(1e-12)  # no background varies by less but 0
+    return t.square().mean() - explained
+
+
+@torch.no_grad()
+def gradient_norms(groups: LayerGroups) -> torch.Tensor:
+    """Euclidean norm of each group's gradient, ``[G]``; 0 where there is none."""
+    device = next(iter(groups.values()))[0].device
+    norms = []
+    for parameters in groups.values():
+        grads = [p.grad for p in parameters if p.grad is not None]
+        norms.append(nn.utils.get_total_norm(grads) if grads else torch.zeros((), device=device))
+    return torch.stack(norms)
+
+
+@torch.no_grad()
+def weight_norms(groups: LayerGroups) -> torch.Tensor:
+    """Euclidean norm of each group's weights, ``[G]``."""
+    return torch.stack([nn.utils.get_total_norm([p.detach() for p in group]) for group in groups.values()])
+
+
+@torch.no_grad()
+def update_norms(groups: LayerGroups, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    """Euclidean norm of the update that Adam's moments and present rate stand for, ``[G]``.
+
+    ``lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)`` (Kingma and Ba 2015, algorithm 1): what the last step
+    did to weights of which each step touches all. A table that is updated where it was seen counts as a whole.
+    """
+    options = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    norms = []
+    for parameters in groups.values():
+        updates = []
+        for parameter in parameters:
+            state, option = optimizer.state.get(parameter), options[id(parameter)]
+            if not state or float(state["step"]) == 0:
+                updates.append(torch.zeros((), device=parameter.device))
+                continue
+            (beta1, beta2), t = option["betas"], float(state["step"])
+            scale = state["exp_avg_sq"].div(1 - beta2**t).sqrt_().add_(option["eps"])
+            updates.append((state["exp_avg"] * (option["lr"] / (1 - beta1**t)) / scale).norm())
+        norms.append(torch.stack(updates).norm())
+    return torch.stack(norms)
+
+
+@torch.no_grad()
+def second_moments(optimizer: torch.optim.Optimizer) -> float:
+    """Sum of all of Adam's second moments; waits for the device."""
+    sums = [state["exp_avg_sq"].sum() for state in optimizer.state.values() if state]
+    return float(torch.stack(sums).sum()) if sums else 0.0
+
+
+@torch.no_grad()
+def not_finite(module: nn.Module) -> str | None:
+    """Name of the first weight of ``module`` that is not finite, or whose gradient is not; waits for the device."""
+    for name, parameter in module.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            return name
+        if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+            return f"the gradient of {name}"
+    return None

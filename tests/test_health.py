@@ -1,0 +1,95 @@
+"""What a step says about a run's health: numbers by hand, and against what Adam really does."""
+
+import pytest
+import torch
+from torch import nn
+
+from nerf_metal import health
+from nerf_metal.optimizers import FusedAdam
+
+
+def test_blank_page_over_one_background():
+    """The best page has the mean colour: what is left is the variance."""
+    truth = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.5, 0.0]])
+    white = torch.ones(2, 3)
+    assert float(health.blank_mse(truth, white)) == pytest.approx((0.25 + 0.0625) / 3)
+
+
+def test_blank_page_over_many_backgrounds():
+    """A page of one colour and one opacity: it explains all that is not content, and nothing else."""
+    generator = torch.Generator().manual_seed(0)
+    background = torch.rand(20_000, 3, generator=generator)
+    fog = 0.3 * torch.tensor([0.9, 0.1, 0.5]) + 0.7 * background
+    assert float(health.blank_mse(fog, background)) == pytest.approx(0.0, abs=1e-6)
+    covered = (torch.rand(20_000, 1, generator=generator) < 0.5).float()
+    truth = covered * 0.0 + (1 - covered) * background  # half of the rays black
+    # by hand: truth = c * b with c in {0, 1}, b uniform: var = 1/6 - 1/16, cov = 1/24, var(b) = 1/12
+    assert float(health.blank_mse(truth, background)) == pytest.approx(1 / 6 - 1 / 16 - 12 / 24**2, rel=0.02)
+
+
+def test_signs_of_a_batch():
+    opacity = torch.tensor([0.0, 0.009, 0.5, 0.991])
+    truth, alpha = torch.rand(4, 3), torch.tensor([[0.0], [1.0], [1.0], [1.0]])
+    signs = health.batch_signs(opacity, truth, torch.ones(4, 3), alpha)
+    assert [float(x) for x in signs[1:]] == [0.5, 0.25, 0.75]
+    assert float(signs.blank_mse) == pytest.approx(float((truth - truth.mean(0)).square().mean()))
+
+
+def groups() -> dict[str, list[nn.Parameter]]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        name: [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+        for name, shapes in (("trunk", ((5, 4), (5,))), ("head", ((3, 5),)))
+    }
+
+
+def test_norms():
+    parts = groups()
+    for parameter in parts["trunk"]:
+        parameter.grad = torch.full_like(parameter, 2.0)
+    assert health.gradient_norms(parts).tolist() == pytest.approx([2.0 * 25**0.5, 0.0])
+    expected = [torch.cat([p.flatten() for p in part]).norm().item() for part in parts.values()]
+    assert health.weight_norms(parts).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, FusedAdam])
+def test_update_norms_are_what_the_step_did(kind):
+    parts = groups()
+    optimizer = kind([p for part in parts.values() for p in part], lr=0.01, betas=(0.9, 0.99), eps=1e-15)
+    assert health.update_norms(parts, optimizer).tolist() == [0.0, 0.0]  # no step yet
+    for step in range(3):
+        before = {name: [p.detach().clone() for p in part] for name, part in parts.items()}
+        for part in parts.values():
+            for parameter in part:
+                parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(step))
+        optimizer.step()
+    for name, found in zip(parts, health.update_norms(parts, optimizer).tolist(), strict=True):
+        moved = [(p.detach() - old).flatten() for p, old in zip(parts[name], before[name], strict=True)]
+        assert found == pytest.approx(torch.cat(moved).norm().item(), rel=1e-4)  # the difference is rounded at 1
+
+
+def test_second_moments_fall_by_beta2_at_most():
+    """What the watchdog takes for granted."""
+    parts = groups()
+    parameters = [p for part in parts.values() for p in part]
+    optimizer = torch.optim.Adam(parameters, betas=(0.9, 0.9))
+    assert health.second_moments(optimizer) == 0.0
+    before = 0.0
+    for step in range(20):
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, 1.0 if step < 5 else 0.0)
+        optimizer.step()
+        now = health.second_moments(optimizer)
+        assert now >= 0.9 * before * (1 - 1e-6)
+        before = now
+    assert now == pytest.approx(sum(p.numel() for p in parameters) * (1 - 0.9**5) * 0.9**15, rel=1e-5)
+
+
+def test_what_is_not_finite_is_named():
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    assert health.not_finite(module) is None
+    module[1].bias.grad = torch.tensor([float("nan")])
+    assert health.not_finite(module) == "the gradient of 1.bias"
+    with torch.no_grad():
+        module[0].weight[1, 1] = float("inf")
+    assert health.not_finite(module) == "0.weight"
