@@ -3,7 +3,9 @@ checkpoints, summary."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import platform
 import re
 import shutil
@@ -77,8 +79,9 @@ class RunFolder:
         about = json.loads((folder / "config.json").read_text())
         return cls(folder), from_json(about["config"], str(folder / "config.json"))
 
-    def write_config(self, config: TrainConfig, scene_name: str) -> None:
-        """Write ``config.json``: the options, and the versions they were used with."""
+    def write_config(self, config: TrainConfig, scene_name: str, **about_run: Any) -> None:
+        """Write ``config.json``: the options, the versions they were used with, and what else there is to know of the
+        run (``notes`` of the scene, ``device``, ``machine``)."""
         about = {
             "kind": MARK,
             "scene": scene_name,
@@ -89,13 +92,25 @@ class RunFolder:
                 "python": platform.python_version(),
                 "platform": platform.platform(),
             },
+            **about_run,
         }
         write_atomically(self.path / "config.json", lambda to: to.write_text(json.dumps(about, indent=1) + "\n"))
 
     def append_metrics(self, **values: Any) -> None:
-        """Add one line to ``metrics.jsonl``; a reader sees whole lines only."""
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(values, allow_nan=False) + "\n")
+        """Add one line to ``metrics.jsonl``; a reader sees whole lines only, also where the disk is full.
+
+        Raises:
+            OSError: it cannot be written; the file is as it was.
+        """
+        line = (json.dumps(values, allow_nan=False) + "\n").encode()
+        with self.metrics.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.metrics))
+            except OSError:
+                file.truncate(before)
+                raise
 
     def read_metrics(self) -> Iterator[dict[str, Any]]:
         """The lines of ``metrics.jsonl`` so far."""
@@ -103,10 +118,13 @@ class RunFolder:
             for line in self.metrics.read_text().splitlines():
                 yield json.loads(line)
 
-    def cut_metrics(self, step: int) -> None:
-        """Drop the lines after ``step``: what a run did after its last checkpoint and a resumed one does
-        again."""
-        kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
+    def cut_metrics(self, train_seconds: float) -> None:
+        """Drop the lines after so many seconds: what a run did after its last checkpoint and a resumed one does again.
+
+        Seconds, not steps: these go back where the watchdog rolled back.
+        """
+        last = train_seconds + 0.001  # the lines have milliseconds
+        kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["train_seconds"] <= last]
         write_atomically(self.metrics, lambda to: to.write_text("".join(kept)))
 
     def save_quick_render(self, epoch: int, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Path:

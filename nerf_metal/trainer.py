@@ -2,36 +2,33 @@
 
 Time: ``train_seconds`` runs while steps run, and stands still for evaluation, pictures and checkpoints.
 Chance: what a step draws depends on the seed and the step alone, so a resumed run draws what an unbroken one
-    would.
+    would, and a run that was rolled back draws again what it drew.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 
 import torch
 
-from nerf_metal import metrics, report
-from nerf_metal.checkpoint import find_checkpoint, load_optimizer, load_weights, save_checkpoint
+from nerf_metal import health, metrics, report
 from nerf_metal.config import TrainConfig
 from nerf_metal.data.scene import Scene, spread
-from nerf_metal.errors import InputError
 from nerf_metal.evaluate import Evaluation, evaluate
 from nerf_metal.interrupt import StopRequest
-from nerf_metal.methods import Method, Step, build_method
+from nerf_metal.methods import Method
 from nerf_metal.progress import Progress, clock
+from nerf_metal.recovery import Recovery, TrainingStoppedError
 from nerf_metal.run_folder import RunFolder
+from nerf_metal.run_state import RunState
+from nerf_metal.training_log import LogLine
+from nerf_metal.watchdog import Fault, Line
 
 LOG_EVERY_STEPS = 20
 """Steps of a line in ``metrics.jsonl``: reading the loss waits for the device, so not every step."""
 PICTURE_VIEWS = 3
 """Views in a quick render: enough to see all sides, few enough to see at a glance."""
-
-
-class TrainingDivergedError(RuntimeError):
-    """The loss is no longer a finite number."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +46,6 @@ class TrainResult:
     train_seconds: float
     evaluation: Evaluation | None
     method: Method
-
-
-def part_done(config: TrainConfig, step: int, train_seconds: float) -> float:
-    """How much of the run is done, in [0, 1]: by steps or by seconds, whichever is further."""
-    by_steps = step / config.steps if config.steps else 0.0
-    by_seconds = train_seconds / config.max_seconds if config.max_seconds else 0.0
-    return min(1.0, max(by_steps, by_seconds))
 
 
 def learning_rate(config: TrainConfig, step: int, done: float) -> float:
@@ -90,179 +80,160 @@ def train(
 
     Raises:
         InputError: the run cannot be resumed, or ``max_memory`` is too small.
-        TrainingDivergedError: the loss is not finite any more.
+        TrainingStoppedError: the watchdog found a fault and its policy is to stop, or too many rollbacks did not help;
+            or the folder cannot be written. Checkpoints up to the last good one are there.
     """
-    stop = stop or StopRequest()
-    train_split, test_split = scene.splits["train"], scene.splits["test"]
-
-    method = build_method(config, scene.aabb, scene.near, scene.far)
-    step, seconds_before = 0, 0.0
-    checkpoint = find_checkpoint(folder.checkpoints) if resume else None
-    if checkpoint is not None:
-        load_weights(checkpoint, method.module)
-        step, seconds_before = checkpoint.step, checkpoint.train_seconds
-        if part_done(config, step, seconds_before) >= 1.0:
-            raise InputError(
-                f"[train] --resume must have something left to do, got a run of {step} steps and "
-                f"{seconds_before:.0f} s; give a greater --steps or --max-seconds"
-            )
-        folder.cut_metrics(step)
-        folder.write_config(config, scene.name)
-    watch = _Watch(seconds_before)
-    if checkpoint is None:
-        with watch:
-            method.measure(train_split)
-    method.to(device)
-    optimizer = method.prepare(train_split, sum(split.images.numel() for split in scene.splits.values()))
-    if checkpoint is not None:
-        load_optimizer(checkpoint, method.module, optimizer)
-
-    progress = Progress(quiet=config.quiet, done=part_done(config, step, seconds_before))
-    logged_seconds = watch.seconds
-    next_eval = seconds_before + config.eval_every_seconds
-    evaluated_step = -1
-    evaluation: Evaluation | None = None
-    log = _Log(device)
-
-    def check_finite(loss: float) -> None:
-        """Never carry on, measure or save with a network that is lost."""
-        if not math.isfinite(loss):
-            raise TrainingDivergedError(
-                f"[train] the loss must be finite, got {loss} before step {step}; resume from the last "
-                f"checkpoint in {folder.checkpoints} with a smaller --lr, or set --clip-norm"
-            )
-
-    def measure() -> Evaluation | None:
-        """Evaluate, record, draw and save; the watch stands still."""
-        with watch:
-            check_finite(log.loss())  # waits for the device: what is still running is training
-        views = spread(len(test_split.names), config.eval_views)
-        result = evaluate(method.render, test_split, views, background=config.background, device=device, stop=stop)
-        if result is None:
-            return None
-        epoch = step // config.steps_per_epoch
-        folder.append_metrics(
-            event="eval",
-            step=step,
-            epoch=epoch,
-            train_seconds=round(watch.seconds, 3),
-            split=test_split.name,
-            views=len(views),
-            mse=result.mse,
-            psnr=result.psnr,
-            ssim=result.ssim,
-            blank_psnr=result.blank_psnr,
-        )
-        folder.save_quick_render(epoch, [(view.prediction, view.truth) for view in result.views[:PICTURE_VIEWS]])
-        save()
-        progress.say(f"eval  step {step}  {clock(watch.seconds)}  {result.line()}")
-        return result
-
-    def save() -> None:
-        check_finite(log.loss())
-        save_checkpoint(
-            folder.checkpoints,
-            method.module,
-            optimizer,
-            config,
-            step=step,
-            train_seconds=watch.seconds,
-            near=scene.near,
-            far=scene.far,
-        )
-
     try:
-        while (done := part_done(config, step, watch.seconds)) < 1.0 and not stop():
-            with watch:
-                lr = learning_rate(config, step, done)
-                log.add(method.train_step(step, lr))
-                step += 1
-                # Reading the sums waits for the device: inside the watch, so that its seconds are true ones.
-                line = log.read() if step % LOG_EVERY_STEPS == 0 else None
-
-            if line is not None:
-                check_finite(line.loss)
-                seconds = max(watch.seconds - logged_seconds, 1e-9)
-                folder.append_metrics(
-                    event="train",
-                    step=step,
-                    epoch=step // config.steps_per_epoch,
-                    train_seconds=round(watch.seconds, 3),
-                    loss=line.loss,
-                    mse=line.mse,
-                    lr=lr,
-                    rays_per_second=round(line.rays / seconds, 1),
-                    samples_per_second=round(line.samples / seconds, 1),
-                )
-                done = part_done(config, step, watch.seconds)
-                progress.update(
-                    done=done,
-                    step=step,
-                    loss=line.loss,
-                    psnr=metrics.psnr(line.mse),
-                    rays_per_second=line.rays / seconds,
-                    seconds_left=watch.seconds * (1.0 - done) / max(done, 1e-9),
-                )
-                logged_seconds = watch.seconds
-            if watch.seconds >= next_eval and part_done(config, step, watch.seconds) < 1.0:
-                evaluation, evaluated_step = measure(), step
-                next_eval = watch.seconds + config.eval_every_seconds
-
-        if not stop() and evaluated_step != step:
-            evaluation = measure()
-        if stop():
-            evaluation = None
-            save()
-    finally:
-        progress.close()
-    report.plot_losses(folder)
-    report.write_summary(folder, config, scene.name, scene.notes, str(device))
-    return TrainResult(step, watch.seconds, evaluation, method)
+        state = RunState(config, scene, folder, device, resume=resume)
+        progress = Progress(quiet=config.quiet, done=state.done)
+        try:
+            result = _Training(state, device, progress, stop or StopRequest()).run()
+        except TrainingStoppedError:
+            report.write_report(folder)
+            raise
+        finally:
+            progress.close()
+        report.write_report(folder)
+    except OSError as error:
+        raise TrainingStoppedError(
+            f"[train] the run folder must be writable, got {error.strerror} ({error.filename or folder.path}); "
+            f"make room, then go on with: nerf-metal train --resume {folder.path}"
+        ) from error
+    return result
 
 
-@dataclass(frozen=True)
-class _Line:
-    """Means over the steps since the last line, and what they did together."""
+class _Training:
+    """The loop: step, record, evaluate, save; and what the watchdog says to it."""
 
-    loss: float
-    mse: float
-    rays: int
-    samples: int
+    def __init__(self, state: RunState, device: torch.device, progress: Progress, stop: StopRequest) -> None:
+        self.state, self.device, self.progress, self.stop = state, device, progress, stop
+        self.recovery = Recovery(state, progress)
+        self.line: LogLine | None = None  # the last one
+        self.line_seconds = state.watch.seconds
+        self.evaluation: Evaluation | None = None
+        self.next_eval = self.next_checkpoint = math.inf
+
+    def run(self) -> TrainResult:
+        """Until the end, or until asked to stop."""
+        state, config = self.state, self.state.config
+        for note in state.notes:
+            self.progress.say(f"note: {note}")
+        self.recovery.test_gradients()
+        self.next_eval = self._after(config.eval_every_seconds)
+        if state.step == 0:
+            self._save()  # something to go back to
+        ended = False
+        while not ended and not self.stop():
+            if state.done < 1.0:
+                self._advance()
+            else:
+                ended = self._measure()  # a rollback goes on, as far as there are steps and seconds left
+        if self.stop():
+            self.evaluation = None
+            if self.recovery.check_finite():
+                self._save()
+        return TrainResult(state.step, state.watch.seconds, self.evaluation, state.method)
+
+    def _advance(self) -> None:
+        """One step, and what is due after it."""
+        state, config = self.state, self.state.config
+        lr = learning_rate(config, state.step, state.done) * state.lr_scale
+        ends_line = (state.step + 1) % LOG_EVERY_STEPS == 0
+        with state.watch:
+            state.log.add(state.method.train_step(state.step, lr, measure=ends_line))
+            state.step += 1
+            # Reading the sums waits for the device: inside the watch, so that its seconds are true ones.
+            line = state.log.read() if ends_line else None
+            moments = health.second_moments(state.optimizer) if ends_line else 0.0
+        if line is not None and not self._record(line, lr, moments):
+            return
+        if state.step == config.precrop_steps:
+            state.watchdog.forget_errors()
+        if state.done >= 1.0:
+            return
+        if state.watch.seconds >= self.next_eval or state.step % (config.report_every * config.steps_per_epoch) == 0:
+            self._measure()
+        elif state.watch.seconds >= self.next_checkpoint and self.recovery.check_finite():
+            self._save()
+
+    def _record(self, line: LogLine, lr: float, moments: float) -> bool:
+        """Write and show a line, and let the watchdog see it; False where it led to a rollback."""
+        state = self.state
+        seconds, self.line_seconds = max(state.watch.seconds - self.line_seconds, 1e-9), state.watch.seconds
+        self.line = line
+        beta2 = min(group["betas"][1] for group in state.optimizer.param_groups)
+        seen = {name: getattr(line, name) for name in ("loss", "mse", "blank_mse", "grad_norm")}
+        density = {name: getattr(line, name) for name in ("empty_rays", "opaque_rays", "alpha")}
+        fault = state.watchdog.line(
+            Line(step=state.step, **seen, **density, second_moments=moments, least_moments=beta2**line.steps)
+        )
+        if not _lost(fault):  # JSON has no such numbers; the fault's own line tells
+            speeds = {
+                "rays_per_second": round(line.rays / seconds, 1),
+                "samples_per_second": round(line.samples / seconds, 1),
+            }
+            rounded = {name: round(value, 4) for name, value in density.items()}
+            state.append("train", **seen, lr=lr, **rounded, **speeds)
+            self.progress.update(
+                done=state.done,
+                step=state.step,
+                loss=line.loss,
+                psnr=metrics.psnr(line.mse),
+                rays_per_second=line.rays / seconds,
+                seconds_left=state.watch.seconds * (1.0 - state.done) / max(state.done, 1e-9),
+            )
+        return fault is None or self.recovery.handle(fault)
+
+    def _measure(self) -> bool:
+        """Evaluate, record, draw and save; the watch stands still. False where it led to a rollback."""
+        state, config, test_split = self.state, self.state.config, self.state.scene.splits["test"]
+        if not self.recovery.check_finite():
+            return False
+        views = spread(len(test_split.names), config.eval_views)
+        result = evaluate(
+            state.method.render, test_split, views, background=config.background, device=self.device, stop=self.stop
+        )
+        if result is None:
+            return True
+        fault = state.watchdog.evaluated(state.step, result.psnr, result.blank_psnr)
+        if not _lost(fault):
+            scores = {name: getattr(result, name) for name in ("mse", "psnr", "ssim", "blank_psnr")}
+            state.append("eval", split=test_split.name, views=len(views), **scores)
+            state.append("health", **self._health())
+            pictures = [(view.prediction, view.truth) for view in result.views[:PICTURE_VIEWS]]
+            state.folder.save_quick_render(state.epoch, pictures)
+            self.progress.say(f"eval  step {state.step}  {clock(state.watch.seconds)}  {result.line()}")
+            self.evaluation = result
+        self.next_eval = self._after(config.eval_every_seconds)
+        if fault is not None and not self.recovery.handle(fault):
+            return False
+        self._save(result.psnr)
+        return True
+
+    def _health(self) -> dict[str, object]:
+        """Norms by layer group, and what the last line said of the density."""
+        method, optimizer = self.state.method, self.state.optimizer
+        weights, updates = health.weight_norms(method.groups), health.update_norms(method.groups, optimizer)
+        columns = zip(method.grad_norms.tolist(), weights.tolist(), (updates / weights).tolist(), strict=True)
+        names = ("grad_norm", "weight_norm", "update_ratio")
+        groups = {group: dict(zip(names, row, strict=True)) for group, row in zip(method.groups, columns, strict=True)}
+        density = {name: self.line and round(getattr(self.line, name), 4) for name in ("empty_rays", "opaque_rays")}
+        return {"lr": optimizer.param_groups[0]["lr"], **density, "groups": groups}
+
+    def _save(self, psnr: float | None = None) -> None:
+        """Write a checkpoint; where that fails, those before are as they were and the run goes on."""
+        try:
+            self.state.save(psnr)
+            self.recovery.over("checkpoint-not-saved")
+        except OSError as error:
+            sentence = f"No checkpoint could be written ({error.strerror}); those before are whole."
+            self.recovery.handle(Fault("checkpoint-not-saved", sentence, {"error": str(error.strerror)}))
+        self.next_checkpoint = self._after(self.state.config.checkpoint_every_seconds)
+
+    def _after(self, seconds: float | None) -> float:
+        """The watch in so many seconds."""
+        return math.inf if seconds is None else self.state.watch.seconds + seconds
 
 
-class _Log:
-    """Adds up steps on the device, which is waited for when they are read."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(2, device=device)
-        self._steps = self._rays = self._samples = 0
-
-    def add(self, step: Step) -> None:
-        self._sums += torch.stack((step.loss, step.mse))
-        self._steps, self._rays, self._samples = self._steps + 1, self._rays + step.rays, self._samples + step.samples
-
-    def loss(self) -> float:
-        """The mean so far, 0 without a step."""
-        return float(self._sums[0]) / max(self._steps, 1)
-
-    def read(self) -> _Line:
-        """The line, and begin a new one."""
-        loss, mse = (self._sums / self._steps).tolist()
-        line = _Line(loss, mse, self._rays, self._samples)
-        self._sums.zero_()
-        self._steps = self._rays = self._samples = 0
-        return line
-
-
-class _Watch:
-    """Adds up the seconds spent inside its ``with`` blocks."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._start = 0.0
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._start
+def _lost(fault: Fault | None) -> bool:
+    return fault is not None and fault.name == "non-finite"

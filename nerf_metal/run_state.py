@@ -1,0 +1,138 @@
+"""What a run is at a step: the part of it that checkpoints hold, and that a rollback puts back."""
+
+from __future__ import annotations
+
+import torch
+
+from nerf_metal.checkpoint import Checkpoint, find_checkpoint, load_optimizer, load_weights, save_checkpoint
+from nerf_metal.config import TrainConfig
+from nerf_metal.data.scene import Scene
+from nerf_metal.errors import InputError
+from nerf_metal.machine import machine
+from nerf_metal.methods import build_method
+from nerf_metal.run_folder import RunFolder
+from nerf_metal.training_log import Log, Watch
+from nerf_metal.watchdog import Watchdog
+
+
+def part_done(config: TrainConfig, step: int, train_seconds: float) -> float:
+    """How much of the run is done, in [0, 1]: by steps or by seconds, whichever is further."""
+    by_steps = step / config.step_limit if config.step_limit else 0.0
+    by_seconds = train_seconds / config.max_seconds if config.max_seconds else 0.0
+    return min(1.0, max(by_steps, by_seconds))
+
+
+class RunState:
+    """A run on its way.
+
+    Attributes:
+        method: what learns.
+        optimizer: of its weights.
+        step: training steps done.
+        watch: seconds of training done; they never go back.
+        rollbacks: done by the watchdog.
+        lr_scale: factor on the learning rate that they have led to.
+        watchdog: with what it remembers.
+        log: of the steps since the last line.
+        notes: about the checkpoint that was loaded.
+
+    Args:
+        config: the options.
+        scene: with a train split.
+        folder: of the run.
+        device: where to train.
+        resume: go on from the folder's last checkpoint.
+
+    Raises:
+        InputError: the run cannot be resumed, or ``max_memory`` is too small.
+    """
+
+    def __init__(
+        self, config: TrainConfig, scene: Scene, folder: RunFolder, device: torch.device, *, resume: bool
+    ) -> None:
+        """Begin a run, or load it, and write its options into the folder."""
+        self.config, self.scene, self.folder = config, scene, folder
+        self.method = build_method(config, scene.aabb, scene.near, scene.far)
+        self.step, self.rollbacks, self.lr_scale = 0, 0, 1.0
+        self.watchdog = Watchdog(collapse_db=config.collapse_db, plateau_steps=config.plateau_steps)
+        self.log = Log(device)
+        self.notes: list[str] = []
+        checkpoint = find_checkpoint(folder.checkpoints) if resume else None
+        if checkpoint is not None:
+            _check_unfinished(config, checkpoint)
+            load_weights(checkpoint, self.method.module)
+            folder.cut_metrics(checkpoint.train_seconds)
+        self.watch = Watch(checkpoint.train_seconds if checkpoint else 0.0)
+        folder.write_config(config, scene.name, notes=scene.notes, device=str(device), machine=machine())
+        if checkpoint is None:
+            with self.watch:
+                self.method.measure(scene.splits["train"])
+        self.method.to(device)
+        image_bytes = sum(split.images.numel() for split in scene.splits.values())
+        self.optimizer = self.method.prepare(scene.splits["train"], image_bytes)
+        if checkpoint is not None:
+            self._restore_rest(checkpoint)
+            self.rollbacks, self.lr_scale = checkpoint.rollbacks, float(checkpoint.state["lr_scale"])
+            self.notes = checkpoint.notes
+
+    @property
+    def done(self) -> float:
+        """How much of the run is done, in [0, 1]."""
+        return part_done(self.config, self.step, self.watch.seconds)
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs done."""
+        return self.step // self.config.steps_per_epoch
+
+    def append(self, event: str, **values: object) -> None:
+        """Add a line to ``metrics.jsonl``.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        seconds = round(self.watch.seconds, 3)
+        self.folder.append_metrics(event=event, step=self.step, epoch=self.epoch, train_seconds=seconds, **values)
+
+    def save(self, psnr: float | None) -> None:
+        """Write a checkpoint; ``psnr`` is that of an evaluation at this step.
+
+        Raises:
+            OSError: it cannot be written; those before are as they were.
+        """
+        save_checkpoint(
+            self.folder.checkpoints,
+            self.method.module,
+            self.optimizer,
+            self.config,
+            step=self.step,
+            train_seconds=self.watch.seconds,
+            near=self.scene.near,
+            far=self.scene.far,
+            rollbacks=self.rollbacks,
+            psnr=psnr,
+            good=self.step == 0 or self.watchdog.good,
+            state={"lr_scale": self.lr_scale, "watchdog": self.watchdog.state()},
+            keep=self.config.keep_checkpoints,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Weights, optimizer, schedule, what is drawn and what the watchdog remembers, as in a checkpoint of this
+        run."""
+        load_weights(checkpoint, self.method.module)
+        self._restore_rest(checkpoint)
+        self.optimizer.zero_grad(set_to_none=False)  # a table's gradient keeps its memory
+        self.log.clear()
+
+    def _restore_rest(self, checkpoint: Checkpoint) -> None:
+        load_optimizer(checkpoint, self.method.module, self.optimizer)
+        self.step = checkpoint.step  # learning rate, batches and jitter follow from it
+        self.watchdog.load(checkpoint.state["watchdog"])
+
+
+def _check_unfinished(config: TrainConfig, checkpoint: Checkpoint) -> None:
+    if part_done(config, checkpoint.step, checkpoint.train_seconds) >= 1.0:
+        raise InputError(
+            f"[train] --resume must have something left to do, got a run of {checkpoint.step} steps and "
+            f"{checkpoint.train_seconds:.0f} s; give a greater --steps or --max-seconds"
+        )
