@@ -118,6 +118,8 @@ def train(
         load_optimizer(checkpoint, method.module, optimizer)
 
     progress = Progress(quiet=config.quiet, done=part_done(config, step, seconds_before))
+    for note in checkpoint.notes if checkpoint else ():
+        progress.say(f"note: {note}")
     logged_seconds = watch.seconds
     next_eval = seconds_before + config.eval_every_seconds
     evaluated_step = -1
