@@ -15,13 +15,15 @@ from nerf_metal.config import Backend
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """Render test views with a run's last checkpoint and measure them; writes evaluation.json and a
+    """Render test views with a run's checkpoint and measure them; writes evaluation.json and a
     picture."""
 
     run: Annotated[str, tyro.conf.Positional]
     """Run folder, as nerf-metal train made it."""
     views: int | None = None
     """Test views, evenly spaced. None: all."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Whose weights: the last whole checkpoint, or the one with the greatest PSNR."""
     device: Literal["auto", "cpu", "mps", "cuda"] = "auto"
     """Where to render. auto: mps, else cuda, else cpu."""
     backend: Backend = "auto"
@@ -32,7 +34,7 @@ def run(args: Sequence[str]) -> int:
     """Evaluate as ``args`` say; returns 0."""
     options = tyro.cli(EvalOptions, prog="nerf-metal eval", args=list(args))
     folder, checkpoint, method, device, split, views = open_run(
-        "eval", options.run, "test", options.views, options.device, options.backend
+        "eval", options.run, "test", options.views, options.device, options.backend, options.checkpoint
     )
 
     from nerf_metal.checkpoint import write_atomically

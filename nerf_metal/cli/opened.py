@@ -1,8 +1,9 @@
-"""A run that a command looks at: its method with the last checkpoint's weights, and the views asked for."""
+"""A run that a command looks at: its method with a checkpoint's weights, and the views asked for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import sys
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from nerf_metal.config import Backend
 from nerf_metal.errors import InputError
@@ -27,7 +28,15 @@ class Opened(NamedTuple):
     views: list[int]
 
 
-def open_run(command: str, run: str, split: str, views: int | None, device: str, backend: Backend) -> Opened:
+def open_run(
+    command: str,
+    run: str,
+    split: str,
+    views: int | None,
+    device: str,
+    backend: Backend,
+    which: Literal["last", "best"],
+) -> Opened:
     """Load what ``nerf-metal COMMAND RUN`` works on.
 
     Args:
@@ -37,6 +46,7 @@ def open_run(command: str, run: str, split: str, views: int | None, device: str,
         views: how many, evenly spaced; None is all.
         device: as :func:`nerf_metal.devices.pick_device` takes it.
         backend: of what has a kernel.
+        which: the newest checkpoint or the one with the greatest PSNR; damaged ones are named on stderr.
 
     Raises:
         InputError: an option is out of range, or the run, its checkpoint or its scene cannot be used.
@@ -54,7 +64,9 @@ def open_run(command: str, run: str, split: str, views: int | None, device: str,
     place = pick_device(device)
     check_backend(backend, place)
     folder, _ = RunFolder.open(run, command)
-    method, checkpoint = load_method(folder, backend)
+    method, checkpoint = load_method(folder, backend, which)
+    for note in checkpoint.notes:
+        print(f"note: {note}", file=sys.stderr)
     method.to(place)
     images = open_scene(checkpoint.config, splits=(split,)).splits[split]
     method.reserve(images.images.numel())

@@ -16,7 +16,7 @@ from nerf_metal.config import Backend
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """Render views with a run's last checkpoint; writes RUN/renders/SPLIT/NAME.png. Files that are there already
+    """Render views with a run's checkpoint; writes RUN/renders/SPLIT/NAME.png. Files that are there already
     are kept, so that a render that was interrupted goes on."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -27,6 +27,8 @@ class RenderOptions:
     """Views of the split, evenly spaced. None: all."""
     overwrite: bool = False
     """Render again what is there already."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Whose weights: the last whole checkpoint, or the one with the greatest PSNR."""
     device: Literal["auto", "cpu", "mps", "cuda"] = "auto"
     """Where to render. auto: mps, else cuda, else cpu."""
     backend: Backend = "auto"
@@ -37,7 +39,7 @@ def run(args: Sequence[str]) -> int:
     """Render as ``args`` say; returns 0."""
     options = tyro.cli(RenderOptions, prog="nerf-metal render", args=list(args))
     folder, checkpoint, method, device, split, views = open_run(
-        "render", options.run, options.split, options.views, options.device, options.backend
+        "render", options.run, options.split, options.views, options.device, options.backend, options.checkpoint
     )
 
     import imageio.v3 as iio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import torch
 
@@ -16,13 +17,15 @@ from nerf_metal.run_folder import RunFolder
 __all__ = ["CoarseFineMethod", "HashGridMethod", "Method", "Step", "build_method", "load_method"]
 
 
-def load_method(folder: RunFolder, backend: Backend = "auto") -> tuple[Method, Checkpoint]:
-    """A run's method with the weights of its last checkpoint, on the CPU, and that checkpoint.
+def load_method(
+    folder: RunFolder, backend: Backend = "auto", which: Literal["last", "best", "good"] = "last"
+) -> tuple[Method, Checkpoint]:
+    """A run's method with the weights of its last, best or last good checkpoint, on the CPU, and that checkpoint.
 
     Raises:
-        InputError: there is no checkpoint, or it is damaged.
+        InputError: there is no such checkpoint that is whole.
     """
-    checkpoint = find_checkpoint(folder.checkpoints)
+    checkpoint = find_checkpoint(folder.checkpoints, which)
     config = dataclasses.replace(checkpoint.config, backend=backend)
     method = build_method(config, torch.zeros(2, 3), checkpoint.near, checkpoint.far)  # the box is a weight
     load_weights(checkpoint, method.module)
