@@ -22,12 +22,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import processor
 from nerf_metal.checkpoint import write_atomically
 from nerf_metal.config import preset_config
 from nerf_metal.devices import pick_device
 from nerf_metal.errors import InputError
 from nerf_metal.interrupt import StopRequest
+from nerf_metal.machine import processor
 from nerf_metal.run_folder import RunFolder
 from nerf_metal.scenes import open_scene
 from nerf_metal.trainer import train

@@ -80,6 +80,9 @@ class NerfField(nn.Module):
         direction_levels: encoding levels of directions.
         density_activation: a name of :data:`DENSITY_ACTIVATIONS`.
 
+    Attributes:
+        max_rows: most rows of a call; less than :data:`MAX_ROWS` where a self-test found these wrong.
+
     Raises:
         InputError: unknown density activation.
     """
@@ -101,6 +104,7 @@ class NerfField(nn.Module):
                 f"[NerfField] density_activation must be one of {', '.join(DENSITY_ACTIVATIONS)}, "
                 f"got {density_activation!r}; softplus is the safe one"
             )
+        self.max_rows = MAX_ROWS
         self.skip = skip
         self.density_activation = density_activation
         self.encode_position = FrequencyEncoding(position_levels)
@@ -125,7 +129,7 @@ class NerfField(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, positions: torch.Tensor, directions: torch.Tensor) -> FieldOutput:
-        """Evaluate the field at the samples of rays, in calls of at most :data:`MAX_ROWS` rows
+        """Evaluate the field at the samples of rays, in calls of at most ``max_rows`` rows
         (:data:`CPU_ROWS` on a CPU).
 
         Args:
@@ -133,17 +137,20 @@ class NerfField(nn.Module):
             directions: ``[R, 3]``, unit length.
 
         Raises:
-            InputError: more than :data:`MAX_ROWS` samples on one ray.
+            InputError: more than ``max_rows`` samples on one ray.
         """
         samples = positions.shape[1]
-        if samples > MAX_ROWS:
-            raise InputError(f"[NerfField] samples of a ray must be at most {MAX_ROWS}, got {samples}; take fewer")
-        rows = CPU_ROWS if positions.device.type == "cpu" else MAX_ROWS
-        rays = max(1, rows // max(1, samples))
+        if samples > self.max_rows:
+            raise InputError(f"[NerfField] samples of a ray must be at most {self.max_rows}, got {samples}; take fewer")
+        rays = max(1, self.rows(positions.device) // max(1, samples))
         parts = [self._chunk(p, d) for p, d in zip(positions.split(rays), directions.split(rays), strict=True)]
         if len(parts) == 1:
             return parts[0]
         return FieldOutput(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+    def rows(self, device: torch.device) -> int:
+        """Most rows of a call on a device."""
+        return min(CPU_ROWS, self.max_rows) if device.type == "cpu" else self.max_rows
 
     def _chunk(self, positions: torch.Tensor, directions: torch.Tensor) -> FieldOutput:
         rays, samples = positions.shape[:2]

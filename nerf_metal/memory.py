@@ -8,7 +8,7 @@ import sys
 from torch import nn
 
 from nerf_metal.errors import InputError
-from nerf_metal.fields import MAX_ROWS, CoarseFineField, NerfField
+from nerf_metal.fields import CoarseFineField, NerfField
 from nerf_metal.hash_field import HashField
 from nerf_metal.samplers import Sampler
 
@@ -47,12 +47,12 @@ def chunk_rays(budget_gb: float, fixed: int, model: CoarseFineField, sampler: Sa
     """Rays of a rendered chunk, at most enough for one call of the networks: more is no faster.
 
     Without gradients a ray costs its samples' own tensors, and a call of the network, however many rays it
-    is cut from, the encoding and two layers of :data:`~nerf_metal.fields.MAX_ROWS` rows.
+    is cut from, the encoding and two layers of the field's ``max_rows`` rows.
     """
     fine = sampler.num_samples + sampler.num_importance
     widest = max(model.fine.layer_widths)
     floats = fine * (3 * model.fine.encode_position.width + 2 * widest + _OTHER_FLOATS)
-    return min(rays_within(budget_gb, fixed, _FLOAT * floats), max(1, MAX_ROWS // fine))
+    return min(rays_within(budget_gb, fixed, _FLOAT * floats), max(1, model.fine.max_rows // fine))
 
 
 def fixed_bytes(module: nn.Module, image_bytes: int) -> int:

@@ -65,7 +65,8 @@ def run(args: Sequence[str]) -> int:
 
 
 def _run_full(options: DoctorOptions) -> int:
-    from nerf_metal.selftest.report import check_report_path, machine, software
+    from nerf_metal.machine import machine
+    from nerf_metal.selftest.report import check_report_path, software
     from nerf_metal.selftest.runner import run_self_test
 
     path = Path(options.report or "nerf_metal_doctor.json")

@@ -10,6 +10,7 @@ from torch import nn
 
 from nerf_metal.data.scene import Split
 from nerf_metal.health import BatchSigns, LayerGroups
+from nerf_metal.matmul_check import MatmulFinding
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Method(Protocol):
         Raises:
             InputError: ``max_memory`` is too small.
         """
+
+    def self_test(self) -> MatmulFinding:
+        """Check the gradients of the step's matrix products on the device, in a second; where only large calls are
+        wrong, make smaller ones from now on. Draws nothing from torch's random state."""
 
     def train_step(self, step: int, lr: float, *, measure: bool) -> Step:
         """One step with learning rate ``lr``. What it draws depends on the seed and ``step`` alone.

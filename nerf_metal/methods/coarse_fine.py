@@ -17,6 +17,7 @@ from nerf_metal.health import LayerGroups, batch_signs, gradient_norms
 from nerf_metal.hull import tight_box
 from nerf_metal.losses import photometric_loss
 from nerf_metal.methods.average import update_average
+from nerf_metal.matmul_check import MatmulFinding, check_weight_gradients
 from nerf_metal.methods.base import Step
 from nerf_metal.render import render_image, render_rays
 from nerf_metal.samplers import Sampler
@@ -87,6 +88,24 @@ class CoarseFineMethod:
         """Decide how many rays are rendered at once."""
         fixed = memory.fixed_bytes(self.module, image_bytes)
         self._chunk_rays = memory.chunk_rays(self.config.max_memory, fixed, self.field, self.sampler)
+
+    def self_test(self) -> MatmulFinding:
+        """Of every ``Linear``, at the rows of the field's calls, and on a GPU at those of calls that were not cut."""
+        config, field, device = self.config, self.field, self.field.aabb.device
+        samples = config.num_samples + config.num_importance
+        rows_cut = min(config.batch_rays * samples, field.fine.rows(device))
+        linears = [part for part in field.modules() if isinstance(part, nn.Linear)]
+        finding = check_weight_gradients(
+            [(linear.in_features, linear.out_features) for linear in linears],
+            rows_cut=rows_cut,
+            rows_whole=rows_cut if device.type == "cpu" else config.batch_rays * samples,
+            device=device,
+            least_rows=samples,
+        )
+        if finding.usable and finding.rows_used < rows_cut:
+            for network in (field.coarse, field.fine, self.pictured.coarse, self.pictured.fine):
+                network.max_rows = finding.rows_used
+        return finding
 
     def train_step(self, step: int, lr: float, *, measure: bool) -> Step:
         """One step of Adam on a batch of rays."""

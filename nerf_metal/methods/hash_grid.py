@@ -19,6 +19,7 @@ from nerf_metal.health import LayerGroups, batch_signs, gradient_norms
 from nerf_metal.hull import hull_box, hull_cells, visual_hull
 from nerf_metal.losses import PHOTOMETRIC
 from nerf_metal.methods.average import update_average
+from nerf_metal.matmul_check import MatmulFinding, check_mlp_gradients
 from nerf_metal.methods.base import Step
 from nerf_metal.occupancy_grid import OccupancyGrid
 from nerf_metal.optimizers import FusedAdam
@@ -147,6 +148,16 @@ class HashGridMethod:
         """Work out the step's length from the box; a chunk of rays takes no more memory than training does."""
         aabb = self.module.grid.aabb
         self._step_size = float(torch.linalg.vector_norm(aabb[1] - aabb[0])) / self.config.march_steps
+
+    def self_test(self) -> MatmulFinding:
+        """Of both networks, at a step's samples."""
+        field, config = self.module.field, self.config
+        networks = [
+            [layers[0].shape[1], *(len(weight) for weight in layers)]
+            for layers in (field.density_weights, field.color_weights)
+        ]
+        device = self.module.grid.aabb.device
+        return check_mlp_gradients(networks, rows=config.batch_samples, device=device, backend=config.backend)
 
     def train_step(self, step: int, lr: float, *, measure: bool) -> Step:
         """One step of Adam on as many rays as give the samples wanted."""

@@ -16,7 +16,8 @@ from nerf_metal.fields import MAX_ROWS, CoarseFineField
 from nerf_metal.hash_field import HashField
 from nerf_metal.losses import HUBER_DELTA
 from nerf_metal.reference import pack_bits, pack_counts, unpack_bits
-from nerf_metal.selftest.tolerances import DEVIATIONS, TORCH_ELEMENTWISE, TRAINING_STEP, all_close, products, require
+from nerf_metal.rounding import DEVIATIONS, products
+from nerf_metal.selftest.tolerances import TORCH_ELEMENTWISE, TRAINING_STEP, all_close, require
 
 Outputs = dict[str, torch.Tensor]
 _Module = TypeVar("_Module", bound=torch.nn.Module)

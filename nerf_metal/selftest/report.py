@@ -6,8 +6,6 @@ import json
 import math
 import os
 import platform
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +18,7 @@ import nerf_metal
 from nerf_metal import kernels
 from nerf_metal.checkpoint import write_atomically
 from nerf_metal.errors import InputError
+from nerf_metal.machine import machine
 from nerf_metal.selftest.versions import PACKAGES, package_version
 
 KIND, FORMAT = "nerf_metal doctor report", 1
@@ -89,7 +88,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     running: str | None = None
     seconds: float = 0.0
-    machine: dict[str, Any] = field(default_factory=lambda: machine())  # asked once: it is saved with every group
+    machine: dict[str, Any] = field(default_factory=machine)  # asked once: it is saved with every group
 
     @property
     def rows(self) -> list[KernelRow | CheckRow]:
@@ -151,42 +150,6 @@ def check_report_path(path: Path) -> None:
         known = False
     if not known:
         raise InputError(f"{where} a new file or an older report, got {path}, which is neither; choose another name")
-
-
-def machine() -> dict[str, Any]:
-    """Chip, system and memory; nothing personal."""
-    mac = platform.mac_ver()[0]
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        memory = 0
-    return {
-        "chip": processor(),
-        "model": _sysctl("hw.model") if sys.platform == "darwin" else None,
-        "system": f"macOS {mac}" if mac else f"{platform.system()} {platform.release()}",
-        "architecture": platform.machine(),
-        "logical_cores": os.cpu_count(),
-        "memory_gib": round(memory / 2**30, 1),
-    }
-
-
-def _sysctl(name: str) -> str | None:
-    try:
-        done = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
-
-
-def processor() -> str | None:
-    """The processor's name as the system gives it."""
-    if sys.platform == "darwin":
-        return _sysctl("machdep.cpu.brand_string")
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
 
 
 def software(backend: str) -> dict[str, Any]:

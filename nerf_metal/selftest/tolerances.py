@@ -1,5 +1,5 @@
 """How far a kernel's float32 may lie from the float64 reference: the only place with such numbers, for the tests and
-the self-test alike.
+the self-test alike, beside ``nerf_metal/rounding.py``, which has those of sums of products.
 
 Every bound is relative to a magnitude that belongs to the entry itself (the sum of the absolute values of the terms
 it is made of), so that a small entry next to a large one is still tested. ``EPS`` is the distance from 1 to the next
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
-EPS = 2.0**-23
+from nerf_metal.rounding import EPS
+
 # Below the least normal float32 a GPU may flush: that much absolute error per term is nobody's fault.
 TINY = 2.0**-126
 HALF_EPS = 2.0**-11  # half: relative error of rounding to nearest
@@ -76,11 +77,6 @@ ADAM_UPDATE = 8.0 * EPS
 SIGMOID = 3.0 * EPS
 # And its derivative y (1 - y) dL/dy: a difference and two products.
 SIGMOID_SLOPE = 2.0 * EPS
-
-# MLP: standard deviations that a result may be off. The sum of the absolute values is far above most partial sums, so
-# that four are enough for 10^5 entries. Worst: forward 0.25, gradients 0.35.
-DEVIATIONS = 4.0
-
 
 # Hash grid: a place x N + 1/2 in cells of which there are N, two roundings of numbers up to N.
 HASHGRID_PLACE = EPS  # times N
@@ -175,15 +171,6 @@ def all_close(
 def product(samples: int, log_product: torch.Tensor | float = 0.0) -> torch.Tensor:
     """Relative error of a transmittance behind so many samples, or of a sum of terms that carry one."""
     return torch.as_tensor(PRODUCT_BASE + PRODUCT_PER_SAMPLE * samples) + EPS * torch.as_tensor(log_product)
-
-
-def products(count: int) -> float:
-    """Standard deviation of the rounding of a sum of so many products and a bias, over the sum of absolute values.
-
-    Half an EPS at most, evenly distributed, for each sum; that they are independent makes it a root (Higham and Mary
-    2019). The worst case, count / 2 EPS, layer after layer, would be no limit at all.
-    """
-    return EPS * ((count + 1) / 12.0) ** 0.5
 
 
 def rounded_to_half(expected: torch.Tensor, tolerance: torch.Tensor) -> torch.Tensor:
