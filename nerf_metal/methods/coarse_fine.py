@@ -16,8 +16,8 @@ from nerf_metal.fields import CoarseFineField
 from nerf_metal.health import LayerGroups, batch_signs, gradient_norms
 from nerf_metal.hull import tight_box
 from nerf_metal.losses import photometric_loss
-from nerf_metal.methods.average import update_average
 from nerf_metal.matmul_check import MatmulFinding, check_weight_gradients
+from nerf_metal.methods.average import update_average
 from nerf_metal.methods.base import Step
 from nerf_metal.render import render_image, render_rays
 from nerf_metal.samplers import Sampler

@@ -18,8 +18,8 @@ from nerf_metal.hash_field import HashField
 from nerf_metal.health import LayerGroups, batch_signs, gradient_norms
 from nerf_metal.hull import hull_box, hull_cells, visual_hull
 from nerf_metal.losses import PHOTOMETRIC
-from nerf_metal.methods.average import update_average
 from nerf_metal.matmul_check import MatmulFinding, check_mlp_gradients
+from nerf_metal.methods.average import update_average
 from nerf_metal.methods.base import Step
 from nerf_metal.occupancy_grid import OccupancyGrid
 from nerf_metal.optimizers import FusedAdam

@@ -1,0 +1,211 @@
+"""Which of the failed run's suspects stops a NeRF from learning, and how: one at a time, several seeds.
+
+    python -m benchmarks.ablation                       # all variants, three seeds: a quarter of an hour on two cores
+    python -m benchmarks.ablation --data DIR            # on a scene of your own, such as Lego
+    python -m benchmarks.ablation --variants control corrupted --seeds 5 --steps 3000
+    python -m benchmarks.ablation --write docs          # and put table, plot and conclusion into docs/failure.md
+
+Every run is the control, the preset ``stable`` made small, but for what its variant names. What comes out is a table of
+variants and seeds, a plot of the test PSNR over the steps, and the sentences that these numbers support.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import platform
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.ablation_report import Run, plot, section, write_section
+from benchmarks.corrupted_linear import corrupted_linear
+from nerf_metal.background import composite_over
+from nerf_metal.checkpoint import write_atomically
+from nerf_metal.config import TrainConfig, preset_config
+from nerf_metal.data.scene import Scene
+from nerf_metal.errors import InputError
+from nerf_metal.machine import machine
+from nerf_metal.recovery import TrainingStoppedError
+from nerf_metal.run_folder import RunFolder
+from nerf_metal.scenes import open_scene
+from nerf_metal.trainer import train
+
+EVALUATIONS = 15
+"""Of a run, evenly spaced: enough to see when something is lost."""
+CORRUPTED_ROWS = 2048
+"""Rows from which a product is corrupted: in the failed run 131 072 and 393 216 where 32 767 were wrong, here 4 096 and
+8 160 where so many are. Both passes were beyond it, and both are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """The control but for some options.
+
+    Attributes:
+        says: what is different, for a person.
+        options: of the run.
+        corrupted: weight gradients as of torch < 2.14 on MPS.
+        mismatch: the training images lie over black, the test images over white.
+    """
+
+    says: str
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    corrupted: bool = False
+    mismatch: bool = False
+
+
+_LR = {"lr": 5e-4}
+_CLIP = {"clip_norm": 0.0}
+_LEVELS = {"position_levels": 10}
+_RELU = {"density_activation": "relu"}
+_CROP = {"precrop_steps": 0}
+_WARMUP = {"warmup_steps": 0}
+_ALL = {**_LR, **_CLIP, **_LEVELS, **_RELU, **_CROP, **_WARMUP}
+VARIANTS = {
+    "control": Variant("the repaired run: lr 1e-4 with warm-up, clipping, 8 levels, softplus, crops at the start"),
+    "lr": Variant("learning rate 5e-4 instead of 1e-4", _LR),
+    "clip": Variant("no clipping", _CLIP),
+    "levels": Variant("10 encoding levels instead of 8", _LEVELS),
+    "relu": Variant("ReLU density instead of softplus", _RELU),
+    "precrop": Variant("no crops at the start", _CROP),
+    "mismatch": Variant("trained over black, measured over white", mismatch=True),
+    "corrupted": Variant("corrupted weight gradients", corrupted=True),
+    "corrupted, no clip": Variant("corrupted weight gradients, no clipping", _CLIP, corrupted=True),
+    "failed": Variant("the failed run: all of the above but mismatch and corruption, no warm-up", _ALL),
+    "failed, corrupted": Variant("the failed run with corrupted weight gradients", _ALL, corrupted=True),
+}
+
+
+def control(options: argparse.Namespace, seed: int) -> TrainConfig:
+    """The repaired run at small scale. White behind the pixels as in the failed run, so that crops can matter; no
+    average of the weights, which would hide what happens to them."""
+    return dataclasses.replace(
+        preset_config("stable"),
+        data=options.data,
+        downscale=options.downscale,
+        steps=options.steps,
+        epochs=None,
+        seed=seed,
+        background="white",
+        tight_box=False,
+        hidden_width=options.width,
+        batch_rays=256,
+        num_samples=16,  # with the next: 16 and 40 samples on a ray, a fifth of the failed run's
+        num_importance=24,
+        warmup_steps=options.steps // 15,
+        precrop_steps=options.steps // 15,
+        lr_decay_steps=None,
+        ema_decay=0.0,
+        steps_per_epoch=max(1, options.steps // EVALUATIONS),
+        report_every=1,
+        eval_views=4,
+        watchdog="warn",
+        device="cpu",
+        quiet=True,
+    )
+
+
+def over_black(scene: Scene) -> Scene:
+    """The scene with training images that have lost their alpha over black, as a loader's mistake would."""
+    split = scene.splits["train"]
+    rgb = composite_over(split.images.float() / 255.0, torch.zeros(3))
+    images = torch.cat(((rgb * 255.0).round().to(torch.uint8), torch.full_like(split.images[..., 3:], 255)), -1)
+    return dataclasses.replace(scene, splits={**scene.splits, "train": dataclasses.replace(split, images=images)})
+
+
+def run(name: str, seed: int, options: argparse.Namespace) -> Run:
+    """One run, in this process on one thread: its evaluations, and what the watchdog said."""
+    torch.set_num_threads(1)
+    variant = VARIANTS[name]
+    config = dataclasses.replace(control(options, seed), **variant.options)
+    scene = open_scene(config)
+    if variant.mismatch:
+        scene = over_black(scene)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
+        if variant.corrupted:
+            stack.enter_context(corrupted_linear(limit=CORRUPTED_ROWS))
+        folder = RunFolder.create(dataclasses.replace(config, out=f"{place}/run"), scene.name)
+        with contextlib.suppress(TrainingStoppedError):  # the record says so
+            train(config, scene, folder, torch.device("cpu"))
+        lines = list(folder.read_metrics())
+    evals = [line for line in lines if line["event"] == "eval"]
+    return Run(
+        variant=name,
+        says=variant.says,
+        seed=seed,
+        steps=[line["step"] for line in evals],
+        psnr=[line["psnr"] for line in evals],
+        blank_psnr=evals[0]["blank_psnr"] if evals else None,
+        faults=list(dict.fromkeys(line["name"] for line in lines if line["event"] == "watchdog")),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def run_all(options: argparse.Namespace) -> list[Run]:
+    """Every variant with every seed, so many at once as there are processes."""
+    jobs = [(name, seed) for seed in range(options.seeds) for name in options.variants]
+    spawn = multiprocessing.get_context("spawn")
+    runs = []
+    with ProcessPoolExecutor(options.processes, mp_context=spawn) as pool:
+        futures = [pool.submit(run, name, seed, options) for name, seed in jobs]
+        for future in futures:
+            one = future.result()
+            last = f"{one.psnr[-1]:6.2f} dB" if one.psnr else "no evaluation"
+            print(f"{one.variant:<20} seed {one.seed}  {last}  {one.outcome:<14} {one.seconds:4.0f} s", flush=True)
+            runs.append(one)
+    return runs
+
+
+def main() -> int:
+    """Run, print and write, as the arguments say; 0, or 2 for bad input."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", help="folder of a NeRF-synthetic scene; left out, the package's own")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=3, help="0 to N - 1")
+    parser.add_argument("--steps", type=int, default=1500, help="of a run")
+    parser.add_argument("--width", type=int, default=64, help="units of a layer, 256 and 384 in full size")
+    parser.add_argument("--downscale", type=int, default=16, help="of the images: 50 x 50 pixels of 800 x 800")
+    parser.add_argument("--processes", type=int, default=2, help="runs at once, of one thread each")
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder for ablation.json and ablation.png")
+    parser.add_argument("--write", type=Path, help="folder of failure.md, whose section is replaced; with ablation.png")
+    options = parser.parse_args()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        runs = run_all(options)
+        about = {
+            "scene": options.data and Path(options.data).name,
+            "size": 800 // options.downscale,
+            "steps": options.steps,
+            "width": options.width,
+            "seeds": options.seeds,
+            "minutes": round((time.perf_counter() - start) / 60, 1),
+            "torch": torch.__version__,
+            "system": platform.platform(),
+            "machine": machine(),
+        }
+        text = json.dumps({"about": about, "runs": [dataclasses.asdict(one) for one in runs]}, indent=1) + "\n"
+        write_atomically(options.out / "ablation.json", lambda to: to.write_text(text))
+        plot(runs, options.out / "ablation.png")
+        print(section(runs, about))
+        if options.write:
+            plot(runs, options.write / "ablation.png")
+            write_section(options.write / "failure.md", section(runs, about))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
