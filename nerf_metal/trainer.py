@@ -215,8 +215,7 @@ def train(
             save()
     finally:
         progress.close()
-    report.plot_losses(folder)
-    report.write_summary(folder, config, scene.name, scene.notes, str(device))
+    report.write_report(folder)
     return TrainResult(step, watch.seconds, evaluation, method)
 
 
