@@ -10,6 +10,7 @@ from nerf_metal.report.cause import SHOWN_CAUSES, STABLE, Cause, Certainty, at, 
 from nerf_metal.report.findings import Findings
 from nerf_metal.report.record import Record
 
+FAST = "the hash grid, which learns more in the same time: nerf-metal train --preset fast"
 NEAR_BLANK_DB = 1.0
 """Nearer a blank page than this, above or below, a picture shows one: pages of other colours lie that far apart."""
 
@@ -20,7 +21,7 @@ def find_causes(record: Record, findings: Findings) -> list[Cause]:
     failing = findings.status == "failed" or (findings.status == "unfinished" and not findings.improving)
     causes = list(_shown(record))
     if findings.improving and not findings.lost:
-        causes += _tooshort(record)
+        causes += _too_short(record)
     if failing or collapsed:
         causes += suspects.matmul(record)
         causes += suspects.learning_rate(record, findings)
@@ -37,7 +38,7 @@ def _usable(cause: Cause, record: Record) -> Cause:
     """Without changes that a hash grid does not have."""
     if record.option("field") != "hashgrid":
         return cause
-    others = ("--clip-norm", "--density-activation", "--preset stable")
+    others = ("--clip-norm", "--density-activation", "--preset")
     changes = (change for change in cause.changes if not any(option in change for option in others))
     return dataclasses.replace(cause, changes=tuple(changes))
 
@@ -64,8 +65,8 @@ def _unexplained(record: Record, findings: Findings) -> Iterator[Cause]:
         measured = any(point.grad_norm is not None for point in record.train) or bool(record.health)
         stands = "gradients, updates and opacity do not stand out" if measured else "gradient norms are not recorded"
         evidence = [f"PSNR of the last evaluations: {_last_scores(record)}", stands]
-        changes = (fill("a smaller rate: --lr {lr}", record), STABLE) if findings.lost else (_longer(record), FAST)
-        yield Cause("unexplained", sentence, Certainty.POSSIBLE, tuple(evidence), changes)
+        cures = (fill("a smaller rate: --lr {lr}", record), STABLE) if findings.lost else (_longer(record), FAST)
+        yield Cause("unexplained", sentence, Certainty.POSSIBLE, tuple(evidence), cures)
         return
     near = [p for p in record.evals if p.blank_psnr is not None and abs(p.psnr - p.blank_psnr) < NEAR_BLANK_DB]
     activation, background = record.option("density_activation"), record.option("background")
@@ -83,22 +84,24 @@ def _unexplained(record: Record, findings: Findings) -> Iterator[Cause]:
     )
 
 
-def _tooshort(record: Record) -> Iterator[Cause]:
-    last = record.evals[-3:]
-    pace = (last[-1].psnr - last[0].psnr) / max(1, len(last) - 1)
-    steps, seconds = record.option("steps"), record.option("max_seconds")
-    run = record.path
-    if steps:
-        change = f"nerf-metal train --resume {run} --steps {2 * steps}"
-    else:
-        change = f"nerf-metal train --resume {run} --max-seconds {2 * (seconds or 0) or 600:.0f}"
+def _too_short(record: Record) -> Iterator[Cause]:
     yield Cause(
         "too-short",
         "It was still improving: only too short",
         Certainty.LIKELY,
-        (
-            f"the last evaluations: {', '.join(f'{point.psnr:.2f}' for point in last)} dB, "
-            f"{pace:+.2f} dB from one to the next",
-        ),
-        (f"go on: {change}",),
+        (f"PSNR of the last evaluations: {_last_scores(record)}",),
+        (_longer(record),),
     )
+
+
+def _last_scores(record: Record) -> str:
+    last = [point.psnr for point in record.evals[-3:]]
+    pace = (last[-1] - last[0]) / max(1, len(last) - 1)
+    return f"{', '.join(f'{psnr:.2f}' for psnr in last)} dB, {pace:+.2f} dB from one to the next"
+
+
+def _longer(record: Record) -> str:
+    """Twice as long."""
+    steps, seconds = record.option("steps"), record.option("max_seconds")
+    limit = f"--steps {2 * steps}" if steps else f"--max-seconds {2 * (seconds or 0) or 600:.0f}"
+    return f"longer: nerf-metal train --resume {record.path} {limit}"

@@ -51,7 +51,7 @@ class Findings:
     @property
     def improving(self) -> bool:
         """Whether the run was still getting better at its end."""
-        return bool(self.phases) and self.phases[-1].kind in ("improving", "recovered")
+        return bool(self.phases) and self.phases[-1].kind == "improving"
 
 
 _WORDS: dict[Status, str] = {
@@ -87,10 +87,12 @@ def find(record: Record) -> Findings:
             status = "unknown"
         else:
             status = "good" if margin >= WELL_ABOVE_DB else "unfinished"
-        end = f"; {' and '.join(ends)}" if ends else "; still improving" if improving else ""
-        verdict = f"{_WORDS[status]}{blank_sentence}{end}."
-        if _WORDS[status]:
-            verdict = _WORDS[status] + verdict[len(_WORDS[status])].lower() + verdict[len(_WORDS[status]) + 1 :]
+        lower = blank_sentence[0].lower() + blank_sentence[1:]
+        if blank is False and ends:
+            verdict = f"{_WORDS[status]}{' and '.join(ends)}; before that it {lower}."
+        else:
+            end = f"; {' and '.join(ends)}" if ends else "; still improving" if improving else ""
+            verdict = f"{_WORDS[status]}{lower if _WORDS[status] else blank_sentence}{end}."
 
     sentences = [blank_sentence + "."] if evals else []
     sentences += _contradictions(record)
@@ -190,7 +192,10 @@ def _collapses(record: Record, phases: Sequence[Phase]) -> list[str]:
             )
             open_since = phase if open_since is None else open_since
         elif phase.kind == "recovered":
-            sentences.append(f"Recovered by {record.place(last)}: {last.psnr:.2f} dB.")
+            since = evals[open_since.start].order if open_since else first.order
+            back = [event for event in record.events if event.action == "rollback" and since < event.order < last.order]
+            how = " by a rollback" if back else " by itself"
+            sentences.append(f"Recovered until {record.place(last)}{how}: {last.psnr:.2f} dB.")
             open_since = None
     if open_since is not None:
         top, after = evals[open_since.start], evals[open_since.end :]
@@ -232,13 +237,13 @@ def action(event: WatchdogEvent) -> str:
 def _watchdog(record: Record) -> list[str]:
     if not record.events:
         return []
-    rollbacks = sum(event.action == "rollback" for event in record.events)
+    rollbacks = any(event.action == "rollback" for event in record.events)
     did = [
         f"{event.name}{'' if event.step is None else f' at step {event.step}'} ({action(event)})"
         for event in record.events
     ]
-    back = f", {times(rollbacks)} with a rollback" if rollbacks else ""
-    return [f"The watchdog spoke up {times(len(did))}{back}: {listed(did)}."]
+    again = f" After a rollback {record.unit}s are trained, and counted, again." if rollbacks else ""
+    return [f"The watchdog spoke up {times(len(did))}: {listed(did)}.{again}"]
 
 
 def times(count: int) -> str:

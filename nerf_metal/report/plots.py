@@ -71,11 +71,8 @@ def plot_scores(folder: RunFolder) -> None:
         )
         blank = [(record.axis(point), point.blank_psnr) for point in evals if point.blank_psnr is not None]
         if blank:
-            style = {"color": "black", "ls": "--", "lw": 1.2, "label": "blank picture"}
-            if len(blank) == 1:
-                top.axhline(blank[0][1], **style)
-            else:
-                top.plot([p[0] for p in blank], [p[1] for p in blank], **style)
+            ends = [(x[0], blank[0][1]), (x[-1], blank[0][1])] if len(blank) == 1 else blank
+            top.plot([p[0] for p in ends], [p[1] for p in ends], color="black", ls="--", lw=1.2, label="blank picture")
         if min(point.psnr for point in evals) < GREY_DB:
             top.axhline(GREY_DB, color="black", ls=":", lw=1.0, label="mid-grey at worst")
         ssim = [(record.axis(point), point.ssim) for point in evals if point.ssim is not None]

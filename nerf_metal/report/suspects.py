@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median
 
 from nerf_metal.fields import MAX_ROWS
 from nerf_metal.report.cause import SHOWN_CAUSES, STABLE, Cause, Certainty, at, fill, short
 from nerf_metal.report.findings import BEATS_BLANK_DB, Findings
-from nerf_metal.report.record import Health, Record, Train
+from nerf_metal.report.record import Health, Point, Record, Train
 
 EXPLODED = 10.0
 """A gradient or weight norm this many times its own median has exploded: healthy ones stay within a factor of 3."""
@@ -27,6 +27,8 @@ MISMATCH_DB = 6.0
 """Training batches better than test views by this: four times less error. Between views it is 1 to 2 dB."""
 FIXED_TORCH = (2, 14)
 REDUCTION = MAX_ROWS + 1
+Span = tuple[float, float]
+"""The orders of a collapse's first and last evaluation."""
 
 
 def matmul(record: Record) -> Iterator[Cause]:
@@ -67,35 +69,13 @@ def matmul(record: Record) -> Iterator[Cause]:
 
 def learning_rate(record: Record, findings: Findings) -> Iterator[Cause]:
     """Too high: by norms before and in the first collapse, or by the options."""
-    evidence, measured = [], False
-    collapse = next((phase for phase in findings.phases if phase.kind == "collapse"), None)
-    until = record.evals[collapse.end].order if collapse else math.inf
-    since = record.evals[collapse.start].order if collapse else -1
-    norms = [(p, p.grad_norm) for p in record.train if p.grad_norm is not None and p.order <= until]
-    behind = [pair for pair in norms if pair[0].order > since]
-    if behind and len(norms) > 2:
-        usual = median(norm for point, norm in norms if not collapse or point.order <= since) if collapse else None
-        usual = usual if usual is not None else median(norm for _, norm in norms)
-        point, greatest = max(behind, key=lambda pair: pair[1])
-        if usual > 0 and greatest >= EXPLODED * usual:
-            evidence.append(f"gradient norm {greatest:.3g} at {at(record, point)}, {greatest / usual:.0f} times usual")
-            measured = True
-    fast = [
-        (groups["update_ratio"], name, health)
-        for health in record.health
-        if health.order <= until + 1  # the line of the collapse's own evaluation
-        for name, groups in health.groups.items()
-        if groups.get("update_ratio", 0.0) > FAST_UPDATE
-    ]
-    if fast:
-        ratio, name, health = max(fast, key=lambda found: found[0])
-        evidence.append(
-            f"updates of {name} are {ratio:.3g} of its weights at {at(record, health)}; about 0.001 is usual"
-        )
-        measured = True
-    grown = list(_grown_weights(record, until))
-    measured, evidence = measured or bool(grown), [*evidence, *grown]
-
+    falls = [
+        (record.evals[phase.start].order, record.evals[phase.end].order)
+        for phase in findings.phases
+        if phase.kind == "collapse"
+    ] or [(-1, math.inf)]
+    evidence = [*_exploded_gradients(record, falls), *_fast_updates(record, falls), *_grown_weights(record, falls)]
+    measured = bool(evidence)
     lr, clip, warm = (record.option(name) for name in ("lr", "clip_norm", "warmup_steps"))
     wide = isinstance(width := record.option("hidden_width"), int) and width >= PAPER_WIDTH
     hot = isinstance(lr, int | float) and lr >= PAPER_LR and record.option("field") != "hashgrid" and wide
@@ -107,7 +87,7 @@ def learning_rate(record: Record, findings: Findings) -> Iterator[Cause]:
         evidence.append("gradients were not clipped (--clip-norm 0)")
     if warm == 0:
         evidence.append("no warm-up (--warmup-steps 0)")
-    if not norms and not record.health:
+    if not record.health and not any(point.grad_norm is not None for point in record.train):
         evidence.append("gradient norms are not recorded, so nothing measured says so")
     changes = [f"a smaller rate: {fill('--lr {lr}', record)}"]
     changes += ["--warmup-steps 500"] if not warm else []
@@ -116,14 +96,45 @@ def learning_rate(record: Record, findings: Findings) -> Iterator[Cause]:
     yield Cause("learning-rate", "The learning rate is too high", certainty, tuple(evidence), (*changes, STABLE))
 
 
-def _grown_weights(record: Record, until: float) -> Iterator[str]:
-    lines = [health for health in record.health if health.order <= until + 1]
+def _exploded_gradients(record: Record, falls: Sequence[Span]) -> Iterator[str]:
+    norms = [(point, point.grad_norm) for point in record.train if point.grad_norm is not None]
+    inside = [pair for pair in norms if _before_the_end(pair[0], falls, begin=True)]
+    before = [norm for point, norm in norms if point.order <= falls[0][0]] or [norm for _, norm in norms]
+    if inside and (usual := median(before)) > 0:
+        point, greatest = max(inside, key=lambda pair: pair[1])
+        if greatest >= EXPLODED * usual:
+            yield f"gradient norm {greatest:.3g} at {at(record, point)}, {greatest / usual:.0f} times the usual"
+
+
+def _fast_updates(record: Record, falls: Sequence[Span]) -> Iterator[str]:
+    ratios = [
+        (norms["update_ratio"], name, health)
+        for health in record.health
+        if _before_the_end(health, falls)
+        for name, norms in health.groups.items()
+        if norms.get("update_ratio", 0.0) > FAST_UPDATE
+    ]
+    if ratios:
+        ratio, name, health = max(ratios, key=lambda found: found[0])
+        yield f"updates of {name} are {ratio:.3g} of its weights at {at(record, health)}; about 0.001 is usual"
+
+
+def _grown_weights(record: Record, falls: Sequence[Span]) -> Iterator[str]:
+    lines = [health for health in record.health if _before_the_end(health, falls)]
     for before, after in pairwise(lines):
         for name, now in after.groups.items():
             old, new = before.groups.get(name, {}).get("weight_norm", 0.0), now.get("weight_norm", 0.0)
             if old > 0 and new >= EXPLODED * old:
                 yield f"weights of {name} grew from norm {old:.3g} to {new:.3g} by {at(record, after)}"
                 return
+
+
+def _before_the_end(point: Point, falls: Sequence[Span], *, begin: bool = False) -> bool:
+    """Whether a line lies before the last collapse's end, or inside a collapse; an evaluation's line of health comes
+    right behind it."""
+    if begin:
+        return any(first < point.order <= last for first, last in falls)
+    return point.order <= falls[-1][1] + 1
 
 
 def density(record: Record) -> Iterator[Cause]:
