@@ -1,5 +1,4 @@
-"""The folder of a run: ``config.json``, ``metrics.jsonl``, quick renders, ``training_losses.png``,
-checkpoints, summary."""
+"""The folder of a run: ``config.json``, ``metrics.jsonl``, quick renders, checkpoints, and the report's files."""
 
 from __future__ import annotations
 
@@ -36,7 +35,9 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
         self.losses_plot = path / "training_losses.png"
+        self.scores_plot = path / "psnr_ssim.png"
         self.summary = path / "SUMMARY.md"
+        self.report = path / "report.html"
 
     @classmethod
     def create(cls, config: TrainConfig, scene_name: str) -> RunFolder:
@@ -113,10 +114,24 @@ class RunFolder:
                 raise
 
     def read_metrics(self) -> Iterator[dict[str, Any]]:
-        """The lines of ``metrics.jsonl`` so far."""
-        if self.metrics.exists():
-            for line in self.metrics.read_text().splitlines():
-                yield json.loads(line)
+        """The lines of ``metrics.jsonl`` so far, without a last one that a killed run left unfinished.
+
+        Raises:
+            InputError: another line is damaged.
+        """
+        lines = self.metrics.read_text(errors="replace").splitlines() if self.metrics.exists() else []
+        for number, line in enumerate(lines, 1):
+            try:
+                values = json.loads(line)
+            except ValueError:
+                values = None
+            if isinstance(values, dict):
+                yield values
+            elif number < len(lines) and line.strip():
+                raise InputError(
+                    f"[metrics] line {number} of {self.metrics} must be a JSON object, got {line[:40]!r}; "
+                    "delete the line"
+                )
 
     def cut_metrics(self, train_seconds: float) -> None:
         """Drop the lines after so many seconds: what a run did after its last checkpoint and a resumed one does again.

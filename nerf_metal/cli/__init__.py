@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "train a NeRF on a folder of posed images, or on the scene of the package",
     "render": "write a run's pictures of a split's views",
     "eval": "measure a run on its test views",
+    "report": "say what a run did and why: SUMMARY.md, report.html, plots",
     "make-scene": "write the scene of the package as a NeRF-synthetic folder",
     "presets": "show the presets side by side, differences marked",
     "doctor": "say what this machine can do, and what to do about the rest",
