@@ -1,0 +1,97 @@
+"""Damaged and foreign checkpoints as a person meets them: at the command line."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from nerf_metal.checkpoint import find_checkpoint, save_checkpoint
+from nerf_metal.cli import main
+from nerf_metal.methods import load_method
+from nerf_metal.run_folder import RunFolder
+from tests.test_cli import TINY
+
+BEST, LAST = 3, 5
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A run of two steps, with a best checkpoint and a last one behind its own."""
+    path = tmp_path / "run"
+    assert main(["train", *TINY, "--steps", "2", "--out", str(path), "--quiet"]) == 0
+    folder = RunFolder(path)
+    method, first = load_method(folder)
+    optimizer = torch.optim.Adam(method.module.parameters())
+    for step, psnr in ((BEST, 30.0), (LAST, 8.0)):
+        save_checkpoint(
+            folder.checkpoints,
+            method.module,
+            optimizer,
+            first.config,
+            step=step,
+            train_seconds=1.0,
+            near=first.near,
+            far=first.far,
+            psnr=psnr,
+            keep=3,
+        )
+    return path
+
+
+def cut(run: Path, step: int) -> str:
+    """Cut off a checkpoint's weights; returns their name."""
+    path = run / "checkpoints" / f"step_{step:08d}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    return path.name
+
+
+def test_last_best_and_damaged(run, capsys):
+    """--checkpoint chooses; where a checkpoint is damaged the one before is used, and stderr says so."""
+    capsys.readouterr()
+
+    def evaluated(*args: str) -> int:
+        assert main(["eval", str(run), "--views", "1", "--device", "cpu", *args]) == 0
+        return json.loads((run / "evaluation.json").read_text())["step"]
+
+    assert (evaluated(), evaluated("--checkpoint", "best")) == (LAST, BEST)
+    assert capsys.readouterr().err == ""
+    name = cut(run, LAST)
+    assert evaluated() == BEST
+    note = f"note: {name} is damaged: it has "
+    error = capsys.readouterr().err
+    assert error.startswith(note) and error.endswith(f"; the checkpoint of step {BEST} is used\n")
+    assert main(["render", str(run), "--views", "1", "--device", "cpu", "--checkpoint", "best"]) == 0
+    assert capsys.readouterr().err.startswith(note)  # and a progress bar
+    assert main(["train", "--resume", str(run), "--steps", "6"]) == 0
+    assert note in capsys.readouterr().out
+    assert find_checkpoint(run / "checkpoints").step == 6
+
+
+def test_all_damaged(run, capsys):
+    """Bad input: exit code 2 and one line that names them."""
+    capsys.readouterr()
+    names = [cut(run, step) for step in (2, BEST, LAST)]
+    for args in (["eval", str(run)], ["train", "--resume", str(run), "--steps", "9"]):
+        assert main([*args, "--device", "cpu"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: [checkpoint] ") and error.count("\n") == 1
+        assert all(f"{name} is damaged" in error for name in names)
+
+
+def test_a_newer_version(run, capsys):
+    """Bad input: exit code 2 and one line that says how to get on."""
+    capsys.readouterr()
+    path = run / "checkpoints" / f"step_{LAST:08d}.json"
+    about = {**json.loads(path.read_text()), "format": 3, "unheard_of": [1]}
+    del about["checksum"]
+    checksum = hashlib.sha256(json.dumps(about, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    path.write_text(json.dumps({**about, "checksum": checksum}))
+    for args in (["eval", str(run)], ["render", str(run)], ["train", "--resume", str(run), "--steps", "9"]):
+        assert main([*args, "--device", "cpu"]) == 2
+        error = capsys.readouterr().err
+        assert error == (
+            f"error: [checkpoint] {path} must have format 2, got 3; use the version of nerf_metal that wrote it "
+            "(newer than this one: pip install -U nerf-metal)\n"
+        )
