@@ -56,7 +56,7 @@ class RunState:
         self.step, self.rollbacks, self.lr_scale = 0, 0, 1.0
         self.watchdog = Watchdog(collapse_db=config.collapse_db, plateau_steps=config.plateau_steps)
         self.log = Log(device)
-        self.notes: list[str] = []
+        self.notes: tuple[str, ...] = ()
         checkpoint = find_checkpoint(folder.checkpoints) if resume else None
         if checkpoint is not None:
             _check_unfinished(config, checkpoint)

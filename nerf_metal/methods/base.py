@@ -63,7 +63,7 @@ class Method(Protocol):
         """Check the gradients of the step's matrix products on the device, in a second; where only large calls are
         wrong, make smaller ones from now on. Draws nothing from torch's random state."""
 
-    def train_step(self, step: int, lr: float, *, measure: bool) -> Step:
+    def train_step(self, step: int, lr: float, *, measure: bool = False) -> Step:
         """One step with learning rate ``lr``. What it draws depends on the seed and ``step`` alone.
 
         ``measure`` asks for the norms of the gradients, which may cost a pass over all weights.

@@ -107,7 +107,7 @@ class CoarseFineMethod:
                 network.max_rows = finding.rows_used
         return finding
 
-    def train_step(self, step: int, lr: float, *, measure: bool) -> Step:
+    def train_step(self, step: int, lr: float, *, measure: bool = False) -> Step:
         """One step of Adam on a batch of rays."""
         config, model = self.config, self.field
         for group in self._optimizer.param_groups:

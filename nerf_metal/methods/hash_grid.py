@@ -159,7 +159,7 @@ class HashGridMethod:
         device = self.module.grid.aabb.device
         return check_mlp_gradients(networks, rows=config.batch_samples, device=device, backend=config.backend)
 
-    def train_step(self, step: int, lr: float, *, measure: bool) -> Step:
+    def train_step(self, step: int, lr: float, *, measure: bool = False) -> Step:
         """One step of Adam on as many rays as give the samples wanted."""
         config, module = self.config, self.module
         field = module.field
