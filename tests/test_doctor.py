@@ -69,7 +69,9 @@ def test_keys_of_the_report(tmp_path, monkeypatch) -> None:
         *("kind", "format", "complete", "running", "result", "machine", "software", "totals", "seconds", "warnings"),
         *("kernels", "checks"),
     }
-    assert set(report["machine"]) == {"chip", "model", "system", "architecture", "logical_cores", "memory_gib"}
+    assert set(report["machine"]) == {
+        *("chip", "model", "system", "architecture", "logical_cores", "threads", "memory_gib"),
+    }
     assert set(report["software"]) == {
         *("nerf_metal", "python", "torch", "packages", "backend", "host_level", "host_levels", "environment"),
     }

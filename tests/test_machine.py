@@ -13,7 +13,7 @@ from nerf_metal.machine import machine, processor
 def test_it_is_quick_and_json_and_nothing_personal() -> None:
     started = time.perf_counter()
     about = machine()
-    assert time.perf_counter() - started < 0.1  # a run asks at its start
+    assert time.perf_counter() - started < 1.0  # a run asks at its start
     assert about["chip"] == processor() and about["threads"] == torch.get_num_threads()
     assert about["memory_gib"] > 0.1 and about["logical_cores"] >= 1
     assert str(Path.home()) not in json.dumps(about)

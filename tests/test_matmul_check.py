@@ -19,7 +19,7 @@ from nerf_metal.config import preset_config
 from nerf_metal.fields import CPU_ROWS, MAX_ROWS
 from nerf_metal.matmul_check import check_mlp_gradients, check_weight_gradients
 from nerf_metal.memory import chunk_rays
-from nerf_metal.methods import build_method
+from nerf_metal.methods import build_method, coarse_fine
 
 CPU = torch.device("cpu")
 BOX = torch.tensor([[-1.0] * 3, [1.0] * 3])
@@ -41,7 +41,9 @@ def test_a_preset_is_right_here(preset) -> None:
     assert finding.rows_used == (65536 if preset == "fast" else CPU_ROWS)
     assert finding.seconds <= time.perf_counter() - started
     assert f"computes right weight gradients of {finding.layers} in calls of" in finding.sentence()
-    if preset != "fast":
+    if preset == "fast":
+        assert finding.tested == ((65536, 32, 16), (65536, 32, 3))
+    else:
         assert {method.module.fine.max_rows, method.module.coarse.max_rows} == {MAX_ROWS}
         shapes = {(m.in_features, m.out_features) for m in method.module.modules() if isinstance(m, torch.nn.Linear)}
         assert {call[1:] for call in (*finding.tested, *finding.untested)} == shapes
@@ -63,14 +65,15 @@ def test_calls_that_are_not_made_are_told_of() -> None:
     assert finding.usable and finding.rows_used == MAX_ROWS and finding.rows_wrong == 131_072
     assert finding.error > 1.0 and finding.wrong == "weight gradients"
     assert finding.tested == ((MAX_ROWS, 21, 16), (MAX_ROWS, 16, 1), (131_072, 21, 16))
-    on_a_mac = dataclasses.replace(finding, device="mps", torch="2.13.0").sentence()
+    mac = {"device": "mps", "torch": "2.13.0"}
+    on_a_mac = dataclasses.replace(finding, **mac).sentence()
     assert on_a_mac.startswith(
         "torch 2.13.0 on mps computes wrong weight gradients of Linear in calls of 131072 rows: "
     )
     assert "(pytorch #177116, #193487)" in on_a_mac and "torch 2.14 mends it." in on_a_mac
     assert "Calls of 32766 rows are right, and nerf_metal makes no larger ones" in on_a_mac
-    for other in ({"device": "mps", "torch": "2.14.0"}, {"device": "cuda", "torch": "2.13.0+cu130"}):
-        said = dataclasses.replace(finding, **other).sentence()
+    for other in ({"torch": "2.14.0"}, {"device": "cuda"}, {"wrong": "outputs"}):
+        said = dataclasses.replace(finding, **mac | other).sentence()
         assert "(like pytorch #177116" in said and "please report it" in said and "mends" not in said
     assert json.loads(json.dumps(finding.evidence(), allow_nan=False)) == {
         "rows_wrong": 131_072,
@@ -79,6 +82,15 @@ def test_calls_that_are_not_made_are_told_of() -> None:
         "torch": str(torch.__version__),
         "device": "cpu",
     }
+
+
+def test_whole_batches_are_tried_up_to_a_size() -> None:
+    assert check([(16, 16)], 8192, 10**9, seconds=60.0).tested == ((8192, 16, 16), (131_072, 16, 16))
+
+
+def test_odd_numbers_of_rows_become_powers_of_two() -> None:
+    with corrupted_linear(limit=20_000):
+        assert check([(16, 16)], MAX_ROWS).rows_used == 16_384
 
 
 @pytest.mark.parametrize(("limit", "rows"), [(8192, 4096), (8191, 4096), (4096, 2048), (1000, 512), (257, 256)])
@@ -133,6 +145,30 @@ def test_a_step_of_the_cut_field_is_right(cube_scene, tiny_config) -> None:
         torch.testing.assert_close(a, b, rtol=0.0, atol=size)
     assert chunk_rays(4.0, 0, method.module, method.sampler) == 2048 // 16
     assert method.self_test().rows_used == 2048  # asked again, it looks at the calls that are made now
+
+
+@pytest.mark.parametrize(("device", "cut", "whole"), [("cpu", CPU_ROWS, CPU_ROWS), ("meta", MAX_ROWS, 4096 * 192)])
+def test_a_gpu_is_also_asked_for_calls_that_are_not_cut(monkeypatch, device, cut, whole) -> None:
+    """Elsewhere than on a CPU; a device that computes nothing stands for it here."""
+    asked = {}
+
+    def noted(_layers, **options):
+        asked.update(options)
+        return check(rows_cut=256)
+
+    monkeypatch.setattr(coarse_fine, "check_weight_gradients", noted)
+    method = build_method(preset_config("classic"), BOX, 2.0, 6.0)
+    method.to(torch.device(device))
+    method.self_test()
+    assert asked == {"rows_cut": cut, "rows_whole": whole, "device": torch.device(device), "least_rows": 192}
+
+
+def test_a_field_is_not_cut_below_one_ray(cube_scene, tiny_config) -> None:
+    """Calls of 256 rows would be right, but a ray has 308."""
+    method = build_method(dataclasses.replace(tiny_config, num_importance=300), cube_scene.aabb, 2.0, 6.0)
+    with corrupted_linear(limit=300):
+        assert not method.self_test().usable
+    assert method.module.fine.max_rows == MAX_ROWS
 
 
 Change = Callable[[torch.Tensor], torch.Tensor]
