@@ -72,7 +72,7 @@ class RunState:
         self.optimizer = self.method.prepare(scene.splits["train"], image_bytes)
         if checkpoint is not None:
             self._restore_rest(checkpoint)
-            self.rollbacks, self.lr_scale = checkpoint.rollbacks, float(checkpoint.state["lr_scale"])
+            self.rollbacks, self.lr_scale = checkpoint.rollbacks, float(checkpoint.state.get("lr_scale", 1.0))
             self.notes = checkpoint.notes
 
     @property
@@ -127,7 +127,7 @@ class RunState:
     def _restore_rest(self, checkpoint: Checkpoint) -> None:
         load_optimizer(checkpoint, self.method.module, self.optimizer)
         self.step = checkpoint.step  # learning rate, batches and jitter follow from it
-        self.watchdog.load(checkpoint.state["watchdog"])
+        self.watchdog.load(checkpoint.state.get("watchdog", {}))
 
 
 def _check_unfinished(config: TrainConfig, checkpoint: Checkpoint) -> None:

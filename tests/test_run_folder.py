@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import imageio.v3 as iio
 import pytest
@@ -77,14 +80,14 @@ def test_config_comes_back(tmp_path, tiny_config):
 
 
 def test_metrics_are_lines_of_json(tiny_config):
-    """Appended and readable at once, cut at a step, and never NaN."""
+    """Appended and readable at once, cut at a second, and never NaN. Steps may go back, as after a rollback."""
     folder = RunFolder.create(tiny_config, "cube")
-    for step in (10, 20, 30):
-        folder.append_metrics(event="train", step=step, loss=0.5)
-        assert len(folder.metrics.read_text().splitlines()) == step // 10
+    for count, step in enumerate((10, 20, 5), 1):
+        folder.append_metrics(event="train", step=step, train_seconds=count * 0.5, loss=0.5)
+        assert len(folder.metrics.read_text().splitlines()) == count
     with pytest.raises(ValueError, match="JSON"):
-        folder.append_metrics(event="train", step=40, loss=float("nan"))
-    folder.cut_metrics(20)
+        folder.append_metrics(event="train", step=40, train_seconds=9.0, loss=float("nan"))
+    folder.cut_metrics(0.9999)  # seconds of a checkpoint; the lines have milliseconds
     assert [json.loads(line)["step"] for line in folder.metrics.read_text().splitlines()] == [10, 20]
 
 
@@ -100,3 +103,25 @@ def test_quick_render_shows_prediction_left_and_truth_right(tiny_config):
     assert 800 <= picture.shape[1] <= 820
     assert beside_each_other([(red, blue)]).shape == (4 * 80, 2 * 400 + 8, 3)
     assert not list(folder.path.glob(".*"))
+
+
+def test_a_full_disk_leaves_whole_lines(tiny_config):
+    """A line that does not fit is not there at all, and the next one is whole."""
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from nerf_metal.run_folder import RunFolder\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "folder = RunFolder(Path(sys.argv[1]))\n"
+        "folder.append_metrics(event='train', step=1)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (folder.metrics.stat().st_size + 10, resource.RLIM_INFINITY))\n"
+        "try:\n    folder.append_metrics(event='train', step=2)\n"
+        "except OSError as error:\n    print('refused', error.errno)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+        "folder.append_metrics(event='train', step=3)\n"
+    )
+    folder = RunFolder.create(tiny_config, "cube")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder.path)], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.startswith("refused")
+    assert [line["step"] for line in folder.read_metrics()] == [1, 3]
