@@ -23,6 +23,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -34,16 +35,18 @@ from nerf_metal.config import TrainConfig, preset_config
 from nerf_metal.data.scene import Scene
 from nerf_metal.errors import InputError
 from nerf_metal.machine import machine
-from nerf_metal.recovery import TrainingStoppedError
+from nerf_metal.recovery import Recovery, TrainingStoppedError
 from nerf_metal.run_folder import RunFolder
 from nerf_metal.scenes import open_scene
 from nerf_metal.trainer import train
 
 EVALUATIONS = 15
 """Of a run, evenly spaced: enough to see when something is lost."""
-CORRUPTED_ROWS = 2048
-"""Rows from which a product is corrupted: in the failed run 131 072 and 393 216 where 32 767 were wrong, here 4 096 and
-8 160 where so many are. Both passes were beyond it, and both are."""
+RAYS, SAMPLES, IMPORTANCE = 128, 16, 24
+"""Of a step: 16 and 40 samples on a ray, a fifth of the failed run's."""
+CORRUPTED_ROWS = RAYS * SAMPLES
+"""Rows from which a product is corrupted. The failed run's two passes had 131 072 and 393 216 rows where 32 767 were
+wrong; these have 2 048 and 5 120, and both are hit too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +57,14 @@ class Variant:
         says: what is different, for a person.
         options: of the run.
         corrupted: weight gradients as of torch < 2.14 on MPS.
+        cured: the trainer's self-test may see the corruption, and cut its calls.
         mismatch: the training images lie over black, the test images over white.
     """
 
     says: str
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     corrupted: bool = False
+    cured: bool = False
     mismatch: bool = False
 
 
@@ -80,6 +85,9 @@ VARIANTS = {
     "mismatch": Variant("trained over black, measured over white", mismatch=True),
     "corrupted": Variant("corrupted weight gradients", corrupted=True),
     "corrupted, no clip": Variant("corrupted weight gradients, no clipping", _CLIP, corrupted=True),
+    "corrupted, cured": Variant(
+        "corrupted, with the self-test that cuts calls", corrupted=True, cured=True
+    ),
     "failed": Variant("the failed run: all of the above but mismatch and corruption, no warm-up", _ALL),
     "failed, corrupted": Variant("the failed run with corrupted weight gradients", _ALL, corrupted=True),
 }
@@ -98,16 +106,16 @@ def control(options: argparse.Namespace, seed: int) -> TrainConfig:
         background="white",
         tight_box=False,
         hidden_width=options.width,
-        batch_rays=256,
-        num_samples=16,  # with the next: 16 and 40 samples on a ray, a fifth of the failed run's
-        num_importance=24,
+        batch_rays=RAYS,
+        num_samples=SAMPLES,
+        num_importance=IMPORTANCE,
         warmup_steps=options.steps // 15,
         precrop_steps=options.steps // 15,
         lr_decay_steps=None,
         ema_decay=0.0,
         steps_per_epoch=max(1, options.steps // EVALUATIONS),
         report_every=1,
-        eval_views=4,
+        eval_views=2,
         watchdog="warn",
         device="cpu",
         quiet=True,
@@ -134,6 +142,8 @@ def run(name: str, seed: int, options: argparse.Namespace) -> Run:
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
         if variant.corrupted:
             stack.enter_context(corrupted_linear(limit=CORRUPTED_ROWS))
+            if not variant.cured:
+                stack.enter_context(mock.patch.object(Recovery, "test_gradients"))
         folder = RunFolder.create(dataclasses.replace(config, out=f"{place}/run"), scene.name)
         with contextlib.suppress(TrainingStoppedError):  # the record says so
             train(config, scene, folder, torch.device("cpu"))

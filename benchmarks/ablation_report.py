@@ -116,7 +116,7 @@ def section(runs: list[Run], about: dict[str, Any]) -> str:
     scene = about["scene"] or "the package's own scene"
     set_up = (
         f"{scene} at {about['size']} x {about['size']} pixels, nets {about['width']} wide, {about['steps']} steps of "
-        f"256 rays with 16 + 24 samples, {about['seeds']} seeds, torch {about['torch']}; {about['minutes']} minutes on "
+        f"128 rays with 16 + 24 samples, {about['seeds']} seeds, torch {about['torch']}; {about['minutes']} minutes on "
         f"{about['machine']['logical_cores']} cores."
     )
     points = "\n".join(f"- {sentence}" for sentence in conclusions(runs))
