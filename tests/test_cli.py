@@ -92,7 +92,8 @@ def test_importing_the_package_is_cheap():
         ),
         (
             ("trian",),
-            "error: [nerf-metal] the command must be one of train, render, eval, make-scene, doctor, got trian; ",
+            "error: [nerf-metal] the command must be one of train, render, eval, report, make-scene, doctor, "
+            "got trian; ",
         ),
     ],
 )

@@ -89,7 +89,7 @@ def find(record: Record) -> Findings:
             status = "good" if margin >= WELL_ABOVE_DB else "unfinished"
         lower = blank_sentence[0].lower() + blank_sentence[1:]
         if blank is False and ends:
-            verdict = f"{_WORDS[status]}{' and '.join(ends)}; before that it {lower}."
+            verdict = f"{_WORDS[status]}{' and '.join(ends)}; at its best it {lower}."
         else:
             end = f"; {' and '.join(ends)}" if ends else "; still improving" if improving else ""
             verdict = f"{_WORDS[status]}{lower if _WORDS[status] else blank_sentence}{end}."
