@@ -67,6 +67,10 @@ def test_updates_and_weights_that_are_too_large(tmp_path):
 def test_a_rate_that_is_only_high_is_only_possible(tmp_path):
     found = told(tmp_path / "run", lines_of(COLLAPSED), lr=5e-4)
     assert causes_of(found) == {"learning-rate": "POSSIBLE", "unexplained": "POSSIBLE"}
+    assert found.verdict == (
+        "Failed: collapsed by 57 % and did not recover; at its best it beats a blank picture by 10.2 dB: 20.70 dB at "
+        "epoch 6, a blank picture has 10.50 dB."
+    )
     assert "--lr 0.0005 with 256 units" in evidence_of(found, "learning-rate")
     assert "learning-rate" not in causes_of(told(tmp_path / "narrow", lines_of(COLLAPSED), lr=5e-4, hidden_width=64))
 
