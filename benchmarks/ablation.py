@@ -85,9 +85,7 @@ VARIANTS = {
     "mismatch": Variant("trained over black, measured over white", mismatch=True),
     "corrupted": Variant("corrupted weight gradients", corrupted=True),
     "corrupted, no clip": Variant("corrupted weight gradients, no clipping", _CLIP, corrupted=True),
-    "corrupted, cured": Variant(
-        "corrupted, with the self-test that cuts calls", corrupted=True, cured=True
-    ),
+    "corrupted, cured": Variant("corrupted, with the self-test that cuts calls", corrupted=True, cured=True),
     "failed": Variant("the failed run: all of the above but mismatch and corruption, no warm-up", _ALL),
     "failed, corrupted": Variant("the failed run with corrupted weight gradients", _ALL, corrupted=True),
 }

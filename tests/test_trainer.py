@@ -15,11 +15,11 @@ from nerf_metal.config import TrainConfig
 from nerf_metal.errors import InputError
 from nerf_metal.interrupt import StopRequest
 from nerf_metal.methods import coarse_fine
+from nerf_metal.recovery import TrainingStoppedError
 from nerf_metal.reference import intersect_rays
 from nerf_metal.run_folder import RunFolder
-from nerf_metal.samplers import Sampler
-from nerf_metal.recovery import TrainingStoppedError
 from nerf_metal.run_state import part_done
+from nerf_metal.samplers import Sampler
 from nerf_metal.trainer import learning_rate, train
 
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ def test_a_run_leaves_its_files(cube_scene, tiny_config):
     assert (last["step"], last["epoch"], last["split"], last["views"]) == (40, 2, "test", 2)
     assert last["psnr"] == result.evaluation.psnr
     summary = folder.summary.read_text()
-    assert f"{last['psnr']:.2f} dB on 2 test views" in summary and "made for a test" in summary
+    assert f"{last['psnr']:.2f} dB on 2 test views" in summary
 
 
 def test_equal_seeds_give_equal_runs(cube_scene, tiny_config, tmp_path):

@@ -24,7 +24,7 @@ def write_report(folder: RunFolder) -> Report:
     report = tell(read_record(folder))
     plot_losses(folder)
     plot_scores(folder)
-    plots = (folder.scores_plot, folder.losses_plot)
+    plots = [folder.scores_plot, *([folder.losses_plot] if report.record.train else [])]
     markdown = render_markdown(report, [path.name for path in plots])
     write_atomically(folder.summary, lambda to: to.write_text(markdown))
     html = render_html(report, plots)

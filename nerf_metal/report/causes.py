@@ -63,7 +63,12 @@ def _unexplained(record: Record, findings: Findings) -> Iterator[Cause]:
     if not findings.blank:
         sentence = f"It {'collapsed' if findings.lost else 'stopped improving early'}, and nothing recorded says why"
         measured = any(point.grad_norm is not None for point in record.train) or bool(record.health)
-        stands = "gradients, updates and opacity do not stand out" if measured else "gradient norms are not recorded"
+        stands = "gradient norms are not recorded"
+        if measured:
+            stands = (
+                f"no gradient norm in a collapse is {suspects.EXPLODED:.0f} times the usual, and no update more than "
+                f"{suspects.FAST_UPDATE:g} of the weights"
+            )
         evidence = [f"PSNR of the last evaluations: {_last_scores(record)}", stands]
         cures = (fill("a smaller rate: --lr {lr}", record), STABLE) if findings.lost else (_longer(record), FAST)
         yield Cause("unexplained", sentence, Certainty.POSSIBLE, tuple(evidence), cures)

@@ -88,11 +88,14 @@ def find(record: Record) -> Findings:
         else:
             status = "good" if margin >= WELL_ABOVE_DB else "unfinished"
         lower = blank_sentence[0].lower() + blank_sentence[1:]
-        if blank is False and ends:
-            verdict = f"{_WORDS[status]}{' and '.join(ends)}; before that it {lower}."
+        end = f"; {' and '.join(ends)}" if ends else "; still improving" if improving else ""
+        if ends and not blank:
+            best = lower if blank is None else f"at its best it {lower.replace('its best is ', '')}"
+            verdict = f"{_WORDS[status]}{' and '.join(ends)}; {best}."
+        elif status in ("good", "unknown"):
+            verdict = f"{blank_sentence}{end}."
         else:
-            end = f"; {' and '.join(ends)}" if ends else "; still improving" if improving else ""
-            verdict = f"{_WORDS[status]}{lower if _WORDS[status] else blank_sentence}{end}."
+            verdict = f"{_WORDS[status]}{lower}{end}."
 
     sentences = [blank_sentence + "."] if evals else []
     sentences += _contradictions(record)

@@ -27,7 +27,7 @@ def plot_losses(folder: RunFolder) -> None:
     record = read_record(folder)
     panels = [
         ("loss", "loss", BLUE),
-        ("grad_norm", "gradient norm (greatest)", ORANGE),
+        ("grad_norm", "gradient norm", ORANGE),
         ("lr", "learning rate", GREEN),
     ]
     series = [
@@ -123,6 +123,7 @@ def _finish(path: Any, figure: Figure, rows: Sequence[Axes], record: Record, tit
         rows[0].legend(handles, labels, loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False)
     rows[0].set_title(title, loc="left")
     rows[-1].set_xlabel(record.axis_name)
+    figure.align_ylabels()
     write_atomically(path, lambda to: figure.savefig(to, format="png"))
 
 

@@ -36,6 +36,7 @@ tr.collapse td { color: var(--failed); } tr.recovered td, tr.improving td { colo
 figure { margin: 0 0 .8rem; } figcaption { color: var(--soft); font-size: .8rem; }
 img { max-width: 100%; height: auto; border-radius: 6px; background: #fff; display: block; }
 .renders { display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: .8rem; }
+.renders img { max-height: 34rem; }
 @media print { body { background: #fff; font-size: 11px; } main { max-width: none; padding: 0; }
   header, section { border: 0; padding: .3rem 0; margin: 0; } figure, tr, .causes > li { break-inside: avoid; }
   h2 { break-after: avoid; } }

@@ -11,7 +11,7 @@ from statistics import median
 from nerf_metal.fields import MAX_ROWS
 from nerf_metal.report.cause import SHOWN_CAUSES, STABLE, Cause, Certainty, at, fill, short
 from nerf_metal.report.findings import BEATS_BLANK_DB, Findings
-from nerf_metal.report.record import Health, Point, Record, Train
+from nerf_metal.report.record import Health, Record, Train
 
 EXPLODED = 10.0
 """A gradient or weight norm this many times its own median has exploded: healthy ones stay within a factor of 3."""
@@ -69,11 +69,11 @@ def matmul(record: Record) -> Iterator[Cause]:
 
 def learning_rate(record: Record, findings: Findings) -> Iterator[Cause]:
     """Too high: by norms before and in the first collapse, or by the options."""
-    falls = [
+    falls: list[Span] = [
         (record.evals[phase.start].order, record.evals[phase.end].order)
         for phase in findings.phases
         if phase.kind == "collapse"
-    ] or [(-1, math.inf)]
+    ]
     evidence = [*_exploded_gradients(record, falls), *_fast_updates(record, falls), *_grown_weights(record, falls)]
     measured = bool(evidence)
     lr, clip, warm = (record.option(name) for name in ("lr", "clip_norm", "warmup_steps"))
@@ -97,10 +97,11 @@ def learning_rate(record: Record, findings: Findings) -> Iterator[Cause]:
 
 
 def _exploded_gradients(record: Record, falls: Sequence[Span]) -> Iterator[str]:
+    """Inside a collapse, against the time before the first: the first steps of a run are never its usual ones."""
     norms = [(point, point.grad_norm) for point in record.train if point.grad_norm is not None]
-    inside = [pair for pair in norms if _before_the_end(pair[0], falls, begin=True)]
-    before = [norm for point, norm in norms if point.order <= falls[0][0]] or [norm for _, norm in norms]
-    if inside and (usual := median(before)) > 0:
+    before = [norm for point, norm in norms if falls and point.order <= falls[0][0]]
+    inside = [pair for pair in norms if any(first < pair[0].order <= last for first, last in falls)]
+    if inside and before and (usual := median(before)) > 0:
         point, greatest = max(inside, key=lambda pair: pair[1])
         if greatest >= EXPLODED * usual:
             yield f"gradient norm {greatest:.3g} at {at(record, point)}, {greatest / usual:.0f} times the usual"
@@ -110,7 +111,7 @@ def _fast_updates(record: Record, falls: Sequence[Span]) -> Iterator[str]:
     ratios = [
         (norms["update_ratio"], name, health)
         for health in record.health
-        if _before_the_end(health, falls)
+        if _may_have_led_to(health, falls)
         for name, norms in health.groups.items()
         if norms.get("update_ratio", 0.0) > FAST_UPDATE
     ]
@@ -120,7 +121,7 @@ def _fast_updates(record: Record, falls: Sequence[Span]) -> Iterator[str]:
 
 
 def _grown_weights(record: Record, falls: Sequence[Span]) -> Iterator[str]:
-    lines = [health for health in record.health if _before_the_end(health, falls)]
+    lines = [health for health in record.health if _may_have_led_to(health, falls)]
     for before, after in pairwise(lines):
         for name, now in after.groups.items():
             old, new = before.groups.get(name, {}).get("weight_norm", 0.0), now.get("weight_norm", 0.0)
@@ -129,12 +130,11 @@ def _grown_weights(record: Record, falls: Sequence[Span]) -> Iterator[str]:
                 return
 
 
-def _before_the_end(point: Point, falls: Sequence[Span], *, begin: bool = False) -> bool:
-    """Whether a line lies before the last collapse's end, or inside a collapse; an evaluation's line of health comes
-    right behind it."""
-    if begin:
-        return any(first < point.order <= last for first, last in falls)
-    return point.order <= falls[-1][1] + 1
+def _may_have_led_to(health: Health, falls: Sequence[Span]) -> bool:
+    """Whether a line lies before the first collapse's end or inside a later one, not in what they left behind; an
+    evaluation's line comes right after it. Without a collapse any line may."""
+    inside = any(first < health.order <= last + 1 for first, last in falls)
+    return not falls or inside or health.order <= falls[0][1]
 
 
 def density(record: Record) -> Iterator[Cause]:
