@@ -17,8 +17,8 @@ import torch
 from nerf_metal.checkpoint import checkpoint_files, load_optimizer, load_weights
 from tests.checkpoint.saving import save, trained, whole
 
-LONGEST = 0.05
-"""Seconds until the kill, at most: several saves."""
+SAVES = 5
+"""Of a child until the kill, at most, at the speed of the first."""
 
 
 def main(folder: Path, kills: int) -> None:
@@ -27,16 +27,19 @@ def main(folder: Path, kills: int) -> None:
     model, optimizer = trained()
     chance = random.Random(5)
     seen = {"kills": 0, "saves": 0, "temporaries": 0, "orphans": 0}
-    last, best = 0, 0.0
-    save_marked(folder, last, model, optimizer, best)
+    best = 0.0
+    start = time.perf_counter()
+    for last in range(5):  # three fill the folder, and from then on one goes for each that comes
+        save_marked(folder, last, model, optimizer, psnr_of(last))
+    longest = SAVES * (time.perf_counter() - start) / 5
     for _ in range(kills):
         child = os.fork()
         if child == 0:
             step = last
             while True:
                 step += 1
-                save_marked(folder, step, model, optimizer, random.Random(step).uniform(0, 40))
-        time.sleep(chance.uniform(0, LONGEST))
+                save_marked(folder, step, model, optimizer, psnr_of(step))
+        time.sleep(chance.uniform(0, longest))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL  # it did not end by an error of its own
@@ -44,7 +47,7 @@ def main(folder: Path, kills: int) -> None:
         newest, top = whole(folder), whole(folder, "best")
         assert newest.step >= last and top.psnr >= best, (newest.step, last, top.psnr, best)
         # Every PSNR from the start to here was saved as a whole at some time: none was lost.
-        assert top.psnr == max(random.Random(step).uniform(0, 40) if step else 0.0 for step in range(newest.step + 1))
+        assert top.psnr == max(psnr_of(step) for step in range(newest.step + 1))
         for found in (newest, top):
             check_mark(found, *trained())
         stems = {path.stem for path in checkpoint_files(folder)}
@@ -56,6 +59,11 @@ def main(folder: Path, kills: int) -> None:
     save_marked(folder, last + 1, model, optimizer, 0.0)
     seen["left"] = sorted(path.name for path in folder.iterdir())
     print(json.dumps(seen))
+
+
+def psnr_of(step: int) -> float:
+    """Up and down, so that the best is mostly an old one."""
+    return random.Random(step).uniform(0, 40)
 
 
 def save_marked(folder: Path, step: int, model: torch.nn.Module, optimizer, psnr: float) -> None:

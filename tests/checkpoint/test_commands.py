@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ from tests.test_cli import TINY
 BEST, LAST = 3, 5
 
 
-@pytest.fixture
-def run(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
     """A run of two steps, with a best checkpoint and a last one behind its own."""
-    path = tmp_path / "run"
-    assert main(["train", *TINY, "--steps", "2", "--out", str(path), "--quiet"]) == 0
+    path, scene = tmp_path_factory.mktemp("made") / "run", str(tmp_path_factory.mktemp("scene") / "scene")
+    assert main(["make-scene", scene, "--resolution", "16", "--train-views", "4", "--test-views", "2"]) == 0
+    words = [*TINY, "--data", scene, "--downscale", "1", "--steps", "2", "--out", str(path), "--quiet"]
+    assert main(["train", *words]) == 0
     folder = RunFolder(path)
     method, first = load_method(folder)
     optimizer = torch.optim.Adam(method.module.parameters())
@@ -40,6 +43,13 @@ def run(tmp_path) -> Path:
     return path
 
 
+@pytest.fixture
+def run(made, tmp_path, capsys) -> Path:
+    """A copy to break; what making it printed is read."""
+    capsys.readouterr()
+    return Path(shutil.copytree(made, tmp_path / "run"))
+
+
 def cut(run: Path, step: int) -> str:
     """Cut off a checkpoint's weights; returns their name."""
     path = run / "checkpoints" / f"step_{step:08d}.safetensors"
@@ -49,7 +59,6 @@ def cut(run: Path, step: int) -> str:
 
 def test_last_best_and_damaged(run, capsys):
     """--checkpoint chooses; where a checkpoint is damaged the one before is used, and stderr says so."""
-    capsys.readouterr()
 
     def evaluated(*args: str) -> int:
         assert main(["eval", str(run), "--views", "1", "--device", "cpu", *args]) == 0
@@ -71,7 +80,6 @@ def test_last_best_and_damaged(run, capsys):
 
 def test_all_damaged(run, capsys):
     """Bad input: exit code 2 and one line that names them."""
-    capsys.readouterr()
     names = [cut(run, step) for step in (2, BEST, LAST)]
     for args in (["eval", str(run)], ["train", "--resume", str(run), "--steps", "9"]):
         assert main([*args, "--device", "cpu"]) == 2
@@ -82,7 +90,6 @@ def test_all_damaged(run, capsys):
 
 def test_a_newer_version(run, capsys):
     """Bad input: exit code 2 and one line that says how to get on."""
-    capsys.readouterr()
     path = run / "checkpoints" / f"step_{LAST:08d}.json"
     about = {**json.loads(path.read_text()), "format": 3, "unheard_of": [1]}
     del about["checksum"]

@@ -23,7 +23,7 @@ def test_kill_during_saves(tmp_path):
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     print(seen)
-    assert seen["kills"] == 30 and seen["saves"] > 30
+    assert seen["kills"] == 30 and seen["saves"] > 0
     assert seen["temporaries"] + seen["orphans"] > 0
     assert seen["left"] == sorted(path.name for path in tmp_path.iterdir())
     assert len(steps(tmp_path)) in (2, 3)  # no leftovers, and the best beside the last two if it is older

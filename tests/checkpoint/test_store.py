@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -147,16 +148,19 @@ def test_leftovers_of_killed_saves_are_swept(tmp_path):
     assert {"my.safetensors", "step_x.safetensors"} < set(contents(tmp_path))
 
 
-def test_a_step_done_again(tmp_path):
-    """Whole files stay as they are; a damaged checkpoint is replaced."""
+def test_a_step_done_again(tmp_path, monkeypatch):
+    """Whole files stay as they are; a damaged checkpoint is replaced, its JSON gone before any other file comes."""
     path = save(tmp_path, 5, psnr=20.0)
     before = contents(tmp_path)
     save(tmp_path, 5)
     assert contents(tmp_path) == before
+    replace, there = os.replace, []
+    monkeypatch.setattr(os, "replace", lambda *paths: (there.append(path.exists()), replace(*paths)))
     for suffix in SUFFIXES:
         path.with_suffix(suffix).write_bytes(b"")
         save(tmp_path, 5, psnr=20.0)
         assert contents(tmp_path) == before
+    assert there == 3 * [False, False, False]
 
 
 def test_best_without_an_evaluation_is_the_last(tmp_path):
