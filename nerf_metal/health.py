@@ -11,6 +11,13 @@ from torch import nn
 EMPTY_OPACITY, OPAQUE_OPACITY = 0.01, 0.99
 """Opacity of a ray below which nothing shows, above which nothing shines through: three steps of an 8-bit picture."""
 
+SAMPLED = 1024
+"""Second moments that are looked at of each parameter, at most twice as many: every other one would do as well."""
+ROUNDING = 0.99
+"""What rounding may take of a moment in some steps, far more than it does."""
+LEAST_MOMENT = 1e-30
+"""Moments below are left out: their products are near float32's smallest numbers, which a device may take for 0."""
+
 LayerGroups = Mapping[str, Sequence[nn.Parameter]]
 """Parameters that learn, by the name of the part they belong to, such as ``fine.trunk``."""
 
@@ -101,11 +108,42 @@ def update_norms(groups: LayerGroups, optimizer: torch.optim.Optimizer) -> torch
     return torch.stack(norms)
 
 
-@torch.no_grad()
-def second_moments(optimizer: torch.optim.Optimizer) -> float:
-    """Sum of all of Adam's second moments; waits for the device."""
-    sums = [state["exp_avg_sq"].sum() for state in optimizer.state.values() if state]
-    return float(torch.stack(sums).sum()) if sums else 0.0
+class SecondMoments:
+    """A sample of Adam's second moments, by which one sees that they were lost.
+
+    ``v <- beta2 v + (1 - beta2) g^2`` (Kingma and Ba 2015, algorithm 1) leaves at least ``beta2^n`` of each after ``n``
+    steps, whatever the gradients; also of those in a sparse table, which are left alone or updated so.
+
+    Args:
+        optimizer: whose state it is.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing is seen yet."""
+        self._optimizer = optimizer
+        self._before: torch.Tensor | None = None
+
+    @torch.no_grad()
+    def lost(self, steps: int) -> float:
+        """Part of the sampled moments, in [0, 1], that fell further since the last call, so many steps ago, than Adam
+        lets them; 0 at the first call. Waits for the device."""
+        beta2 = min(group["betas"][1] for group in self._optimizer.param_groups)
+        samples = []
+        for state in self._optimizer.state.values():
+            flat = state["exp_avg_sq"].view(-1)
+            samples.append(flat[:: max(1, len(flat) // SAMPLED)])
+        if not samples:
+            return 0.0
+        now, before = torch.cat(samples), self._before
+        self._before = now
+        if before is None or len(before) != len(now):
+            return 0.0
+        fell = (now < before * (beta2**steps * ROUNDING)) & (before > LEAST_MOMENT)
+        return float(fell.float().mean())
+
+    def forget(self) -> None:
+        """What comes is not what was: the state was replaced."""
+        self._before = None
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from nerf_metal.checkpoint import Checkpoint, find_checkpoint, load_optimizer, l
 from nerf_metal.config import TrainConfig
 from nerf_metal.data.scene import Scene
 from nerf_metal.errors import InputError
+from nerf_metal.health import SecondMoments
 from nerf_metal.machine import machine
 from nerf_metal.methods import build_method
 from nerf_metal.run_folder import RunFolder
@@ -28,6 +29,7 @@ class RunState:
     Attributes:
         method: what learns.
         optimizer: of its weights.
+        moments: whether its state was lost.
         step: training steps done.
         watch: seconds of training done; they never go back.
         rollbacks: done by the watchdog.
@@ -70,6 +72,7 @@ class RunState:
         self.method.to(device)
         image_bytes = sum(split.images.numel() for split in scene.splits.values())
         self.optimizer = self.method.prepare(scene.splits["train"], image_bytes)
+        self.moments = SecondMoments(self.optimizer)
         if checkpoint is not None:
             self._restore_rest(checkpoint)
             self.rollbacks, self.lr_scale = checkpoint.rollbacks, float(checkpoint.state.get("lr_scale", 1.0))
@@ -126,6 +129,7 @@ class RunState:
 
     def _restore_rest(self, checkpoint: Checkpoint) -> None:
         load_optimizer(checkpoint, self.method.module, self.optimizer)
+        self.moments.forget()
         self.step = checkpoint.step  # learning rate, batches and jitter follow from it
         self.watchdog.load(checkpoint.state.get("watchdog", {}))
 

@@ -144,8 +144,8 @@ class _Training:
             state.step += 1
             # Reading the sums waits for the device: inside the watch, so that its seconds are true ones.
             line = state.log.read() if ends_line else None
-            moments = health.second_moments(state.optimizer) if ends_line else 0.0
-        if line is not None and not self._record(line, lr, moments):
+            lost_moments = state.moments.lost(line.steps) if line else 0.0
+        if line is not None and not self._record(line, lr, lost_moments):
             return
         if state.step == config.precrop_steps:
             state.watchdog.forget_errors()
@@ -156,17 +156,14 @@ class _Training:
         elif state.watch.seconds >= self.next_checkpoint and self.recovery.check_finite():
             self._save()
 
-    def _record(self, line: LogLine, lr: float, moments: float) -> bool:
+    def _record(self, line: LogLine, lr: float, lost_moments: float) -> bool:
         """Write and show a line, and let the watchdog see it; False where it led to a rollback."""
         state = self.state
         seconds, self.line_seconds = max(state.watch.seconds - self.line_seconds, 1e-9), state.watch.seconds
         self.line = line
-        beta2 = min(group["betas"][1] for group in state.optimizer.param_groups)
         seen = {name: getattr(line, name) for name in ("loss", "mse", "blank_mse", "grad_norm")}
         density = {name: getattr(line, name) for name in ("empty_rays", "opaque_rays", "alpha")}
-        fault = state.watchdog.line(
-            Line(step=state.step, **seen, **density, second_moments=moments, least_moments=beta2**line.steps)
-        )
+        fault = state.watchdog.line(Line(step=state.step, **seen, **density, lost_moments=lost_moments))
         if not _lost(fault):  # JSON has no such numbers; the fault's own line tells
             speeds = {
                 "rays_per_second": round(line.rays / seconds, 1),

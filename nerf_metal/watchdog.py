@@ -31,8 +31,8 @@ EXPLODED = 100.0
 """Gradient norm over the median of the lines before that is an explosion. Healthy runs stay below 10."""
 NORM_LINES, FEWEST_NORMS = 50, 10
 """Lines of that median, and how few will do."""
-MOMENTS_SLACK = 0.9
-"""Rounding of the sum of Adam's second moments, which cannot fall faster than by beta2 a step."""
+LOST_MOMENTS = 0.1
+"""Part of Adam's second moments that fell faster than they can: in a healthy run it is 0."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class Line:
         empty_rays: fraction of rays whose opacity is below 0.01.
         opaque_rays: fraction above 0.99.
         alpha: mean alpha of their pixels.
-        second_moments: sum of Adam's.
-        least_moments: what is left at least of that of the line before: beta2 to the power of the steps between.
+        lost_moments: part of Adam's second moments that fell faster than Adam lets them.
     """
 
     step: int
@@ -60,8 +59,7 @@ class Line:
     empty_rays: float
     opaque_rays: float
     alpha: float
-    second_moments: float
-    least_moments: float
+    lost_moments: float
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,6 @@ class Watchdog:
         self._blank_mse: float | None = None
         self._best_mse: float | None = None
         self._better_at = 0
-        self._moments = 0.0
         self._norms: deque[float] = deque(maxlen=NORM_LINES)
         self._in_a_row: dict[str, int] = {}
 
@@ -169,7 +166,6 @@ class Watchdog:
             "blank_mse": self._blank_mse,
             "best_mse": self._best_mse,
             "better_at": self._better_at,
-            "moments": self._moments,
             "norms": list(self._norms),
         }
 
@@ -177,7 +173,7 @@ class Watchdog:
         """Go back to a state; nothing is in a row there, since no faulty state is saved."""
         self._best_psnr, self._psnr = state.get("best_psnr"), state.get("psnr")
         self._mse, self._blank_mse, self._best_mse = state.get("mse"), state.get("blank_mse"), state.get("best_mse")
-        self._better_at, self._moments = state.get("better_at", 0), state.get("moments", 0.0)
+        self._better_at = state.get("better_at", 0)
         self._norms = deque(state.get("norms", ()), maxlen=NORM_LINES)
         self._in_a_row = {}
 
@@ -187,15 +183,13 @@ class Watchdog:
         return self._in_a_row[name] >= lines
 
     def _moments_lost(self, line: Line) -> Fault | None:
-        before, self._moments = self._moments, line.second_moments
-        least = before * line.least_moments * MOMENTS_SLACK
-        if line.second_moments >= least:
+        if line.lost_moments < LOST_MOMENTS:
             return None
         return Fault(
             "optimizer-reset",
-            f"Adam's second moments fell from {before:.3g} to {line.second_moments:.3g}, where its decay leaves "
-            f"{least:.3g} at least: its state was lost, and its steps are too large until it is back.",
-            {"before": before, "now": line.second_moments, "least": least},
+            f"{line.lost_moments:.0%} of Adam's second moments fell faster than its decay lets them: its state was "
+            "lost, and its steps go astray until it is back.",
+            {"lost_moments": line.lost_moments},
         )
 
     def _density(self, line: Line) -> Fault | None:
