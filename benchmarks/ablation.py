@@ -20,6 +20,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from nerf_metal.config import TrainConfig, preset_config
 from nerf_metal.data.scene import Scene
 from nerf_metal.errors import InputError
 from nerf_metal.machine import machine
+from nerf_metal.methods import CoarseFineMethod, Step
 from nerf_metal.recovery import Recovery, TrainingStoppedError
 from nerf_metal.run_folder import RunFolder
 from nerf_metal.scenes import open_scene
@@ -56,14 +58,14 @@ class Variant:
     Attributes:
         says: what is different, for a person.
         options: of the run.
-        corrupted: weight gradients as of torch < 2.14 on MPS.
+        corrupted_from: part of the run, in [0, 1), from which weight gradients are those of torch < 2.14 on MPS.
         cured: the trainer's self-test may see the corruption, and cut its calls.
         mismatch: the training images lie over black, the test images over white.
     """
 
     says: str
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    corrupted: bool = False
+    corrupted_from: float | None = None
     cured: bool = False
     mismatch: bool = False
 
@@ -83,11 +85,13 @@ VARIANTS = {
     "relu": Variant("ReLU density instead of softplus", _RELU),
     "precrop": Variant("no crops at the start", _CROP),
     "mismatch": Variant("trained over black, measured over white", mismatch=True),
-    "corrupted": Variant("corrupted weight gradients", corrupted=True),
-    "corrupted, no clip": Variant("corrupted weight gradients, no clipping", _CLIP, corrupted=True),
-    "corrupted, cured": Variant("corrupted, with the self-test that cuts calls", corrupted=True, cured=True),
+    "corrupted": Variant("corrupted weight gradients", corrupted_from=0.0),
+    "corrupted later": Variant("corrupted weight gradients from half of the run on", corrupted_from=0.5),
+    "corrupted later, no clip": Variant("the same without clipping", _CLIP, corrupted_from=0.5),
+    "corrupted, no clip": Variant("corrupted weight gradients, no clipping", _CLIP, corrupted_from=0.0),
+    "corrupted, cured": Variant("corrupted, with the self-test that cuts calls", corrupted_from=0.0, cured=True),
     "failed": Variant("the failed run: all of the above but mismatch and corruption, no warm-up", _ALL),
-    "failed, corrupted": Variant("the failed run with corrupted weight gradients", _ALL, corrupted=True),
+    "failed, corrupted": Variant("the failed run with corrupted weight gradients", _ALL, corrupted_from=0.0),
 }
 
 
@@ -128,6 +132,19 @@ def over_black(scene: Scene) -> Scene:
     return dataclasses.replace(scene, splits={**scene.splits, "train": dataclasses.replace(split, images=images)})
 
 
+@contextlib.contextmanager
+def corrupted(first_step: float) -> Iterator[None]:
+    """Weight gradients are wrong from a step on: what lies behind the operands is left by the steps before, too."""
+    train_step = CoarseFineMethod.train_step
+
+    def step(self: CoarseFineMethod, step: int, lr: float, **options: Any) -> Step:
+        memory.limit = CORRUPTED_ROWS if step >= first_step else sys.maxsize
+        return train_step(self, step, lr, **options)
+
+    with corrupted_linear(limit=CORRUPTED_ROWS) as memory, mock.patch.object(CoarseFineMethod, "train_step", step):
+        yield
+
+
 def run(name: str, seed: int, options: argparse.Namespace) -> Run:
     """One run, in this process on one thread: its evaluations, and what the watchdog said."""
     torch.set_num_threads(1)
@@ -138,8 +155,8 @@ def run(name: str, seed: int, options: argparse.Namespace) -> Run:
         scene = over_black(scene)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
-        if variant.corrupted:
-            stack.enter_context(corrupted_linear(limit=CORRUPTED_ROWS))
+        if variant.corrupted_from is not None:
+            stack.enter_context(corrupted(options.steps * variant.corrupted_from))
             if not variant.cured:
                 stack.enter_context(mock.patch.object(Recovery, "test_gradients"))
         folder = RunFolder.create(dataclasses.replace(config, out=f"{place}/run"), scene.name)

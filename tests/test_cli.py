@@ -183,6 +183,38 @@ def test_make_scene_and_train_on_it(tmp_path, capsys):
     assert "4 train, 2 test views of 16 x 16" in capsys.readouterr().out
 
 
+def test_presets_side_by_side(capsys):
+    """A column each, stars where they differ from the first, at 80 columns also with all of them."""
+    assert main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["baseline", "stable", "fast"]
+    rows = {words[0]: words[1:] for words in map(str.split, lines) if len(words) == 4}
+    assert rows["hidden_width"] == ["256", "384*", "64*"] and rows["lr"] == ["0.0005", "0.0001*", "0.02*"]
+    assert rows["direction_levels"] == ["4", "4", "-*"] and rows["levels"] == ["-", "-", "8*"]
+    assert main(["presets", "fast", "small", "classic", "baseline", "stable"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    assert main(["presets", "small", "classic", "--different"]) == 0
+    assert all("*" in line for line in capsys.readouterr().out.splitlines() if line.startswith(" ") and line[1] != " ")
+    assert main(["presets", "fats"]) == 2
+    assert "[presets] names must be of fast, small, classic, baseline, stable, got fats; " in capsys.readouterr().err
+
+
+def test_the_baseline_at_reduced_steps(tmp_path, capsys):
+    """The failed run, fewer and smaller steps: the same code, and a report that says whether it beats blank."""
+    out = tmp_path / "run"
+    small = ["--downscale", "50", "--hidden-width", "8", "--batch-rays", "32", "--num-samples", "4"]
+    steps = ["--num-importance", "4", "--epochs", "4", "--steps-per-epoch", "10", "--report-every", "2"]
+    assert main(["train", "--preset", "baseline", *small, *steps, "--device", "cpu", "--out", str(out)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "blank picture" in printed
+    verdicts = ("Never better than a blank picture", "Beats a blank picture by", "beats a blank picture by")
+    assert any(verdict.lower() in printed.lower() for verdict in verdicts)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if line["event"] == "eval"] == [2, 4]
+    assert {path.name for path in out.glob("quick_render*")} == {f"quick_render_epoch_0{n}.png" for n in (2, 4)}
+    assert main(["report", str(out)]) == 0 and "blank picture" in " ".join(capsys.readouterr().out.split())
+
+
 def test_doctor_names_everything(capsys):
     """Python, torch, devices and backends, each with a state."""
     assert main(["doctor"]) == 0

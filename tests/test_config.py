@@ -36,6 +36,38 @@ def test_steps_alone_lift_the_time_limit():
     assert parse().max_seconds is not None
 
 
+def test_epochs_are_steps():
+    """The step limit is the lesser of the two; giving one lifts the preset's other limits."""
+    baseline = parse(preset="baseline")
+    assert (baseline.steps, baseline.epochs, baseline.max_seconds, baseline.step_limit) == (None, 500, None, 250_000)
+    short = parse("--epochs", "3", "--steps-per-epoch", "20", preset="baseline")
+    assert (short.step_limit, short.max_seconds) == (60, None)
+    assert parse("--steps", "7", preset="baseline").step_limit == 7
+    assert parse("--epochs", "2", "--steps", "7", preset="baseline").step_limit == 7
+    assert parse("--epochs", "2").max_seconds is None and parse("--epochs", "2").step_limit == 1000
+    timed = parse("--max-seconds", "9", preset="baseline")
+    assert (timed.max_seconds, timed.step_limit) == (9.0, 250_000)
+
+
+def test_baseline_is_the_failed_run_to_the_letter():
+    """Its parameters as the record has them; rows that a step reduces over follow."""
+    baseline = options.preset_config("baseline")
+    stated = {"lr": 5e-4, "lr_decay": 0.1, "lr_decay_steps": 250_000, "batch_rays": 2048, "num_samples": 64}
+    stated |= {"num_importance": 128, "depth": 10, "hidden_width": 256, "position_levels": 10, "direction_levels": 4}
+    stated |= {"epochs": 500, "steps_per_epoch": 500, "report_every": 50}
+    unsaid = {"clip_norm": 0.0, "warmup_steps": 0, "ema_decay": 0.0, "density_activation": "relu", "watchdog": "warn"}
+    assert all(getattr(baseline, name) == value for name, value in (stated | unsaid).items())
+
+
+def test_stable_is_its_planned_repair():
+    """lr 1e-4, warm-up, clipping, 384 wide, 8 levels, a density that cannot die, random background, average."""
+    stable = options.preset_config("stable")
+    planned = {"lr": 1e-4, "hidden_width": 384, "position_levels": 8, "density_activation": "softplus"}
+    assert all(getattr(stable, name) == value for name, value in planned.items())
+    assert stable.clip_norm > 0 and stable.warmup_steps > 0 and stable.ema_decay > 0
+    assert (stable.background, stable.watchdog) == ("random", "rollback")
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -54,6 +86,10 @@ def test_steps_alone_lift_the_time_limit():
             ("--preset", "huge"),
             r"--preset must be one of fast, small, classic, baseline, stable, got huge; choose one of them",
         ),
+        (("--watchdog", "bark"), r"--watchdog must be one of warn, rollback, stop, got bark; "),
+        (("--rollback-lr", "2"), r"--rollback-lr must be at most 1, got 2\.0; "),
+        (("--epochs", "0"), r"--epochs must be at least 1, got 0; "),
+        (("--field", "hashgrid", "--ema-decay", "0"), r"--ema-decay must be more than 0 with a hash grid, got 0; "),
         (("--max-seconds", "None"), r"--steps must be given where --epochs and --max-seconds are not, got None; "),
     ],
 )

@@ -11,10 +11,12 @@ import torch
 
 from nerf_metal import memory, trainer, training_log
 from nerf_metal.batches import RayBatches, step_seed
+from nerf_metal.checkpoint import checkpoint_files
+from nerf_metal.checkpoint.record import read
 from nerf_metal.config import TrainConfig
 from nerf_metal.errors import InputError
 from nerf_metal.interrupt import StopRequest
-from nerf_metal.methods import coarse_fine
+from nerf_metal.methods import coarse_fine, load_method
 from nerf_metal.recovery import TrainingStoppedError
 from nerf_metal.reference import intersect_rays
 from nerf_metal.run_folder import RunFolder
@@ -64,7 +66,90 @@ def test_a_run_leaves_its_files(cube_scene, tiny_config):
     assert (last["step"], last["epoch"], last["split"], last["views"]) == (40, 2, "test", 2)
     assert last["psnr"] == result.evaluation.psnr
     summary = folder.summary.read_text()
-    assert f"{last['psnr']:.2f} dB on 2 test views" in summary
+    assert f"{last['psnr']:.2f} dB on 2 test views" in summary and "made for a test" in summary
+
+
+def test_the_record_of_a_report(cube_scene, tiny_config):
+    """Beside each evaluation: norms by layer group as they are, the rate, and what the rays meet."""
+    config = dataclasses.replace(tiny_config, epochs=2, steps=None, report_every=1)
+    result, folder = run(config, cube_scene)
+    lines = list(folder.read_metrics())
+    assert [(line["event"], line["epoch"]) for line in lines if line["event"] != "train"] == [
+        *(("eval", 1), ("health", 1), ("eval", 2), ("health", 2))
+    ]
+    health = lines[-1]
+    parts = {f"{network}.{part}" for network in ("coarse", "fine") for part in ("trunk", "density", "color")}
+    assert set(health["groups"]) == parts
+    field = result.method.module
+    trunk = torch.cat([p.detach().flatten() for p in field.fine.trunk.parameters()])
+    assert health["groups"]["fine.trunk"]["weight_norm"] == pytest.approx(float(trunk.norm()), rel=1e-5)
+    assert all(0 < group["update_ratio"] < 0.1 and group["grad_norm"] > 0 for group in health["groups"].values())
+    train_line = lines[-3]
+    assert (health["empty_rays"], health["opaque_rays"]) == (train_line["empty_rays"], train_line["opaque_rays"])
+    total = sum(group["grad_norm"] ** 2 for group in health["groups"].values()) ** 0.5
+    assert total <= train_line["grad_norm"] * (1 + 1e-5)  # the line has the greatest of its steps
+    assert 0 < train_line["mse"] < 1 and 0 < train_line["blank_mse"] < 1
+    about = json.loads((folder.path / "config.json").read_text())
+    assert (about["device"], about["notes"]) == ("cpu", ["made for a test"]) and about["machine"]["logical_cores"]
+
+
+def test_checkpoints_between_evaluations(cube_scene, tiny_config, monkeypatch):
+    """By the seconds of training; the first is there before the first step, the best is the one with the best PSNR."""
+    now = 0.0
+
+    def clock():
+        nonlocal now
+        now += 0.025
+        return now
+
+    monkeypatch.setattr(training_log, "time", SimpleNamespace(perf_counter=clock))
+    config = dataclasses.replace(tiny_config, checkpoint_every_seconds=0.25, keep_checkpoints=9, report_every=1)
+    result, folder = run(config, cube_scene)
+    found = {path.name: read(path) for path in checkpoint_files(folder.checkpoints)}
+    steps = [checkpoint.step for checkpoint in found.values()]
+    assert steps[0] == 0 and steps[-1] == 40 and len(steps) >= 5
+    scored = [checkpoint.step for checkpoint in found.values() if checkpoint.psnr is not None]
+    assert scored == [20, 40]
+    assert found["step_00000040.json"].psnr == result.evaluation.psnr
+
+
+def test_pictures_are_of_the_average(cube_scene, tiny_config, tmp_path):
+    """With --ema-decay the pictures are of averaged weights, training is the same, and both are saved."""
+    plain, _ = run(tiny_config, cube_scene)
+    config = dataclasses.replace(tiny_config, ema_decay=0.99, out=str(tmp_path / "ema"))
+    averaged, folder = run(config, cube_scene)
+    both = weights(averaged)
+    for name, tensor in weights(plain).items():
+        assert torch.equal(tensor, both[f"field.{name}"]), name
+    assert not torch.equal(both["field.fine.color.weight"], both["average.fine.color.weight"])
+    assert torch.equal(both["field.aabb"], both["average.aabb"])
+    assert averaged.evaluation.psnr != plain.evaluation.psnr
+    method, _ = load_method(folder)
+    assert torch.equal(method.module.state_dict()["average.fine.color.weight"], both["average.fine.color.weight"])
+    assert torch.equal(method.pictured.fine.color.weight, both["average.fine.color.weight"])
+
+
+def test_crops_at_the_start(cube_scene):
+    """The first steps see the middle of the pictures alone, later ones all of it."""
+    split = cube_scene.splits["train"]
+    size, sampler = split.intrinsics.width, Sampler(8, 8, cube_scene.near, cube_scene.far)
+    batches = RayBatches(
+        split, cube_scene.aabb, sampler, rays=256, background="white", seed=5, device=CPU, precrop_steps=2
+    )
+
+    def greatest_angle(step: int) -> float:
+        """Of the rays off the cameras' axes, as pixels off the middle along an axis."""
+        batch = batches.draw(step)
+        forward = -split.c2w[:, :3, 2]
+        eyes = split.c2w[:, :3, 3]
+        view = torch.cdist(batch.rays_o, eyes).argmin(1)
+        right, up = split.c2w[view, :3, 0], split.c2w[view, :3, 1]
+        depth = (batch.rays_d * forward[view]).sum(-1)
+        across = torch.stack(((batch.rays_d * right).sum(-1), (batch.rays_d * up).sum(-1)), -1) / depth[:, None]
+        return float(across.abs().max() * split.intrinsics.fl_x)
+
+    assert greatest_angle(0) < size / 4 and greatest_angle(1) < size / 4
+    assert greatest_angle(2) > size / 4
 
 
 def test_equal_seeds_give_equal_runs(cube_scene, tiny_config, tmp_path):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nerf_metal import config as options
 from nerf_metal.cli.arguments import given, parse
 from nerf_metal.errors import InputError
+
+if TYPE_CHECKING:
+    from nerf_metal.run_folder import RunFolder
 
 
 def run(args: Sequence[str]) -> int:
@@ -25,7 +30,6 @@ def run(args: Sequence[str]) -> int:
         _check_same_run(before, config)
 
     # From here on torch is needed: help and bad options came first.
-    from nerf_metal import report
     from nerf_metal.devices import check_backend, pick_device
     from nerf_metal.interrupt import StopRequest
     from nerf_metal.progress import clock
@@ -55,10 +59,10 @@ def run(args: Sequence[str]) -> int:
         try:
             result = train(config, scene, folder, device, resume=resumed is not None, stop=stop)
         except TrainingStoppedError as error:  # neither bad input nor a bug
-            print(report.format_table(report.final_rows(folder)), flush=True)
+            _print_end(folder)
             print(f"error: {error}", file=sys.stderr)
             return 1
-    print(report.format_table(report.final_rows(folder)), flush=True)
+    _print_end(folder)
     if stop():
         print(
             f"stopped at step {result.step} ({clock(result.train_seconds)} of training), checkpoint saved; "
@@ -66,6 +70,14 @@ def run(args: Sequence[str]) -> int:
             flush=True,
         )
     return stop.exit_code
+
+
+def _print_end(folder: RunFolder) -> None:
+    """How it went, and where everything is."""
+    from nerf_metal import report
+
+    print(textwrap.fill(report.verdict(folder), 80))
+    print(report.format_table(report.final_rows(folder)), flush=True)
 
 
 def _check_same_run(before: options.TrainConfig, now: options.TrainConfig) -> None:

@@ -11,7 +11,7 @@ from nerf_metal.report.story import Report, tell
 from nerf_metal.report.tables import final_rows, format_table
 from nerf_metal.run_folder import RunFolder
 
-__all__ = ["Report", "final_rows", "format_table", "plot_losses", "write_report"]
+__all__ = ["Report", "final_rows", "format_table", "plot_losses", "verdict", "write_report"]
 
 
 def write_report(folder: RunFolder) -> Report:
@@ -30,3 +30,12 @@ def write_report(folder: RunFolder) -> Report:
     html = render_html(report, plots)
     write_atomically(folder.report, lambda to: to.write_text(html))
     return report
+
+
+def verdict(folder: RunFolder) -> str:
+    """How a run stands, in a sentence or two.
+
+    Raises:
+        InputError: ``metrics.jsonl`` is damaged.
+    """
+    return tell(read_record(folder)).verdict

@@ -138,8 +138,7 @@ def _against_blank(record: Record) -> tuple[float | None, str]:
     if margin <= 0:
         return margin, f"Never better than a blank picture: its best is {numbers}"
     if margin < BEATS_BLANK_DB:
-        most = math.ceil(round(margin * 10, 6)) / 10
-        return margin, f"Never better than a blank picture by more than {most:.1f} dB: its best is {numbers}"
+        return margin, f"Never better than a blank picture by more than {margin:.1f} dB: its best is {numbers}"
     return margin, f"Beats a blank picture by {margin:.1f} dB: its best is {numbers}"
 
 

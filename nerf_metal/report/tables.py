@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nerf_metal.checkpoint import checkpoint_files
 from nerf_metal.progress import clock
 from nerf_metal.report.findings import best_eval
 from nerf_metal.report.record import Record, Train, read_record
@@ -35,8 +36,8 @@ def final_rows(folder: RunFolder) -> list[tuple[str, str]]:
     rows += [("picture", path.name) for path in list(record.pictures.values())[-1:]]
     files = {"loss plot": folder.losses_plot, "summary": folder.summary, "report": folder.report}
     rows += [(name, path.name) for name, path in files.items() if path.exists()]
-    weights = [p for p in sorted(folder.checkpoints.glob("step_*.safetensors")) if ".optimizer" not in p.name]
-    return rows + [("weights", f"checkpoints/{path.name}") for path in weights[-1:]]
+    weights = [path.with_suffix(".safetensors").name for path in checkpoint_files(folder.checkpoints)[-1:]]
+    return rows + [("weights", f"checkpoints/{name}") for name in weights]
 
 
 def key_rows(record: Record) -> list[tuple[str, str]]:
