@@ -1,12 +1,15 @@
 """Faults put into running training: detected, named, and recovered from or stopped; the best checkpoint survives."""
 
 import dataclasses
+import errno
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
-from nerf_metal.checkpoint import find_checkpoint
+from benchmarks.corrupted_linear import corrupted_linear
+from nerf_metal.checkpoint import checkpoint_files, find_checkpoint, store
+from nerf_metal.checkpoint.record import open_whole
 from nerf_metal.config import TrainConfig
 from nerf_metal.methods import CoarseFineMethod, HashGridMethod
 from nerf_metal.recovery import TrainingStoppedError
@@ -194,3 +197,81 @@ def test_a_rollback_restores_everything(cube_scene, tiny_config, monkeypatch):
     unbroken = train(other, cube_scene, RunFolder.create(other, "cube"), CPU)
     for name, tensor in unbroken.method.module.state_dict().items():
         assert torch.equal(tensor, result.method.module.state_dict()[name]), name
+
+
+def test_a_full_disk_while_saving(cube_scene, tiny_config, monkeypatch):
+    """Saves fail from step 300 to 500: said once, the run goes on, what was saved stays whole, later saves succeed."""
+    write, failed = store.write_atomically, []
+
+    def fail(path, content):
+        if 300 <= int(path.name[5:13]) <= 500:
+            failed.append(path.name)
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, content)
+
+    monkeypatch.setattr(store, "write_atomically", fail)
+    config = dataclasses.replace(frequency(tiny_config), keep_checkpoints=9)
+    folder = RunFolder.create(config, "cube")
+    result = train(config, cube_scene, folder, CPU)
+    events = [line for line in folder.read_metrics() if line["event"] == "watchdog"]
+    assert [(event["name"], event["action"], event["step"]) for event in events] == [
+        ("checkpoint-not-saved", "warn", 300)
+    ]
+    assert "No space left on device" in events[0]["sentence"] and len(failed) == 3
+    saved = [open_whole(path).step for path in checkpoint_files(folder.checkpoints)]
+    assert saved == [0, 100, 200, 600, 700, 800] and result.step == 800
+
+
+def test_a_full_disk_for_the_record(cube_scene, tiny_config, monkeypatch):
+    """A line that cannot be written ends the run in one line that says how to go on; checkpoints are whole."""
+    append = RunFolder.append_metrics
+
+    def fail(self, **values):
+        if values["step"] > 150:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.metrics))
+        append(self, **values)
+
+    monkeypatch.setattr(RunFolder, "append_metrics", fail)
+    config = frequency(tiny_config)
+    folder = RunFolder.create(config, "cube")
+    with pytest.raises(TrainingStoppedError, match=r"must be writable, got No space left .*; make room, .* --resume"):
+        train(config, cube_scene, folder, CPU)
+    assert find_checkpoint(folder.checkpoints).step == 100
+    monkeypatch.undo()
+    assert train(config, cube_scene, folder, CPU, resume=True).step == 800
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors", ".optimizer.safetensors"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(suffix, cube_scene, tiny_config, capsys):
+    """Resume goes on from what is whole; a record beyond it is cut, and the result is that of an unbroken run."""
+    config = dataclasses.replace(frequency(tiny_config), steps=200, lr_decay_steps=200, quiet=False)
+    folder = RunFolder.create(config, "cube")
+    train(config, cube_scene, folder, CPU)
+    path = (folder.checkpoints / "step_00000200.json").with_suffix(suffix)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    capsys.readouterr()
+    longer = dataclasses.replace(config, steps=300)
+    result = train(longer, cube_scene, folder, CPU, resume=True)
+    assert f"note: {path.name} is damaged" in capsys.readouterr().out
+    steps = [line["step"] for line in folder.read_metrics() if line["event"] == "train"]
+    assert result.step == 300 and steps == list(range(20, 301, 20))
+    other = dataclasses.replace(longer, out=config.out + "-unbroken", quiet=True)
+    unbroken = train(other, cube_scene, RunFolder.create(other, "cube"), CPU)
+    for name, tensor in unbroken.method.module.state_dict().items():
+        assert torch.equal(tensor, result.method.module.state_dict()[name]), name
+
+
+def test_products_that_torch_gets_wrong(cube_scene, tiny_config):
+    """As torch before 2.14 on an M1: seen before the first step, calls cut, and the run is as good as any."""
+    config = dataclasses.replace(frequency(tiny_config), steps=200, hidden_width=16)
+    folder = RunFolder.create(config, "cube")
+    with corrupted_linear(limit=1024) as memory:  # a step has 128 x 8 and 128 x 16 rows
+        result = train(config, cube_scene, folder, CPU)
+        seen = memory.corrupted
+    (event,) = (line for line in folder.read_metrics() if line["event"] == "watchdog")
+    assert (event["name"], event["action"], event["step"]) == ("wrong-matmul", "warn", 0)
+    assert "#177116" in event["sentence"] and event["evidence"]["rows_used"] < 1024 <= event["evidence"]["rows_wrong"]
+    assert result.evaluation.psnr > result.evaluation.blank_psnr + 3
+    assert 0 < seen < 20  # the self-test's own calls, none of the training's

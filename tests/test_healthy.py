@@ -1,0 +1,41 @@
+"""No false alarm: ten healthy runs of the package's scene with as many seeds, and the watchdog is silent."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from nerf_metal.config import preset_config
+from nerf_metal.run_folder import RunFolder
+from nerf_metal.scenes import open_scene
+from nerf_metal.trainer import train
+
+RUNS = [
+    *((seed, "fast", {"batch_samples": 8192, "log2_table_size": 14}) for seed in range(5)),
+    *((seed, "small", {"hidden_width": 32}) for seed in range(5, 9)),
+    (9, "stable", {"hidden_width": 32, "batch_rays": 128, "num_samples": 16, "num_importance": 24, "lr": 2e-3}),
+]
+STEPS = 1200
+"""Past ``--plateau-steps``, so that every fault could have been found."""
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """At 50 x 50 pixels: seconds to make."""
+    return open_scene(dataclasses.replace(preset_config("fast"), downscale=16))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "preset", "smaller"), RUNS)
+def test_healthy_runs_raise_nothing(seed, preset, smaller, scene, tmp_path):
+    """Nothing is said from the first step to past the last that counts, and the run is far better than blank."""
+    config = dataclasses.replace(
+        preset_config(preset),
+        **{**smaller, "steps": STEPS, "epochs": None, "max_seconds": None, "eval_every_seconds": None},
+        **{"steps_per_epoch": 200, "report_every": 1, "eval_views": 2, "downscale": 16},
+        **{"seed": seed, "device": "cpu", "quiet": True, "out": str(tmp_path / "run")},
+    )
+    folder = RunFolder.create(config, scene.name)
+    result = train(config, scene, folder, torch.device("cpu"))
+    assert [line for line in folder.read_metrics() if line["event"] == "watchdog"] == []
+    assert result.evaluation.psnr > result.evaluation.blank_psnr + 5
