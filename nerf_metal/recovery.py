@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import NoReturn
 
 from nerf_metal import health
@@ -127,4 +128,5 @@ class Recovery:
             **more,
         )
         then = f" Back to step {more['to_step']} at {state.lr_scale:g} of the rate." if action == "rollback" else ""
-        self._progress.say(f"watchdog  step {state.step}  {fault.name}: {fault.sentence}{then}")
+        text = f"watchdog  step {state.step}  {fault.name}: {fault.sentence}{then}"
+        self._progress.say(textwrap.fill(text, 80, subsequent_indent="  "))

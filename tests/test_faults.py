@@ -16,6 +16,7 @@ from nerf_metal.recovery import TrainingStoppedError
 from nerf_metal.run_folder import RunFolder
 from nerf_metal.trainer import train
 
+pytestmark = pytest.mark.slow  # two seconds each
 CPU = torch.device("cpu")
 AT = 400
 """Step before which the fault comes: the cube is far better than a blank picture by then, and was saved so."""

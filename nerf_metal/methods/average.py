@@ -20,6 +20,6 @@ def update_average(average: nn.Module, now: nn.Module, decay: float, step: int) 
         step: steps done.
     """
     if step % AVERAGE_EVERY == 0:
-        keep = min(decay**AVERAGE_EVERY, (step + 1) / (step + 10))
+        keep = min(decay, (step + 1) / (step + 10)) ** AVERAGE_EVERY
         for mean, weight in zip(average.parameters(), now.parameters(), strict=True):
             mean.lerp_(weight, 1.0 - keep)
