@@ -17,7 +17,8 @@ BETTER_DB = 0.5
 """A picture counts as better than a blank one from here on: what another choice of views or of the blank page's colour
 may account for is about half of it."""
 SMOOTHING = 0.8
-"""What a line keeps of the smoothed errors: five lines, 100 steps. A line of 256 rays a step scatters by 0.3 dB."""
+"""What a line keeps of the smoothed errors: five lines, 100 steps. A line of 256 rays a step scatters by 0.3 dB, and one
+outlier of six times the error is not yet a collapse."""
 GOOD_DB = 1.0
 """A checkpoint within this of the best so far is one to go back to."""
 FAULTY_LINES = 5
@@ -233,8 +234,7 @@ class Watchdog:
         self._mse, self._blank_mse = smooth(self._mse, line.mse), smooth(self._blank_mse, line.blank_mse)
         best = self._best_mse = self._mse if self._best_mse is None else min(self._best_mse, self._mse)
         fall = _db(self._mse / best)
-        # Two lines: the smoothed error of one far outlier is not yet a collapse.
-        if not self._lasting("collapsed", fall > self._collapse_db, 2):
+        if fall <= self._collapse_db:
             return None
         return Fault(
             "collapse",

@@ -129,6 +129,9 @@ def test_exploding_gradients():
     fault = look(dog, 460, 600, grad_norm=50.0)
     assert fault.name == "exploding-gradients" and fault.evidence["step"] == 480
     assert fault.evidence["median"] == pytest.approx(0.02) and "2.5e+03 times" in fault.sentence
+    for step in range(500, 2500, 20):  # where the policy is to go on
+        fault = dog.line(dataclasses.replace(HEALTHY, step=step, grad_norm=50.0))
+    assert fault is not None and fault.evidence["median"] == pytest.approx(0.02)
     assert look(watchdog(), 20, 100, grad_norm=1e9) is None  # nothing to compare with yet
 
 
@@ -138,6 +141,23 @@ def test_moments_that_adam_cannot_have():
     fault = look(dog, 420, 420, lost_moments=0.8)
     assert fault.name == "optimizer-reset" and "80% of Adam's" in fault.sentence
     assert look(dog, 440, 440) is None  # said once
+
+
+def test_what_is_good_to_go_back_to():
+    """Better than blank, and within 1 dB of the best, by the rays and by the test views."""
+    dog = watchdog()
+    look(dog, 20, 400)
+    assert dog.good
+    look(dog, 420, 1000, mse=0.0135)  # 1.3 dB
+    assert not dog.good
+    look(dog, 1020, 1600)
+    assert dog.good
+    for psnr, good in ((20.0, True), (19.1, True), (18.9, False), (20.5, True)):
+        dog.evaluated(1600, psnr, 10.0)
+        assert dog.good == good
+    blank = watchdog()
+    look(blank, 20, 400, mse=0.095)
+    assert not blank.good
 
 
 def test_state_goes_into_a_checkpoint_and_back():
@@ -153,6 +173,11 @@ def test_state_goes_into_a_checkpoint_and_back():
     dog.load(saved)
     assert dog.state() == saved
     assert look(dog, 420, 800) is None and dog.evaluated(820, 19.0, 10.0) is None and dog.good
+    look(dog, 820, 880, empty_rays=1.0)
+    dog.load(saved)
+    assert look(dog, 420, 480, empty_rays=1.0) is None  # what was in a row is over
+    dog.load(saved)
+    assert look(dog, 420, 460, grad_norm=50.0).name == "exploding-gradients"  # the norms before are known
 
 
 def test_policies():
