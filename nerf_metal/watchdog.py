@@ -17,8 +17,8 @@ BETTER_DB = 0.5
 """A picture counts as better than a blank one from here on: what another choice of views or of the blank page's colour
 may account for is about half of it."""
 SMOOTHING = 0.8
-"""What a line keeps of the smoothed errors: five lines, 100 steps. A line of 256 rays a step scatters by 0.3 dB, and one
-outlier of six times the error is not yet a collapse."""
+"""What a line keeps of the smoothed errors: five lines, 100 steps. A line of 256 rays a step scatters by 0.3 dB; one
+outlier of five times the error is not yet a collapse."""
 GOOD_DB = 1.0
 """A checkpoint within this of the best so far is one to go back to."""
 FAULTY_LINES = 5
