@@ -14,7 +14,7 @@ from nerf_metal.config import TrainConfig
 from nerf_metal.methods import CoarseFineMethod, HashGridMethod
 from nerf_metal.recovery import TrainingStoppedError
 from nerf_metal.run_folder import RunFolder
-from nerf_metal.trainer import train
+from nerf_metal.trainer import learning_rate, train
 
 pytestmark = pytest.mark.slow  # two seconds each
 CPU = torch.device("cpu")
@@ -140,6 +140,9 @@ def test_a_fault_is_named_and_rolled_back(method, harm, names, cube_scene, tiny_
     assert event["name"] in names and AT < event["step"] <= AT + 200, event
     assert 0 < event["to_step"] <= AT and event["lr_scale"] == 0.5
     assert event["sentence"].endswith(".") and event["evidence"]
+    step = event["to_step"] + 20
+    rate = [line["lr"] for line in lines if line["event"] == "train" and line["step"] == step][-1]
+    assert rate == pytest.approx(0.5 * learning_rate(configure(tiny_config), step - 1, (step - 1) / 800))
     evals = [line for line in lines if line["event"] == "eval"]
     before = max(line["psnr"] for line in evals if line["train_seconds"] < event["train_seconds"])
     assert result.step == 800
@@ -276,3 +279,11 @@ def test_products_that_torch_gets_wrong(cube_scene, tiny_config):
     assert "#177116" in event["sentence"] and event["evidence"]["rows_used"] < 1024 <= event["evidence"]["rows_wrong"]
     assert result.evaluation.psnr > result.evaluation.blank_psnr + 3
     assert 0 < seen < 20  # the self-test's own calls, none of the training's
+
+
+def test_a_fault_before_an_evaluation_is_not_measured(cube_scene, tiny_config, monkeypatch):
+    """NaN between two lines of the record: found before the pictures are rendered, and gone after the rollback."""
+    config = dataclasses.replace(frequency(tiny_config), steps=500, steps_per_epoch=205)
+    events, result, _, lines = run_with(config, cube_scene, CoarseFineMethod, spoil_a_gradient, monkeypatch)
+    assert [(event["name"], event["step"], event["to_step"]) for event in events] == [("non-finite", 410, 205)]
+    assert [line["step"] for line in lines if line["event"] == "eval"] == [205, 410, 500] and result.step == 500
