@@ -234,16 +234,7 @@ class TrainConfig(
                 continue
             if not (math.isfinite(value) and value >= least):
                 _reject(field.name, f"be at least {least}", value, "give a number in that range or leave it out")
-        for name in (
-            "lr",
-            "lr_decay",
-            "max_memory",
-            "max_seconds",
-            "eval_every_seconds",
-            "checkpoint_every_seconds",
-            "rollback_lr",
-            "collapse_db",
-        ):
+        for name in _MORE_THAN_0:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 _reject(name, "be more than 0", value, "leave it out for the preset's value")
@@ -374,11 +365,11 @@ NOT_KEPT = ("resume", "overwrite", "quiet")
 """Options of one call, not of the run: left out of ``config.json``."""
 
 FIXED_IN_A_RUN = (
-    *("preset", "data", "out", "downscale", "tight_box", "seed", "hidden_width", "field"),
+    *("preset", "data", "out", "downscale", "background", "tight_box", "seed", "hidden_width", "field", "eval_views"),
     *("levels", "level_features", "log2_table_size", "base_resolution", "finest_resolution", "grid_resolution"),
     *("depth", "skip", "position_levels", "direction_levels", "density_activation", "ema_decay"),
 )
-"""Options that a resumed run cannot change: another value would be another run."""
+"""Options that a resumed run cannot change: another value would be another run, or another measure of it."""
 
 
 def preset_config(name: str) -> TrainConfig:

@@ -56,16 +56,18 @@ def blank_mse(truth: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
     """Mean squared error of the best page without content: one colour and one opacity for all rays.
 
     Such a page shows ``a + b * background``, and the least squares over ``a`` (a number for each channel) and ``b``
-    leave ``var(truth) - cov(truth, background)^2 / var(background)``, variances and covariance summed over channels.
-    Over one fixed background the second term is 0: the page has the batch's mean colour.
+    leave ``ss(truth) - sp(truth, background)^2 / ss(background)``, sums of squares and products about the means over
+    all rays and channels. Over one fixed background the second term is 0: the page has the batch's mean colour. Divided
+    by the degrees of freedom, not the numbers: a page that is fitted to few rays fits those better than others.
 
     Args:
         truth: ``[R, 3]``, over ``background``.
         background: ``[R, 3]``.
     """
     t, b = truth - truth.mean(0), background - background.mean(0)
-    explained = (t * b).mean().square() / b.square().mean().clamp_min(1e-12)  # no background varies by less but 0
-    return t.square().mean() - explained
+    varies = b.square().sum()
+    left = t.square().sum() - (t * b).sum().square() / varies.clamp_min(1e-12)  # none varies by less but by 0
+    return left / (t.numel() - 3 - (varies > 1e-12).to(left.dtype)).clamp_min(1.0)
 
 
 @torch.no_grad()

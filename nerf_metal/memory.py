@@ -77,7 +77,7 @@ def rays_within(budget_gb: float, fixed: int, per_ray: int) -> int:
     if rays < 1:
         needed = _ALLOCATOR * (fixed + per_ray) / 1e9
         raise InputError(
-            f"[train] --max-memory must be at least {needed:.2f} GB for these images and this network, "
+            f"[train] --max-memory must be at least {needed:.3g} GB for these images and this network, "
             f"got {budget_gb:g}; raise it, or raise --downscale"
         )
     return rays
@@ -106,7 +106,7 @@ def check_hash_grid(budget_gb: float, image_bytes: int, field: HashField, sample
     needed = _ALLOCATOR * (image_bytes + _FLOAT * floats) / 1e9
     if needed > budget_gb:
         raise InputError(
-            f"[train] --max-memory must be at least {needed:.2f} GB for these images, this table and these samples, "
+            f"[train] --max-memory must be at least {needed:.3g} GB for these images, this table and these samples, "
             f"got {budget_gb:g}; raise it, or lower --log2-table-size or --batch-samples, or raise --downscale"
         )
 

@@ -40,7 +40,7 @@ class Recovery:
         """Do what the fault's policy says; False where that was a rollback.
 
         A network that is not finite cannot come back: warn stops there too. A warning is given once, until the next
-        rollback or until :meth:`over` is told.
+        rollback or until all was well.
 
         Raises:
             TrainingStoppedError: that was to stop, or there is no rollback left.
@@ -62,19 +62,35 @@ class Recovery:
             self._report(fault, "warn")
         self._warned.add(fault.name)
 
-    def over(self, name: str) -> None:
-        """A fault is no more: the next one of its name is news again."""
-        self._warned.discard(name)
+    def over(self) -> None:
+        """All is well with what is learnt: the next fault of it is news."""
+        self._warned.intersection_update(NOTHING_TO_GO_BACK_TO)
+
+    def saved(self) -> None:
+        """A checkpoint was written: the next that is not is news."""
+        self._warned.discard("checkpoint-not-saved")
+
+    def not_saved(self, error: OSError) -> None:
+        """A checkpoint could not be written; those before are as they were, and the run goes on."""
+        reason = error.strerror or str(error)
+        sentence = f"No checkpoint could be written ({reason}); those before are whole."
+        self.handle(Fault("checkpoint-not-saved", sentence, {"error": reason}))
 
     def check_finite(self) -> bool:
         """Never measure or save a network that is lost: False where that led to a rollback."""
         state = self._state
         with state.watch:
             total = state.log.sum()  # waits for the device: what is still running is training
-        if math.isfinite(total):
-            return True
-        sentence = f"The loss or the gradient is {total} within the steps before {state.step}: the weights are lost."
-        return self.handle(Fault("non-finite", sentence, {"value": str(total)}))
+        if not math.isfinite(total):
+            sentence = (
+                f"The loss or the gradient is {total} within the steps before {state.step}: the weights are lost."
+            )
+            return self.handle(Fault("non-finite", sentence, {"value": str(total)}))
+        where = health.not_finite(state.method.module)
+        if where is not None:
+            sentence = f"After step {state.step} {where} is not finite: the weights are lost."
+            return self.handle(Fault("non-finite", sentence))
+        return True
 
     def test_gradients(self) -> None:
         """Whether torch computes right weight gradients here, at this run's shapes; where only uncut calls are wrong,
@@ -104,7 +120,7 @@ class Recovery:
         """As in the last good checkpoint, at a lower rate."""
         state = self._state
         try:
-            checkpoint = find_checkpoint(state.folder.checkpoints, "good")
+            checkpoint = find_checkpoint(state.folder.checkpoints, "good", avoid=state.rejected)
         except InputError as error:  # somebody has deleted or damaged all of them
             self._progress.say(f"watchdog  no checkpoint to go back to: {error}")
             self._stop(fault)
@@ -114,7 +130,13 @@ class Recovery:
         for note in checkpoint.notes:
             self._progress.say(f"note: {note}")
         state.restore(checkpoint)
+        state.rejected.append(checkpoint.path.name)
         self._warned.clear()
+        try:  # so that a run that is killed now remembers its rollback
+            copy = state.save(checkpoint.psnr, good=checkpoint.good)
+            state.rejected.append(copy.with_suffix(".json").name)
+        except OSError as error:
+            self.not_saved(error)
 
     def _report(self, fault: Fault, action: str, **more: float) -> None:
         state = self._state
@@ -129,4 +151,4 @@ class Recovery:
         )
         then = f" Back to step {more['to_step']} at {state.lr_scale:g} of the rate." if action == "rollback" else ""
         text = f"watchdog  step {state.step}  {fault.name}: {fault.sentence}{then}"
-        self._progress.say(textwrap.fill(text, 80, subsequent_indent="  "))
+        self._progress.say(textwrap.fill(text, 80, subsequent_indent="  ", break_on_hyphens=False))

@@ -78,7 +78,7 @@ class RunFolder:
                 "give the folder that nerf-metal train printed"
             )
         about = json.loads((folder / "config.json").read_text())
-        return cls(folder), from_json(about["config"], str(folder / "config.json"))
+        return cls(folder), from_json(about.get("config", {}), str(folder / "config.json"))
 
     def write_config(self, config: TrainConfig, scene_name: str, **about_run: Any) -> None:
         """Write ``config.json``: the options, the versions they were used with, and what else there is to know of the
@@ -133,14 +133,16 @@ class RunFolder:
                     "delete the line"
                 )
 
-    def cut_metrics(self, train_seconds: float) -> None:
+    def cut_metrics(self, train_seconds: float) -> float:
         """Drop the lines after so many seconds: what a run did after its last checkpoint and a resumed one does again.
+        What the watchdog said stays. Returns the seconds of the last line that is left.
 
         Seconds, not steps: these go back where the watchdog rolled back.
         """
         last = train_seconds + 0.001  # the lines have milliseconds
-        kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["train_seconds"] <= last]
-        write_atomically(self.metrics, lambda to: to.write_text("".join(kept)))
+        kept = [x for x in self.read_metrics() if x["event"] == "watchdog" or x["train_seconds"] <= last]
+        write_atomically(self.metrics, lambda to: to.write_text("".join(json.dumps(x) + "\n" for x in kept)))
+        return max((x["train_seconds"] for x in kept), default=0.0)
 
     def save_quick_render(self, epoch: int, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Path:
         """Write ``quick_render_epoch_XX.png``, see :func:`beside_each_other`; a later one of the epoch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from nerf_metal.checkpoint import Checkpoint, find_checkpoint, load_optimizer, load_weights, save_checkpoint
@@ -34,6 +36,8 @@ class RunState:
         watch: seconds of training done; they never go back.
         rollbacks: done by the watchdog.
         lr_scale: factor on the learning rate that they have led to.
+        rejected: names of checkpoints that it went back to, and copies of them: where the run fails again before there
+            is a newer one, an older one is taken.
         watchdog: with what it remembers.
         log: of the steps since the last line.
         notes: about the checkpoint that was loaded.
@@ -56,16 +60,17 @@ class RunState:
         self.config, self.scene, self.folder = config, scene, folder
         self.method = build_method(config, scene.aabb, scene.near, scene.far)
         self.step, self.rollbacks, self.lr_scale = 0, 0, 1.0
-        self.watchdog = Watchdog(collapse_db=config.collapse_db, plateau_steps=config.plateau_steps)
+        self.watchdog = Watchdog(
+            collapse_db=config.collapse_db, plateau_steps=config.plateau_steps, warmup_steps=config.warmup_steps
+        )
+        self.rejected: list[str] = []
         self.log = Log(device)
         self.notes: tuple[str, ...] = ()
         checkpoint = find_checkpoint(folder.checkpoints) if resume else None
         if checkpoint is not None:
             _check_unfinished(config, checkpoint)
             load_weights(checkpoint, self.method.module)
-            folder.cut_metrics(checkpoint.train_seconds)
         self.watch = Watch(checkpoint.train_seconds if checkpoint else 0.0)
-        folder.write_config(config, scene.name, notes=scene.notes, device=str(device), machine=machine())
         if checkpoint is None:
             with self.watch:
                 self.method.measure(scene.splits["train"])
@@ -76,7 +81,11 @@ class RunState:
         if checkpoint is not None:
             self._restore_rest(checkpoint)
             self.rollbacks, self.lr_scale = checkpoint.rollbacks, float(checkpoint.state.get("lr_scale", 1.0))
+            self.rejected = list(checkpoint.state.get("rejected", ()))
             self.notes = checkpoint.notes
+            # Last: a resume that is refused leaves the run as it was.
+            self.watch.seconds = max(self.watch.seconds, folder.cut_metrics(checkpoint.train_seconds))
+        folder.write_config(config, scene.name, notes=scene.notes, device=str(device), machine=machine())
 
     @property
     def done(self) -> float:
@@ -97,13 +106,14 @@ class RunState:
         seconds = round(self.watch.seconds, 3)
         self.folder.append_metrics(event=event, step=self.step, epoch=self.epoch, train_seconds=seconds, **values)
 
-    def save(self, psnr: float | None) -> None:
-        """Write a checkpoint; ``psnr`` is that of an evaluation at this step.
+    def save(self, psnr: float | None, *, good: bool | None = None) -> Path:
+        """Write a checkpoint and return its path; ``psnr`` is that of an evaluation at this step, and the watchdog says
+        whether it is ``good`` unless somebody knows.
 
         Raises:
             OSError: it cannot be written; those before are as they were.
         """
-        save_checkpoint(
+        return save_checkpoint(
             self.folder.checkpoints,
             self.method.module,
             self.optimizer,
@@ -114,8 +124,8 @@ class RunState:
             far=self.scene.far,
             rollbacks=self.rollbacks,
             psnr=psnr,
-            good=self.step == 0 or self.watchdog.good,
-            state={"lr_scale": self.lr_scale, "watchdog": self.watchdog.state()},
+            good=(self.step == 0 or self.watchdog.good) if good is None else good,
+            state={"lr_scale": self.lr_scale, "rejected": self.rejected, "watchdog": self.watchdog.state()},
             keep=self.config.keep_checkpoints,
         )
 
@@ -138,5 +148,5 @@ def _check_unfinished(config: TrainConfig, checkpoint: Checkpoint) -> None:
     if part_done(config, checkpoint.step, checkpoint.train_seconds) >= 1.0:
         raise InputError(
             f"[train] --resume must have something left to do, got a run of {checkpoint.step} steps and "
-            f"{checkpoint.train_seconds:.0f} s; give a greater --steps or --max-seconds"
+            f"{checkpoint.train_seconds:.0f} s; give a greater --steps, --epochs or --max-seconds"
         )

@@ -7,6 +7,7 @@ Chance: what a step draws depends on the seed and the step alone, so a resumed r
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 
@@ -89,14 +90,16 @@ def train(
         try:
             result = _Training(state, device, progress, stop or StopRequest()).run()
         except TrainingStoppedError:
-            report.write_report(folder)
+            with contextlib.suppress(OSError):  # why it stopped matters more
+                report.write_report(folder)
             raise
         finally:
             progress.close()
         report.write_report(folder)
     except OSError as error:
+        what = f"{error.strerror or error} ({error.filename or folder.path})"
         raise TrainingStoppedError(
-            f"[train] the run folder must be writable, got {error.strerror} ({error.filename or folder.path}); "
+            f"[train] the run folder must be writable, got {what}; "
             f"make room, then go on with: nerf-metal train --resume {folder.path}"
         ) from error
     return result
@@ -135,25 +138,25 @@ class _Training:
         return TrainResult(state.step, state.watch.seconds, self.evaluation, state.method)
 
     def _advance(self) -> None:
-        """One step, and what is due after it."""
+        """One step, and what is due after it: evaluations and checkpoints come right behind a line that the watchdog
+        has seen, so that nothing is saved as good that went bad since the last one."""
         state, config = self.state, self.state.config
         lr = learning_rate(config, state.step, state.done) * state.lr_scale
-        ends_line = (state.step + 1) % LOG_EVERY_STEPS == 0
+        step = state.step + 1
+        evaluates = state.watch.seconds >= self.next_eval or step % (config.report_every * config.steps_per_epoch) == 0
+        saves = state.watch.seconds >= self.next_checkpoint
+        ends_line = step % LOG_EVERY_STEPS == 0 or evaluates or saves or step == config.step_limit
         with state.watch:
             state.log.add(state.method.train_step(state.step, lr, measure=ends_line))
-            state.step += 1
+            state.step = step
             # Reading the sums waits for the device: inside the watch, so that its seconds are true ones.
             line = state.log.read() if ends_line else None
             lost_moments = state.moments.lost(line.steps) if line else 0.0
-        if line is not None and not self._record(line, lr, lost_moments):
+        if line is None or not self._record(line, lr, lost_moments) or state.done >= 1.0:
             return
-        if state.step == config.precrop_steps:
-            state.watchdog.forget_errors()
-        if state.done >= 1.0:
-            return
-        if state.watch.seconds >= self.next_eval or state.step % (config.report_every * config.steps_per_epoch) == 0:
+        if evaluates:
             self._measure()
-        elif state.watch.seconds >= self.next_checkpoint and self.recovery.check_finite():
+        elif saves and self.recovery.check_finite():
             self._save()
 
     def _record(self, line: LogLine, lr: float, lost_moments: float) -> bool:
@@ -163,8 +166,10 @@ class _Training:
         self.line = line
         seen = {name: getattr(line, name) for name in ("loss", "mse", "blank_mse", "grad_norm")}
         density = {name: getattr(line, name) for name in ("empty_rays", "opaque_rays", "alpha")}
-        fault = state.watchdog.line(Line(step=state.step, **seen, **density, lost_moments=lost_moments))
-        if not _lost(fault):  # JSON has no such numbers; the fault's own line tells
+        faults = state.watchdog.line(Line(step=state.step, **seen, **density, lost_moments=lost_moments))
+        if state.step - line.steps < state.config.precrop_steps <= state.step:
+            state.watchdog.forget_errors()  # the next line's rays are of another kind
+        if not any(map(_lost, faults)):  # JSON has no such numbers; the fault's own line tells
             speeds = {
                 "rays_per_second": round(line.rays / seconds, 1),
                 "samples_per_second": round(line.samples / seconds, 1),
@@ -179,7 +184,9 @@ class _Training:
                 rays_per_second=line.rays / seconds,
                 seconds_left=state.watch.seconds * (1.0 - state.done) / max(state.done, 1e-9),
             )
-        return fault is None or self.recovery.handle(fault)
+        if not faults and state.watchdog.good:
+            self.recovery.over()
+        return all(self.recovery.handle(fault) for fault in faults)
 
     def _measure(self) -> bool:
         """Evaluate, record, draw and save; the watch stands still. False where it led to a rollback."""
@@ -213,7 +220,8 @@ class _Training:
         weights, updates = health.weight_norms(method.groups), health.update_norms(method.groups, optimizer)
         columns = zip(method.grad_norms.tolist(), weights.tolist(), (updates / weights).tolist(), strict=True)
         names = ("grad_norm", "weight_norm", "update_ratio")
-        groups = {group: dict(zip(names, row, strict=True)) for group, row in zip(method.groups, columns, strict=True)}
+        rows = ([x if math.isfinite(x) else None for x in row] for row in columns)  # JSON has no infinity
+        groups = {group: dict(zip(names, row, strict=True)) for group, row in zip(method.groups, rows, strict=True)}
         density = {name: self.line and round(getattr(self.line, name), 4) for name in ("empty_rays", "opaque_rays")}
         return {"lr": optimizer.param_groups[0]["lr"], **density, "groups": groups}
 
@@ -221,10 +229,9 @@ class _Training:
         """Write a checkpoint; where that fails, those before are as they were and the run goes on."""
         try:
             self.state.save(psnr)
-            self.recovery.over("checkpoint-not-saved")
+            self.recovery.saved()
         except OSError as error:
-            sentence = f"No checkpoint could be written ({error.strerror}); those before are whole."
-            self.recovery.handle(Fault("checkpoint-not-saved", sentence, {"error": str(error.strerror)}))
+            self.recovery.not_saved(error)
         self.next_checkpoint = self._after(self.state.config.checkpoint_every_seconds)
 
     def _after(self, seconds: float | None) -> float:

@@ -1,7 +1,7 @@
 """Finds out that a run is failing, from what it measures, and says so in words.
 
-Pure arithmetic on a few numbers: a line of training (every 20 steps) and an evaluation go in, a :class:`Fault` or
-None comes out. What is done about a fault is the trainer's part (:mod:`nerf_metal.recovery`).
+Pure arithmetic on a few numbers: a line of training (every 20 steps) or an evaluation goes in, each :class:`Fault` that
+shows comes out. What is done about a fault is the trainer's part (:mod:`nerf_metal.recovery`).
 """
 
 from __future__ import annotations
@@ -84,17 +84,18 @@ class Watchdog:
     Args:
         collapse_db: fall of the PSNR that is a collapse.
         plateau_steps: steps without being better than a blank picture that are a plateau.
+        warmup_steps: first steps, in which nobody expects a picture.
     """
 
-    def __init__(self, *, collapse_db: float, plateau_steps: int) -> None:
+    def __init__(self, *, collapse_db: float, plateau_steps: int, warmup_steps: int = 0) -> None:
         """Nothing is seen yet."""
-        self._collapse_db, self._plateau_steps = collapse_db, plateau_steps
+        self._collapse_db, self._plateau_steps, self._warmup_steps = collapse_db, plateau_steps, warmup_steps
         self._best_psnr: float | None = None
         self._psnr: float | None = None
         self._mse: float | None = None
         self._blank_mse: float | None = None
         self._best_mse: float | None = None
-        self._better_at = 0
+        self._better_at = warmup_steps
         self._norms: deque[float] = deque(maxlen=NORM_LINES)
         self._in_a_row: dict[str, int] = {}
 
@@ -108,27 +109,19 @@ class Watchdog:
         near_best = _db(self._mse / self._best_mse) <= GOOD_DB
         return near_best and _db(self._blank_mse / self._mse) >= BETTER_DB and not any(self._in_a_row.values())
 
-    def line(self, line: Line) -> Fault | None:
-        """Look at a line of training."""
+    def line(self, line: Line) -> list[Fault]:
+        """Look at a line of training; the worst fault comes first, and one that makes the others meaningless alone."""
         for name in ("loss", "mse", "grad_norm"):
             value = getattr(line, name)
             if not math.isfinite(value):
                 what = {"loss": "The loss", "mse": "The error of the rays", "grad_norm": "The gradient"}[name]
-                return Fault(
-                    "non-finite",
-                    f"{what} is {value} within the steps before {line.step}: no step from here can mend the weights.",
-                    {"what": name, "value": str(value)},
-                )
-        return (
-            self._moments_lost(line)
-            or self._density(line)
-            or self._exploded(line)
-            or self._collapsed(line)
-            or self._plateau(line)
-        )
+                sentence = f"{what} is {value} within the steps before {line.step}: no step can mend the weights."
+                return [Fault("non-finite", sentence, {"what": name, "value": str(value)})]
+        looks = (self._moments_lost, self._density, self._exploded, self._collapsed, self._plateau)
+        return [fault for look in looks if (fault := look(line)) is not None]
 
     def evaluated(self, step: int, psnr: float, blank_psnr: float) -> Fault | None:
-        """Look at an evaluation."""
+        """Look at an evaluation; None where it shows no fault."""
         if not math.isfinite(psnr):
             evidence: dict[str, float | str] = {"what": "psnr", "value": str(psnr)}
             return Fault("non-finite", f"The pictures of step {step} are not finite: the weights are lost.", evidence)
@@ -140,7 +133,7 @@ class Watchdog:
                 f"The test views fell from {best:.2f} to {psnr:.2f} dB: the field has lost what it had learnt.",
                 {"best_psnr": best, "psnr": psnr},
             )
-        if step >= self._plateau_steps and psnr < blank_psnr + BETTER_DB:
+        if step >= self._warmup_steps + self._plateau_steps and psnr < blank_psnr + BETTER_DB:
             known: dict[str, float | str] = {"psnr": psnr, "blank_psnr": blank_psnr}
             why = ""
             if self._mse is not None and self._blank_mse is not None:
@@ -174,7 +167,7 @@ class Watchdog:
         """Go back to a state; nothing is in a row there, since no faulty state is saved."""
         self._best_psnr, self._psnr = state.get("best_psnr"), state.get("psnr")
         self._mse, self._blank_mse, self._best_mse = state.get("mse"), state.get("blank_mse"), state.get("best_mse")
-        self._better_at = state.get("better_at", 0)
+        self._better_at = state.get("better_at", self._warmup_steps)
         self._norms = deque(state.get("norms", ()), maxlen=NORM_LINES)
         self._in_a_row = {}
 
@@ -214,12 +207,12 @@ class Watchdog:
 
     def _exploded(self, line: Line) -> Fault | None:
         usual = statistics.median(self._norms) if len(self._norms) >= FEWEST_NORMS else None
-        exploded = usual is not None and line.grad_norm > EXPLODED * usual
+        exploded = usual is not None and 0 < EXPLODED * usual < line.grad_norm
         if not exploded:
             self._norms.append(line.grad_norm)
         if not self._lasting("exploding", exploded, 2) or usual is None:  # one outlier is clipped and forgotten
             return None
-        factor = line.grad_norm / max(usual, 1e-30)
+        factor = line.grad_norm / usual
         return Fault(
             "exploding-gradients",
             f"The gradient's norm is {line.grad_norm:.3g}, {factor:.3g} times its median of {usual:.3g}: the next "

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from benchmarks.corrupted_linear import corrupted_linear
 from nerf_metal.checkpoint import checkpoint_files, find_checkpoint, store
 from nerf_metal.checkpoint.record import open_whole
 from nerf_metal.config import TrainConfig
+from nerf_metal.errors import InputError
 from nerf_metal.methods import CoarseFineMethod, HashGridMethod
 from nerf_metal.recovery import TrainingStoppedError
 from nerf_metal.run_folder import RunFolder
@@ -96,13 +98,13 @@ def kill_the_density(method: Method) -> None:
         method.groups["table"][0].abs_().add_(1.0)
 
 
-def run_with(config: TrainConfig, scene, kind: type, harm: Harm, monkeypatch, *, times: int = 1):
-    """Train with the fault before step :data:`AT`, at most so many times; returns events, best PSNR before and after,
-    the result or the error."""
+def run_with(config: TrainConfig, scene, kind: type, harm: Harm, monkeypatch, *, times: int = 1, at: int = AT):
+    """Train with the fault before step ``at``, at most so many times; returns the watchdog's lines, the result or the
+    error, the folder and all lines."""
     step_of, done = kind.train_step, []
 
     def harmed(self, step, lr, **options):
-        if step == AT and len(done) < times:
+        if step == at and len(done) < times:
             done.append(step)
             harm(self)
         return step_of(self, step, lr, **options)
@@ -287,3 +289,95 @@ def test_a_fault_before_an_evaluation_is_not_measured(cube_scene, tiny_config, m
     events, result, _, lines = run_with(config, cube_scene, CoarseFineMethod, spoil_a_gradient, monkeypatch)
     assert [(event["name"], event["step"], event["to_step"]) for event in events] == [("non-finite", 410, 205)]
     assert [line["step"] for line in lines if line["event"] == "eval"] == [205, 410, 500] and result.step == 500
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "harm", [enlarge_weights, zero_the_optimizer, spoil_a_network_gradient], ids=lambda x: x.__name__
+)
+def test_nothing_bad_is_saved_as_good(method, harm, cube_scene, tiny_config, monkeypatch):
+    """A checkpoint that is due by its time right behind the fault: the line before it sees the fault first, and the run
+    goes back to before it."""
+    if method == "frequency" and harm is spoil_a_network_gradient:
+        harm = spoil_a_gradient
+    configure, kind = METHODS[method]
+    config = dataclasses.replace(configure(tiny_config), steps=600, checkpoint_every_seconds=0.001)
+    events, result, *_ = run_with(config, cube_scene, kind, harm, monkeypatch, at=403)
+    assert [event["action"] for event in events] == ["rollback"]
+    assert events[0]["to_step"] <= 403 < events[0]["step"] and result.step == 600
+
+
+def test_a_checkpoint_that_fails_again_is_not_taken_twice(cube_scene, tiny_config, monkeypatch):
+    """Something that shows only later was in it already: the next rollback goes further back."""
+    config = dataclasses.replace(frequency(tiny_config), steps=500)
+    events, result, *_ = run_with(config, cube_scene, CoarseFineMethod, spoil_a_gradient, monkeypatch, times=2, at=410)
+    assert [event["to_step"] for event in events] == [400, 300] and result.step == 500
+
+
+def test_a_run_killed_after_a_rollback_remembers_it(cube_scene, tiny_config, monkeypatch):
+    """Resumed at the lower rate, with the rollback counted and its line in the record."""
+    step_of = CoarseFineMethod.train_step
+
+    def dying(self, step, lr, **options):
+        if step == AT + 5 and lr < 0.6 * learning_rate(config, step, step / 800):
+            raise KeyboardInterrupt  # the second Ctrl-C: as sudden as a kill
+        return step_of(self, step, lr, **options)
+
+    config = frequency(tiny_config)
+    monkeypatch.setattr(CoarseFineMethod, "train_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run_with(config, cube_scene, CoarseFineMethod, spoil_a_gradient, monkeypatch)
+    monkeypatch.undo()
+    folder = RunFolder(Path(config.out))
+    last = find_checkpoint(folder.checkpoints)
+    assert (last.step, last.rollbacks, last.state["lr_scale"]) == (AT, 1, 0.5)
+    train(config, cube_scene, folder, CPU, resume=True)
+    lines = list(folder.read_metrics())
+    assert [line["action"] for line in lines if line["event"] == "watchdog"] == ["rollback"]
+    assert lines[-1]["lr"] == pytest.approx(0.5 * learning_rate(config, 799, 799 / 800))
+    seconds = [line["train_seconds"] for line in lines]
+    assert seconds == sorted(seconds)
+
+
+def test_a_refused_resume_changes_nothing(cube_scene, tiny_config):
+    """Too little memory for the run's options: options and record are as they were."""
+    config = dataclasses.replace(frequency(tiny_config), steps=110)
+    folder = RunFolder.create(config, "cube")
+    train(config, cube_scene, folder, CPU)
+    folder.append_metrics(event="train", step=120, epoch=1, train_seconds=99.0)
+    before = [(folder.path / name).read_bytes() for name in ("config.json", "metrics.jsonl")]
+    with pytest.raises(InputError, match="--max-memory must be at least"):
+        train(dataclasses.replace(config, steps=200, max_memory=1e-6), cube_scene, folder, CPU, resume=True)
+    assert [(folder.path / name).read_bytes() for name in ("config.json", "metrics.jsonl")] == before
+
+
+def test_a_run_stopped_before_its_first_evaluation(cube_scene, tiny_config):
+    """As the preset stable would be: the report says why, with what is known of the training rays."""
+    config = dataclasses.replace(
+        frequency(tiny_config), lr=1e-12, report_every=50, plateau_steps=100, watchdog="stop", eval_every_seconds=None
+    )
+    folder = RunFolder.create(config, "cube")
+    with pytest.raises(TrainingStoppedError, match="blank-plateau: For 100 steps"):
+        train(config, cube_scene, folder, CPU)
+    summary = " ".join(folder.summary.read_text().split())
+    assert "blank-plateau" in summary and "the last training rays' error and a blank page's are 0." in summary
+    assert (folder.path / "report.html").exists()
+
+
+def test_a_warning_is_news_again_after_all_was_well(cube_scene, tiny_config, monkeypatch):
+    """With the policy warn, as in the preset baseline: two losses of the optimizer's state are two warnings."""
+    config = dataclasses.replace(frequency(tiny_config), watchdog="warn")
+    step_of = CoarseFineMethod.train_step
+
+    def harmed(self, step, lr, **options):
+        if step in (300, 600):
+            zero_the_optimizer(self)
+        return step_of(self, step, lr, **options)
+
+    monkeypatch.setattr(CoarseFineMethod, "train_step", harmed)
+    folder = RunFolder.create(config, "cube")
+    train(config, cube_scene, folder, CPU)
+    events = [line for line in folder.read_metrics() if line["event"] == "watchdog"]
+    assert [(event["name"], event["step"]) for event in events if event["name"] == "optimizer-reset"] == [
+        *(("optimizer-reset", 320), ("optimizer-reset", 620))
+    ]

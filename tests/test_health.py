@@ -9,10 +9,26 @@ from nerf_metal.optimizers import FusedAdam
 
 
 def test_blank_page_over_one_background():
-    """The best page has the mean colour: what is left is the variance."""
+    """The best page has the mean colour: what is left is the variance, of 6 numbers with 3 means."""
     truth = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.5, 0.0]])
     white = torch.ones(2, 3)
-    assert float(health.blank_mse(truth, white)) == pytest.approx((0.25 + 0.0625) / 3)
+    assert float(health.blank_mse(truth, white)) == pytest.approx((2 * 0.25 + 2 * 0.0625) / (6 - 3))
+
+
+@pytest.mark.parametrize("rays", [2, 4, 32])
+@pytest.mark.parametrize("one_background", [True, False])
+def test_blank_page_of_few_rays(rays, one_background):
+    """No better on the mean than that of many, though it is fitted to each batch."""
+    generator = torch.Generator().manual_seed(3)
+    found = []
+    for _ in range(4000):
+        background = torch.ones(rays, 3) if one_background else torch.rand(rays, 3, generator=generator)
+        alpha = (torch.rand(rays, 1, generator=generator) < 0.5).float()
+        truth = alpha * torch.rand(rays, 3, generator=generator) + (1 - alpha) * background
+        found.append(float(health.blank_mse(truth, background)))
+    # by hand: of white and uniform 1/12 / 2 + (1/4)^2; over backgrounds, b = 1/2: 1/12 - (1/2)^2 / 12
+    expected = 1 / 24 + 1 / 16 if one_background else 1 / 16
+    assert sum(found) / len(found) == pytest.approx(expected, rel=0.12)  # a ratio of few: 10 % at two rays
 
 
 def test_blank_page_over_many_backgrounds():
@@ -32,7 +48,7 @@ def test_signs_of_a_batch():
     truth, alpha = torch.rand(4, 3), torch.tensor([[0.0], [1.0], [1.0], [1.0]])
     signs = health.batch_signs(opacity, truth, torch.ones(4, 3), alpha)
     assert [float(x) for x in signs[1:]] == [0.5, 0.25, 0.75]
-    assert float(signs.blank_mse) == pytest.approx(float((truth - truth.mean(0)).square().mean()))
+    assert float(signs.blank_mse) == pytest.approx(float((truth - truth.mean(0)).square().sum() / 9))
 
 
 def groups() -> dict[str, list[nn.Parameter]]:

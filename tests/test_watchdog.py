@@ -29,9 +29,9 @@ def watchdog() -> Watchdog:
 def look(dog: Watchdog, first: int, last: int, **changes) -> Fault | None:
     """Lines from one step to another; the first fault, its step in the evidence."""
     for step in range(first, last + 1, 20):
-        fault = dog.line(dataclasses.replace(HEALTHY, step=step, **changes))
-        if fault is not None:
-            return dataclasses.replace(fault, evidence={**fault.evidence, "step": step})
+        faults = dog.line(dataclasses.replace(HEALTHY, step=step, **changes))
+        if faults:
+            return dataclasses.replace(faults[0], evidence={**faults[0].evidence, "step": step})
     return None
 
 
@@ -40,9 +40,8 @@ def test_a_healthy_run_raises_nothing():
     assert not dog.good  # nothing is known yet
     for step in range(20, 5000, 20):
         mse = 0.1 * (step / 20) ** -0.7 * (1.2 if step % 3 else 0.8)
-        assert (
-            dog.line(dataclasses.replace(HEALTHY, step=step, mse=mse, grad_norm=0.02 * (4 if step % 7 else 1))) is None
-        )
+        norm = 0.02 * (4 if step % 7 else 1)
+        assert dog.line(dataclasses.replace(HEALTHY, step=step, mse=mse, grad_norm=norm)) == []
         if step % 500 == 0:
             assert dog.evaluated(step, -10 * math.log10(mse) - 1, 10.5) is None
     assert dog.good
@@ -130,9 +129,30 @@ def test_exploding_gradients():
     assert fault.name == "exploding-gradients" and fault.evidence["step"] == 480
     assert fault.evidence["median"] == pytest.approx(0.02) and "2.5e+03 times" in fault.sentence
     for step in range(500, 2500, 20):  # where the policy is to go on
-        fault = dog.line(dataclasses.replace(HEALTHY, step=step, grad_norm=50.0))
-    assert fault is not None and fault.evidence["median"] == pytest.approx(0.02)
+        faults = dog.line(dataclasses.replace(HEALTHY, step=step, grad_norm=50.0))
+    assert faults[0].evidence["median"] == pytest.approx(0.02)
     assert look(watchdog(), 20, 100, grad_norm=1e9) is None  # nothing to compare with yet
+
+
+def test_faults_at_once_are_all_named():
+    """None hides another, and each goes on counting while another shows."""
+    dog = watchdog()
+    look(dog, 20, 400)
+    seen = [dog.line(dataclasses.replace(HEALTHY, step=s, mse=0.2, grad_norm=50.0)) for s in range(420, 1800, 20)]
+    names = [[fault.name for fault in faults] for faults in seen]
+    assert names[10] == ["exploding-gradients", "collapse"]
+    assert names[-1] == ["exploding-gradients", "collapse", "blank-plateau"]
+
+
+def test_nothing_is_expected_of_a_warm_up():
+    dog = Watchdog(collapse_db=3.0, plateau_steps=1000, warmup_steps=5000)
+    assert look(dog, 20, 5980, mse=0.1) is None and dog.evaluated(5980, 10.0, 10.0) is None
+    assert look(dog, 6000, 6000, mse=0.1).name == dog.evaluated(6000, 10.0, 10.0).name == "blank-plateau"
+
+
+def test_no_gradient_is_no_measure_for_gradients():
+    dog = watchdog()
+    assert look(dog, 20, 400, grad_norm=0.0) is None and look(dog, 420, 600, grad_norm=1e-6) is None
 
 
 def test_moments_that_adam_cannot_have():

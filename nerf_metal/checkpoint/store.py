@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import functools
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,10 @@ from nerf_metal.checkpoint.tensors import dump_optimizer, dump_weights
 from nerf_metal.config import TrainConfig, to_json
 from nerf_metal.errors import InputError
 
+KEEP_GOOD = 3
+"""Newest good checkpoints that stay: one to go back to, its copy from after that, and one before, where the first was
+not as good as it looked."""
+
 
 def save_checkpoint(
     folder: Path,
@@ -48,8 +53,8 @@ def save_checkpoint(
     keep: int = 2,  # the last, and one to fall back on
 ) -> Path:
     """Write a checkpoint, read it back, and only then delete those that it replaces: all but the newest ``keep``, the
-    one with the greatest PSNR, and the newest good one. One of the same name is replaced if it is damaged, and kept if
-    it is whole. See :class:`Checkpoint` for what is saved.
+    one with the greatest PSNR, and the newest :data:`KEEP_GOOD` good ones. One of the same name is replaced if it is
+    damaged, and kept if it is whole. See :class:`Checkpoint` for what is saved.
 
     Returns:
         The path of the weights.
@@ -81,9 +86,12 @@ def save_checkpoint(
     return path.with_suffix(WEIGHTS)
 
 
-def find_checkpoint(folder: Path, which: Literal["last", "best", "good"] = "last") -> Checkpoint:
+def find_checkpoint(
+    folder: Path, which: Literal["last", "best", "good"] = "last", *, avoid: Collection[str] = ()
+) -> Checkpoint:
     """A checkpoint of a ``checkpoints`` folder, every file of it whole: the newest, the one with the greatest PSNR, or
-    the newest good one. Damaged ones are passed over and named in its notes.
+    the newest good one. Damaged ones are passed over and named in its notes; those whose JSON has a name to ``avoid``
+    are taken only where there is no other.
 
     Raises:
         InputError: there is none, or another version wrote it.
@@ -96,7 +104,7 @@ def find_checkpoint(folder: Path, which: Literal["last", "best", "good"] = "last
         )
     found: list[Checkpoint] = []
     damaged: list[str] = []
-    for path in reversed(paths):
+    for path in sorted(reversed(paths), key=lambda path: path.name in avoid):  # stable: the newest first
         try:
             if which == "good" and not read(path).good:
                 continue
@@ -173,7 +181,7 @@ def _prune(folder: Path, keep: int, saved: Path) -> None:
             continue
     best = [checkpoint for checkpoint in sorted(whole, key=_psnr, reverse=True) if checkpoint.psnr is not None]
     good = [checkpoint for checkpoint in whole if checkpoint.good]
-    stay = {saved, *(checkpoint.path for checkpoint in (*whole[:keep], *best[:1], *good[:1]))}
+    stay = {saved, *(checkpoint.path for checkpoint in (*whole[:keep], *best[:1], *good[:KEEP_GOOD]))}
     for checkpoint in whole:
         if checkpoint.path not in stay:
             _delete(checkpoint.path)

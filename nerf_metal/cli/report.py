@@ -8,6 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from nerf_metal.errors import InputError
+
 
 @dataclass(frozen=True)
 class ReportOptions:
@@ -27,7 +29,13 @@ def run(args: Sequence[str]) -> int:
     from nerf_metal.run_folder import RunFolder
 
     folder, _ = RunFolder.open(options.run, "report")
-    print(gist(write_report(folder)))
+    try:
+        told = write_report(folder)
+    except OSError as error:
+        raise InputError(
+            f"[report] the run folder must be writable, got {error.strerror} ({error.filename}); make it so"
+        ) from None
+    print(gist(told))
     for path in (folder.summary, folder.report, folder.scores_plot, folder.losses_plot):
         print(f"  {path}")
     return 0

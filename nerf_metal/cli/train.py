@@ -76,7 +76,7 @@ def _print_end(folder: RunFolder) -> None:
     """How it went, and where everything is."""
     from nerf_metal import report
 
-    print(textwrap.fill(report.verdict(folder), 80))
+    print(textwrap.fill(report.verdict(folder), 80, break_on_hyphens=False))
     print(report.format_table(report.final_rows(folder)), flush=True)
 
 

@@ -60,7 +60,8 @@ def _shown(record: Record) -> Iterator[Cause]:
 
 def _unexplained(record: Record, findings: Findings) -> Iterator[Cause]:
     """A blank page, a collapse or an early plateau of which nothing measured says why."""
-    if not findings.blank:
+    plateau = any(event.name == "blank-plateau" for event in record.events)
+    if not (findings.blank or plateau):
         sentence = f"It {'collapsed' if findings.lost else 'stopped improving early'}, and nothing recorded says why"
         measured = any(point.grad_norm is not None for point in record.train) or bool(record.health)
         stands = "gradient norms are not recorded"
@@ -69,13 +70,17 @@ def _unexplained(record: Record, findings: Findings) -> Iterator[Cause]:
                 f"no gradient norm in a collapse is {suspects.EXPLODED:.0f} times the usual, and no update more than "
                 f"{suspects.FAST_UPDATE:g} of the weights"
             )
-        evidence = [f"PSNR of the last evaluations: {_last_scores(record)}", stands]
+        evidence = [*_last_scores(record), stands]
         cures = (fill("a smaller rate: --lr {lr}", record), STABLE) if findings.lost else (_longer(record), FAST)
         yield Cause("unexplained", sentence, Certainty.POSSIBLE, tuple(evidence), cures)
         return
     near = [p for p in record.evals if p.blank_psnr is not None and abs(p.psnr - p.blank_psnr) < NEAR_BLANK_DB]
     activation, background = record.option("density_activation"), record.option("background")
     evidence = [f"{len(near)} of {len(record.evals)} evaluations lie within {NEAR_BLANK_DB:.0f} dB of a blank page"]
+    if not record.evals:
+        last = record.train[-1] if record.train else None
+        errors = f"{last.mse:.4f} and {last.blank_mse:.4f}" if last and last.mse and last.blank_mse else "not recorded"
+        evidence = [f"the last training rays' error and a blank page's are {errors}"]
     evidence.append(f"--density-activation {activation}" if activation else "the density's activation is not recorded")
     evidence.append(f"--background {background}" if background else "the background is not recorded")
     changes = [] if activation == "softplus" else ["--density-activation softplus"]
@@ -94,19 +99,24 @@ def _too_short(record: Record) -> Iterator[Cause]:
         "too-short",
         "It was still improving: only too short",
         Certainty.LIKELY,
-        (f"PSNR of the last evaluations: {_last_scores(record)}",),
+        tuple(_last_scores(record)),
         (_longer(record),),
     )
 
 
-def _last_scores(record: Record) -> str:
+def _last_scores(record: Record) -> list[str]:
+    """The end of the curve; nothing where nothing was measured."""
     last = [point.psnr for point in record.evals[-3:]]
+    if not last:
+        return []
     pace = (last[-1] - last[0]) / max(1, len(last) - 1)
-    return f"{', '.join(f'{psnr:.2f}' for psnr in last)} dB, {pace:+.2f} dB from one to the next"
+    scores = ", ".join(f"{psnr:.2f}" for psnr in last)
+    return [f"PSNR of the last evaluations: {scores} dB, {pace:+.2f} dB from one to the next"]
 
 
 def _longer(record: Record) -> str:
     """Twice as long."""
-    steps, seconds = record.option("steps"), record.option("max_seconds")
-    limit = f"--steps {2 * steps}" if steps else f"--max-seconds {2 * (seconds or 0) or 600:.0f}"
-    return f"longer: nerf-metal train --resume {record.path} {limit}"
+    steps, epochs, seconds = (record.option(name) for name in ("steps", "epochs", "max_seconds"))
+    limits = (("steps", steps), ("epochs", epochs), ("max-seconds", seconds))
+    name, limit = next(((name, value) for name, value in limits if value), ("max-seconds", 300))
+    return f"longer: nerf-metal train --resume {record.path} --{name} {2 * limit:g}"

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Literal
 
 from nerf_metal.report.phases import Phase, find_phases
-from nerf_metal.report.record import Eval, Health, Record, Train, WatchdogEvent, steps_per_epoch
+from nerf_metal.report.record import Eval, Health, Record, Train, WatchdogEvent, step_limit, steps_per_epoch
 
 Status = Literal["good", "unfinished", "failed", "unknown"]
 
@@ -258,10 +258,10 @@ def _unfinished(record: Record) -> list[str]:
     lines = sorted([*record.evals, *record.train], key=lambda point: point.order)
     if not lines:
         return ["Nothing is recorded yet: no step of training, no evaluation."]
-    last, steps, seconds = lines[-1], record.option("steps"), record.option("max_seconds")
+    last, steps, seconds = lines[-1], step_limit(record.config), record.option("max_seconds")
     step = last.step if last.step is not None else last.epoch and last.epoch * steps_per_epoch(record.config)
     parts = []
-    if isinstance(steps, int) and step is not None:
+    if steps is not None and step is not None:
         parts.append((step / steps, f"{step} of {steps} steps"))
     if isinstance(seconds, int | float) and seconds > 0 and last.train_seconds is not None:
         parts.append((last.train_seconds / seconds, f"{last.train_seconds:.0f} of {seconds:.0f} seconds"))
