@@ -5,8 +5,10 @@
     python -m benchmarks.ablation --variants control corrupted --seeds 5 --steps 3000
     python -m benchmarks.ablation --write docs          # and put table, plot and conclusion into docs/failure.md
 
-Every run is the control, the preset ``stable`` made small, but for what its variant names. What comes out is a table of
-variants and seeds, a plot of the test PSNR over the steps, and the sentences that these numbers support.
+Every run is the control but for what its variant names: the preset ``stable`` made small, over white and in the whole
+box as the failed run was, with crops at the start instead of random backgrounds, and without an average of the weights.
+What comes out is a table of variants and seeds, a plot of the test PSNR over the steps, and the sentences that these
+numbers support.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from unittest import mock
 
 import torch
 
-from benchmarks.ablation_report import Run, plot, section, write_section
+from benchmarks.ablation_report import Run, check_marks, plot, section, write_section
 from benchmarks.corrupted_linear import corrupted_linear
 from nerf_metal.background import composite_over
 from nerf_metal.checkpoint import write_atomically
@@ -204,6 +206,13 @@ def main() -> int:
     parser.add_argument("--write", type=Path, help="folder of failure.md, whose section is replaced; with ablation.png")
     options = parser.parse_args()
     try:
+        for name in ("seeds", "steps", "width", "downscale", "processes"):
+            if getattr(options, name) < 1:
+                raise InputError(
+                    f"[ablation] --{name} must be at least 1, got {getattr(options, name)}; 3 seeds are usual"
+                )
+        if options.write:
+            check_marks(options.write / "failure.md")
         options.out.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         runs = run_all(options)

@@ -69,7 +69,7 @@ def table(runs: list[Run]) -> str:
 def conclusions(runs: list[Run]) -> list[str]:
     """Sentences, each of which these numbers show."""
     groups = by_variant(runs)
-    blank = next(one.blank_psnr for one in runs if one.blank_psnr is not None)
+    blank = next((one.blank_psnr for one in runs if one.blank_psnr is not None), 0.0)
 
     def with_outcome(outcome: str) -> list[tuple[str, int, int]]:
         found = [(name, sum(one.outcome == outcome for one in group), len(group)) for name, group in groups.items()]
@@ -123,15 +123,25 @@ def section(runs: list[Run], about: dict[str, Any]) -> str:
     return f"{set_up}\n\n{table(runs)}\n\n![Test PSNR over steps, a panel for each variant](ablation.png)\n\n{points}\n"
 
 
+def check_marks(path: Path) -> str:
+    """The text of a Markdown file with a place for the section.
+
+    Raises:
+        InputError: it has none.
+    """
+    whole = path.read_text() if path.is_file() else ""
+    if whole.count(BEGIN) != 1 or whole.count(END) != 1:
+        raise InputError(f"[ablation] {path} must hold the marks {BEGIN} and {END} once each; add them")
+    return whole
+
+
 def write_section(path: Path, text: str) -> None:
     """Replace what stands between the marks of a Markdown file.
 
     Raises:
         InputError: the file has no marks.
     """
-    whole = path.read_text() if path.exists() else ""
-    if whole.count(BEGIN) != 1 or whole.count(END) != 1:
-        raise InputError(f"[ablation] {path} must hold the marks {BEGIN} and {END} once, got none; add them")
+    whole = check_marks(path)
     head, tail = whole.split(BEGIN)[0], whole.split(END)[1]
     write_atomically(path, lambda to: to.write_text(f"{head}{BEGIN}\n{text}{END}{tail}"))
 

@@ -100,6 +100,8 @@ class Recovery:
             TrainingStoppedError: nothing is right, and the policy is not to warn.
         """
         found = self._state.method.self_test()
+        about = {"seconds": round(found.seconds, 3), "tested": len(found.tested), "untested": len(found.untested)}
+        self._state.append("self_test", sentence=found.sentence(), **about)
         if found.rows_wrong is None:
             return
         fault = Fault("wrong-matmul", found.sentence(), found.evidence())

@@ -96,6 +96,21 @@ def test_images_without_their_alpha(cube_scene):
     assert ablation.over_black(cube_scene).splits["test"] is cube_scene.splits["test"]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "0"], "error: [ablation] --seeds must be at least 1, got 0; "),
+        (["--write", "nowhere"], "error: [ablation] nowhere/failure.md must hold the marks "),
+    ],
+)
+def test_bad_input_comes_before_the_work(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ablation", *words])
+    assert ablation.main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith(message) and error.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_a_whole_ablation(tmp_path, monkeypatch, capsys):
     """Tiny nets, few steps: every file is written, and the corruption is seen by the self-test where it may."""

@@ -10,10 +10,13 @@ from nerf_metal.run_folder import RunFolder
 from nerf_metal.scenes import open_scene
 from nerf_metal.trainer import train
 
+SMALLER = {"batch_rays": 128, "num_samples": 16, "num_importance": 24}
 RUNS = [
-    *((seed, "fast", {"batch_samples": 8192, "log2_table_size": 14}) for seed in range(5)),
-    *((seed, "small", {"hidden_width": 32}) for seed in range(5, 9)),
-    (9, "stable", {"hidden_width": 32, "batch_rays": 128, "num_samples": 16, "num_importance": 24, "lr": 2e-3}),
+    *((seed, "fast", {"batch_samples": 8192, "log2_table_size": 14}, 5.0) for seed in range(4)),
+    *((seed, "small", {"hidden_width": 32}, 5.0) for seed in range(4, 7)),
+    # at its own rate of 1e-4 behind 500 steps of warm-up, so that it learns as slowly as it does in full size
+    *((seed, "stable", {"hidden_width": 48, **SMALLER}, 1.0) for seed in range(7, 9)),
+    (9, "baseline", {"hidden_width": 32, "background": "random", **SMALLER}, 1.0),
 ]
 STEPS = 1200
 """Past ``--plateau-steps``, so that every fault could have been found."""
@@ -26,9 +29,9 @@ def scene():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "preset", "smaller"), RUNS)
-def test_healthy_runs_raise_nothing(seed, preset, smaller, scene, tmp_path):
-    """Nothing is said from the first step to past the last that counts, and the run is far better than blank."""
+@pytest.mark.parametrize(("seed", "preset", "smaller", "better"), RUNS)
+def test_healthy_runs_raise_nothing(seed, preset, smaller, better, scene, tmp_path):
+    """Nothing is said from the first step to past the last that counts, and the run is better than blank."""
     config = dataclasses.replace(
         preset_config(preset),
         **{**smaller, "steps": STEPS, "epochs": None, "max_seconds": None, "eval_every_seconds": None},
@@ -38,4 +41,4 @@ def test_healthy_runs_raise_nothing(seed, preset, smaller, scene, tmp_path):
     folder = RunFolder.create(config, scene.name)
     result = train(config, scene, folder, torch.device("cpu"))
     assert [line for line in folder.read_metrics() if line["event"] == "watchdog"] == []
-    assert result.evaluation.psnr > result.evaluation.blank_psnr + 5
+    assert result.evaluation.psnr > result.evaluation.blank_psnr + better

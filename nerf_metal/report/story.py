@@ -179,7 +179,8 @@ def _options(record: Record) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]
 def _machine(record: Record) -> Iterable[tuple[str, str]]:
     yield "device", record.device or "not recorded"
     for name, value in record.machine.items():
-        yield name.replace("_", " ").replace("memory gib", "memory [GiB]"), str(value)
+        if value is not None:
+            yield name.replace("_", " ").replace("memory gib", "memory [GiB]"), str(value)
     yield from record.versions.items()
     if "torch" not in record.versions:
         yield "torch", "not recorded"
