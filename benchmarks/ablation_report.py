@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import Counter
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ def conclusions(runs: list[Run]) -> list[str]:
     plateau, collapse = with_outcome(PLATEAU), with_outcome(COLLAPSE)
     sentences = [
         f"Stuck near a blank picture for ever ({blank:.1f} dB here): {listed(plateau) or 'none of them'}.",
-        f"Sudden loss of {COLLAPSE_DB:g} dB and more without recovery: {listed(collapse) or 'none of them'}.",
+        f"Lost {COLLAPSE_DB:g} dB and more, not regained at the end: {listed(collapse) or 'none of them'}.",
+        *(_fall(name, groups[name]) for name, _, _ in collapse),
     ]
     lost = with_outcome(LOST)
     if lost:
@@ -97,6 +99,21 @@ def conclusions(runs: list[Run]) -> list[str]:
     return sentences
 
 
+def _fall(name: str, group: list[Run]) -> str:
+    """How much was lost between the best and the end, and where the greatest step down was."""
+    lost = [max(one.psnr) - one.psnr[-1] for one in group]
+    steps = []
+    for one in group:
+        falls = [before - after for before, after in itertools.pairwise(one.psnr)]
+        where = falls.index(max(falls))
+        steps.append((max(falls), one.steps[where], one.steps[where + 1]))
+    most, first, last = max(steps)
+    return (
+        f"*{name}* ended {min(lost):.1f} to {max(lost):.1f} dB below its own best; the greatest fall from one evaluation "
+        f"to the next was {most:.1f} dB, between steps {first} and {last}."
+    )
+
+
 def _harmless(groups: dict[str, list[Run]], control: list[Run]) -> list[str]:
     """What each suspect that still trains costs or gains, against the spread of the control's seeds."""
     usual = [one.psnr[-1] for one in control]
@@ -107,7 +124,7 @@ def _harmless(groups: dict[str, list[Run]], control: list[Run]) -> list[str]:
             continue
         change = statistics.mean(one.psnr[-1] for one in group) - mean
         size = "within the spread of the seeds" if abs(change) <= spread else "more than the seeds are apart"
-        sentences.append(f"*{name}* alone stopped no run: {change:+.1f} dB against the control, {size}.")
+        sentences.append(f"*{name}* stopped no run: {change:+.1f} dB against the control, {size}.")
     return sentences
 
 
@@ -169,8 +186,10 @@ def plot(runs: list[Run], path: Path) -> None:
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
-    for axes in grid[-1]:
-        axes.set_xlabel("step", fontsize=8)
+    for column in grid.T:
+        lowest = [axes for axes in column if axes.get_visible()][-1]
+        lowest.set_xlabel("step", fontsize=8)
+        lowest.tick_params(labelbottom=True)
     for axes in grid[:, 0]:
         axes.set_ylabel("PSNR [dB]", fontsize=8)
     write_atomically(path, lambda to: figure.savefig(to, format="png"))

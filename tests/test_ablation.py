@@ -44,15 +44,17 @@ def test_conclusions_say_what_the_numbers_show_and_no_more():
     runs += [made("relu", 10.0, 10.0), made("relu", 12.0, 19.0, seed=1)]
     said = conclusions(runs)
     assert said[0] == "Stuck near a blank picture for ever (10.0 dB here): *relu* (1 of 2 seeds)."
-    assert said[1] == "Sudden loss of 3 dB and more without recovery: none of them."
+    assert said[1] == "Lost 3 dB and more, not regained at the end: none of them."
     text = " ".join(said)
     assert "control trained with every seed: 19.5 dB, seeds 1.0 dB apart" in text
-    assert "*lr* alone stopped no run: -0.2 dB against the control, within the spread" in text
-    assert "*relu* alone" not in text  # it stopped one
+    assert "*lr* stopped no run: -0.2 dB against the control, within the spread" in text
+    assert "*relu* stopped no" not in text  # it stopped one
     late = [*runs, made("late", 20.0, 4.3), made("late", 20.0, 19.0, seed=1)]
     assert "*late* (1 of 2 seeds)" in conclusions(late)[1]
+    assert conclusions(late)[2].startswith("*late* ended 1.0 to 15.7 dB below its own best; the greatest fall from one")
+    assert "was 15.7 dB, between steps 0 and 1." in conclusions(late)[2]
     broken = [made("control", 10.0, 10.0), made("lr", 15.0, 20.0)]
-    assert "alone stopped no run" not in " ".join(conclusions(broken))  # nothing to compare with
+    assert "stopped no run" not in " ".join(conclusions(broken))  # nothing to compare with
 
 
 def test_table_has_a_row_for_each_variant():
