@@ -109,8 +109,8 @@ def _fall(name: str, group: list[Run]) -> str:
         steps.append((max(falls), one.steps[where], one.steps[where + 1]))
     most, first, last = max(steps)
     return (
-        f"*{name}* ended {min(lost):.1f} to {max(lost):.1f} dB below its own best; the greatest fall from one evaluation "
-        f"to the next was {most:.1f} dB, between steps {first} and {last}."
+        f"*{name}* ended {min(lost):.1f} to {max(lost):.1f} dB below its own best; the greatest fall from one "
+        f"evaluation to the next was {most:.1f} dB, between steps {first} and {last}."
     )
 
 
