@@ -134,7 +134,7 @@ def test_memory_that_is_too_small_is_refused():
     model = make_model()
     per_ray = memory.training_bytes_per_ray(model, SAMPLER)
     assert memory.rays_within(1.0, 0, per_ray) > 1000
-    with pytest.raises(InputError, match=r"--max-memory must be at least 2.50 GB .*, got 1; raise it"):
+    with pytest.raises(InputError, match=r"--max-memory must be at least 2.5 GB .*, got 1; raise it"):
         memory.rays_within(1.0, 2_000_000_000, per_ray)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, hand it to the drive, then rename it: readers see all of it
     or nothing, after a power failure too. What was there before stays if anything fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # two processes may write a report at once
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
         _sync(temporary)

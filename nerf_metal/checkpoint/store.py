@@ -31,10 +31,6 @@ from nerf_metal.checkpoint.tensors import dump_optimizer, dump_weights
 from nerf_metal.config import TrainConfig, to_json
 from nerf_metal.errors import InputError
 
-KEEP_GOOD = 3
-"""Newest good checkpoints that stay: one to go back to, its copy from after that, and one before, where the first was
-not as good as it looked."""
-
 
 def save_checkpoint(
     folder: Path,
@@ -53,8 +49,9 @@ def save_checkpoint(
     keep: int = 2,  # the last, and one to fall back on
 ) -> Path:
     """Write a checkpoint, read it back, and only then delete those that it replaces: all but the newest ``keep``, the
-    one with the greatest PSNR, and the newest :data:`KEEP_GOOD` good ones. One of the same name is replaced if it is
-    damaged, and kept if it is whole. See :class:`Checkpoint` for what is saved.
+    newest ``keep`` good ones, and the one with the greatest PSNR; of those of one step only the newest counts, since
+    what a rollback went back to is saved again behind it. One of the same name is replaced if it is damaged, and kept
+    if it is whole. See :class:`Checkpoint` for what is saved.
 
     Returns:
         The path of the weights.
@@ -181,7 +178,16 @@ def _prune(folder: Path, keep: int, saved: Path) -> None:
             continue
     best = [checkpoint for checkpoint in sorted(whole, key=_psnr, reverse=True) if checkpoint.psnr is not None]
     good = [checkpoint for checkpoint in whole if checkpoint.good]
-    stay = {saved, *(checkpoint.path for checkpoint in (*whole[:keep], *best[:1], *good[:KEEP_GOOD]))}
+    newest = (*_of_different_steps(whole)[:keep], *_of_different_steps(good)[:keep])
+    stay = {saved, *(checkpoint.path for checkpoint in (*newest, *best[:1]))}
     for checkpoint in whole:
         if checkpoint.path not in stay:
             _delete(checkpoint.path)
+
+
+def _of_different_steps(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+    """The first of each step."""
+    first: dict[int, Checkpoint] = {}
+    for checkpoint in checkpoints:
+        first.setdefault(checkpoint.step, checkpoint)
+    return list(first.values())

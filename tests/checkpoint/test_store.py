@@ -118,20 +118,28 @@ def test_only_what_is_needed_stays(tmp_path):
 
 
 def test_a_run_rolled_back_goes_on_beside_what_it_left(tmp_path):
-    """The newest is that of the last rollback, whatever its step; a step done twice has two checkpoints."""
+    """The newest is that of the last rollback, whatever its step. A step saved again behind a rollback takes the place
+    of what it was, so that there is still one before it to go back to; one that was better stays."""
     for step in (100, 900):
         save(tmp_path, step, psnr=step / 50)
-    before = contents(tmp_path)
-    save(tmp_path, 100, rollbacks=1, keep=3)
+    before = {name: data for name, data in contents(tmp_path).items() if "900" in name}
+    save(tmp_path, 100, rollbacks=1, psnr=2.0)
     assert contents(tmp_path).items() > before.items()
-    save(tmp_path, 20, rollbacks=10, keep=4)
+    save(tmp_path, 20, rollbacks=10, keep=3)
     assert [path.stem for path in checkpoint_files(tmp_path)] == [
-        "step_00000100",
-        "step_00000900",
-        "step_00000100_rollback_1",
-        "step_00000020_rollback_10",
+        *("step_00000900", "step_00000100_rollback_1", "step_00000020_rollback_10")
     ]
     assert (whole(tmp_path).step, whole(tmp_path).rollbacks, whole(tmp_path, "best").step) == (20, 10, 900)
+
+
+def test_what_to_avoid_is_taken_last(tmp_path):
+    """An older good one before those that have failed already; these where there is no other."""
+    for step in (100, 200, 300):
+        save(tmp_path, step, keep=3)
+    names = [path.name for path in checkpoint_files(tmp_path)]
+    assert find_checkpoint(tmp_path, "good", avoid=names[2:]).step == 200
+    assert find_checkpoint(tmp_path, "good", avoid=names[1:]).step == 100
+    assert find_checkpoint(tmp_path, "good", avoid=names).step == 300
 
 
 def test_leftovers_of_killed_saves_are_swept(tmp_path):
