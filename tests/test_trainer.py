@@ -27,6 +27,13 @@ from nerf_metal.trainer import learning_rate, train
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def no_report(request, monkeypatch):
+    """Its plots take longer than these runs do: only where a test is about files."""
+    if "files" not in request.node.name:
+        monkeypatch.setattr(trainer.report, "write_report", lambda folder: None)
+
+
 def run(config: TrainConfig, scene, **options):
     """Train into a fresh folder; returns result and folder."""
     folder = RunFolder.create(config, scene.name)

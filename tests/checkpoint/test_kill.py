@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.checkpoint.saving import steps
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_kill_during_saves(tmp_path):
     """The kills land where they hurt: half-written files were left, and the next save swept them."""
     done = subprocess.run(

@@ -95,6 +95,7 @@ def full_disk(*args: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_files_beyond_the_limit_of_their_size(tmp_path):
     """The kernel refuses the rest of a file (EFBIG), of each of the three in turn."""
     assert full_disk(sys.executable, "-m", "tests.checkpoint.full_disk", "limit", str(tmp_path)).split() == [
