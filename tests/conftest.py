@@ -3,10 +3,14 @@
 import dataclasses
 import os
 from collections import Counter
+from pathlib import Path
 
+import imageio.v3 as iio
+import numpy as np
 import pytest
 import torch
 
+from nerf_metal import report
 from nerf_metal.cameras import Intrinsics, image_rays, look_at
 from nerf_metal.config import TrainConfig, preset_config
 from nerf_metal.data.scene import Scene, Split
@@ -63,6 +67,17 @@ def tiny_config(tmp_path) -> TrainConfig:
         device="cpu",
         quiet=True,
     )
+
+
+@pytest.fixture
+def plain_plots(monkeypatch):
+    """A run's plots as one pixel each: drawing them takes as long as a small run."""
+
+    def draw(path: Path) -> None:
+        iio.imwrite(path, np.zeros((1, 1, 3), np.uint8))
+
+    monkeypatch.setattr(report, "plot_losses", lambda folder: draw(folder.losses_plot))
+    monkeypatch.setattr(report, "plot_scores", lambda folder: draw(folder.scores_plot))
 
 
 # By marker expression: a whole category skipped would leave a green run that shows nothing.

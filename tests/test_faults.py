@@ -18,7 +18,7 @@ from nerf_metal.recovery import TrainingStoppedError
 from nerf_metal.run_folder import RunFolder
 from nerf_metal.trainer import learning_rate, train
 
-pytestmark = pytest.mark.slow  # two seconds each
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_plots")]  # two seconds each
 CPU = torch.device("cpu")
 AT = 400
 """Step before which the fault comes: the cube is far better than a blank picture by then, and was saved so."""

@@ -18,7 +18,7 @@ RUNS = [
     *((seed, "stable", {"hidden_width": 48, **SMALLER}, 1.0) for seed in range(7, 9)),
     (9, "baseline", {"hidden_width": 32, "background": "random", **SMALLER}, 1.0),
 ]
-STEPS = 1200
+STEPS = 1040
 """Past ``--plateau-steps``, so that every fault could have been found."""
 
 
@@ -29,6 +29,7 @@ def scene():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("plain_plots")
 @pytest.mark.parametrize(("seed", "preset", "smaller", "better"), RUNS)
 def test_healthy_runs_raise_nothing(seed, preset, smaller, better, scene, tmp_path):
     """Nothing is said from the first step to past the last that counts, and the run is better than blank."""
