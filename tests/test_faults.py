@@ -301,10 +301,10 @@ def test_nothing_bad_is_saved_as_good(method, harm, cube_scene, tiny_config, mon
     if method == "frequency" and harm is spoil_a_network_gradient:
         harm = spoil_a_gradient
     configure, kind = METHODS[method]
-    config = dataclasses.replace(configure(tiny_config), steps=600, checkpoint_every_seconds=0.001)
+    config = dataclasses.replace(configure(tiny_config), steps=450, checkpoint_every_seconds=0.001)
     events, result, *_ = run_with(config, cube_scene, kind, harm, monkeypatch, at=403)
     assert [event["action"] for event in events] == ["rollback"]
-    assert events[0]["to_step"] <= 403 < events[0]["step"] and result.step == 600
+    assert events[0]["to_step"] <= 403 < events[0]["step"] and result.step == 450
 
 
 def test_a_checkpoint_that_fails_again_is_not_taken_twice(cube_scene, tiny_config, monkeypatch):
