@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from nerf_metal.checkpoint import write_atomically
+from nerf_metal.config import TrainConfig
 from nerf_metal.errors import InputError
 from nerf_metal.watchdog import BETTER_DB
 
-COLLAPSE_DB = 3.0
+COLLAPSE_DB = TrainConfig.collapse_db
 """Fall below its own best by which a run counts as collapsed, as the watchdog's default has it."""
 TRAINED, PLATEAU, COLLAPSE, LOST = "trained", "blank plateau", "collapse", "not finite"
 BEGIN, END = "<!-- ablation: begin -->", "<!-- ablation: end -->"

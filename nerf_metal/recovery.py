@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from typing import NoReturn
 
 from nerf_metal import health
@@ -11,6 +10,7 @@ from nerf_metal.checkpoint import find_checkpoint
 from nerf_metal.config import watchdog_policies
 from nerf_metal.errors import InputError
 from nerf_metal.progress import Progress
+from nerf_metal.report.markdown import wrap
 from nerf_metal.run_state import RunState
 from nerf_metal.watchdog import Fault
 
@@ -45,10 +45,10 @@ class Recovery:
         Raises:
             TrainingStoppedError: that was to stop, or there is no rollback left.
         """
-        state, policy, lost = self._state, self._policies[fault.name], fault.name == "non-finite"
-        if lost and (where := health.not_finite(state.method.module)):
+        state, policy = self._state, self._policies[fault.name]
+        if fault.lost and (where := health.not_finite(state.method.module)):
             fault = Fault(fault.name, fault.sentence, {**fault.evidence, "first": where})
-        if (policy == "warn" and not lost) or (policy == "rollback" and fault.name in NOTHING_TO_GO_BACK_TO):
+        if (policy == "warn" and not fault.lost) or (policy == "rollback" and fault.name in NOTHING_TO_GO_BACK_TO):
             self.warn(fault)
             return True
         if policy == "rollback" and state.rollbacks < state.config.max_rollbacks:
@@ -153,4 +153,4 @@ class Recovery:
         )
         then = f" Back to step {more['to_step']} at {state.lr_scale:g} of the rate." if action == "rollback" else ""
         text = f"watchdog  step {state.step}  {fault.name}: {fault.sentence}{then}"
-        self._progress.say(textwrap.fill(text, 80, subsequent_indent="  ", break_on_hyphens=False))
+        self._progress.say("\n".join(wrap(text, rest="  ")))

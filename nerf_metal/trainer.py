@@ -24,7 +24,7 @@ from nerf_metal.recovery import Recovery, TrainingStoppedError
 from nerf_metal.run_folder import RunFolder
 from nerf_metal.run_state import RunState
 from nerf_metal.training_log import LogLine
-from nerf_metal.watchdog import Fault, Line
+from nerf_metal.watchdog import Line
 
 LOG_EVERY_STEPS = 20
 """Steps of a line in ``metrics.jsonl``: reading the loss waits for the device, so not every step."""
@@ -169,7 +169,7 @@ class _Training:
         faults = state.watchdog.line(Line(step=state.step, **seen, **density, lost_moments=lost_moments))
         if state.step - line.steps < state.config.precrop_steps <= state.step:
             state.watchdog.forget_errors()  # the next line's rays are of another kind
-        if not any(map(_lost, faults)):  # JSON has no such numbers; the fault's own line tells
+        if not any(fault.lost for fault in faults):  # JSON has no such numbers; the fault's own line tells
             speeds = {
                 "rays_per_second": round(line.rays / seconds, 1),
                 "samples_per_second": round(line.samples / seconds, 1),
@@ -200,7 +200,7 @@ class _Training:
         if result is None:
             return True
         fault = state.watchdog.evaluated(state.step, result.psnr, result.blank_psnr)
-        if not _lost(fault):
+        if fault is None or not fault.lost:
             scores = {name: getattr(result, name) for name in ("mse", "psnr", "ssim", "blank_psnr")}
             state.append("eval", split=test_split.name, views=len(views), **scores)
             state.append("health", **self._health())
@@ -237,7 +237,3 @@ class _Training:
     def _after(self, seconds: float | None) -> float:
         """The watch in so many seconds."""
         return math.inf if seconds is None else self.state.watch.seconds + seconds
-
-
-def _lost(fault: Fault | None) -> bool:
-    return fault is not None and fault.name == "non-finite"

@@ -77,6 +77,11 @@ class Fault:
     sentence: str
     evidence: Mapping[str, float | str] = field(default_factory=dict)
 
+    @property
+    def lost(self) -> bool:
+        """Whether no step from here can mend it."""
+        return self.name == "non-finite"
+
 
 class Watchdog:
     """Looks at one run after the other line.

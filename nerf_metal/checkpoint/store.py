@@ -59,8 +59,7 @@ def save_checkpoint(
     Raises:
         OSError: it could not be saved; the other checkpoints are as they were.
     """
-    weights = dump_weights(model)
-    contents = {WEIGHTS: weights, OPTIMIZER: dump_optimizer(model, optimizer)}
+    contents = {WEIGHTS: dump_weights(model), OPTIMIZER: dump_optimizer(model, optimizer)}
     path = folder / f"step_{step:08d}{f'_rollback_{rollbacks}' if rollbacks else ''}.json"
     about = {
         "format": FORMAT,
@@ -77,9 +76,8 @@ def save_checkpoint(
         "files": {path.with_suffix(suffix).name: fingerprint(data) for suffix, data in contents.items()},
     }
     _sweep(folder)
-    if not _is_whole(path):
-        _write(path, {**contents, ".json": seal(about)})
-    _prune(folder, keep, path)
+    saved = _whole(path) or _write(path, {**contents, ".json": seal(about)})
+    _prune(folder, keep, saved)
     return path.with_suffix(WEIGHTS)
 
 
@@ -129,21 +127,22 @@ def _psnr(checkpoint: Checkpoint) -> float:
     return -math.inf if checkpoint.psnr is None else checkpoint.psnr
 
 
-def _is_whole(path: Path) -> bool:
+def _whole(path: Path) -> Checkpoint | None:
+    """The checkpoint, if it is there and whole."""
     try:
-        open_whole(path)
+        return open_whole(path)
     except (DamagedError, FileNotFoundError):
-        return False
-    return True
+        return None
 
 
-def _write(path: Path, contents: dict[str, bytes]) -> None:
-    """Write the files of the checkpoint ``path``, of which there is none or a damaged one; on an error none is left."""
+def _write(path: Path, contents: dict[str, bytes]) -> Checkpoint:
+    """Write the files of the checkpoint ``path``, of which there is none or a damaged one, and read them back; on an
+    error none is left."""
     try:
         path.unlink(missing_ok=True)  # first: no JSON may speak of other files than its own
         for suffix, data in contents.items():
             write_atomically(path.with_suffix(suffix), functools.partial(Path.write_bytes, data=data))
-        open_whole(path)
+        return open_whole(path)
     except DamagedError as error:
         _delete(path)
         raise OSError(errno.EIO, f"the checkpoint reads back otherwise than written ({error})", str(path)) from None
@@ -167,19 +166,19 @@ def _sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _prune(folder: Path, keep: int, saved: Path) -> None:
+def _prune(folder: Path, keep: int, saved: Checkpoint) -> None:
     """Delete whole checkpoints that nobody needs. Those that are damaged, of another version or out of reach at the
     moment neither count nor go: what is wrong with them is for a person to judge."""
     whole: list[Checkpoint] = []
     for path in reversed(checkpoint_files(folder)):
         try:
-            whole.append(open_whole(path))
+            whole.append(saved if path == saved.path else open_whole(path))
         except (DamagedError, InputError, OSError):
             continue
     best = [checkpoint for checkpoint in sorted(whole, key=_psnr, reverse=True) if checkpoint.psnr is not None]
     good = [checkpoint for checkpoint in whole if checkpoint.good]
     newest = (*_of_different_steps(whole)[:keep], *_of_different_steps(good)[:keep])
-    stay = {saved, *(checkpoint.path for checkpoint in (*newest, *best[:1]))}
+    stay = {saved.path, *(checkpoint.path for checkpoint in (*newest, *best[:1]))}
     for checkpoint in whole:
         if checkpoint.path not in stay:
             _delete(checkpoint.path)

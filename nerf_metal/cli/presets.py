@@ -30,7 +30,7 @@ class PresetsOptions:
 def run(args: Sequence[str]) -> int:
     """Print the table; returns 0."""
     chosen = tyro.cli(PresetsOptions, prog="nerf-metal presets", args=list(args))
-    names = chosen.names or tuple(PRESETS)
+    names = chosen.names
     unknown = [name for name in names if name not in PRESETS]
     if unknown:
         raise InputError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,10 +73,12 @@ def run(args: Sequence[str]) -> int:
 
 def _print_end(folder: RunFolder) -> None:
     """How it went, and where everything is."""
-    from nerf_metal import report
+    from nerf_metal.report import final_rows, format_table, read_report
+    from nerf_metal.report.markdown import wrap
 
-    print(textwrap.fill(report.verdict(folder), 80, break_on_hyphens=False))
-    print(report.format_table(report.final_rows(folder)), flush=True)
+    told = read_report(folder)
+    print("\n".join(wrap(told.verdict)))
+    print(format_table(final_rows(folder, told.record)), flush=True)
 
 
 def _check_same_run(before: options.TrainConfig, now: options.TrainConfig) -> None:

@@ -11,7 +11,16 @@ from nerf_metal.report.story import Report, tell
 from nerf_metal.report.tables import final_rows, format_table
 from nerf_metal.run_folder import RunFolder
 
-__all__ = ["Report", "final_rows", "format_table", "plot_losses", "verdict", "write_report"]
+__all__ = ["Report", "final_rows", "format_table", "read_report", "write_report"]
+
+
+def read_report(folder: RunFolder) -> Report:
+    """What there is to say of a run, from what its folder holds now.
+
+    Raises:
+        InputError: ``metrics.jsonl`` is damaged.
+    """
+    return tell(read_record(folder))
 
 
 def write_report(folder: RunFolder) -> Report:
@@ -21,21 +30,12 @@ def write_report(folder: RunFolder) -> Report:
     Raises:
         InputError: ``metrics.jsonl`` is damaged.
     """
-    report = tell(read_record(folder))
-    plot_losses(folder)
-    plot_scores(folder)
+    report = read_report(folder)
+    plot_losses(folder.losses_plot, report.record)
+    plot_scores(folder.scores_plot, report.record, report.phases)
     plots = [folder.scores_plot, *([folder.losses_plot] if report.record.train else [])]
     markdown = render_markdown(report, [path.name for path in plots])
     write_atomically(folder.summary, lambda to: to.write_text(markdown))
     html = render_html(report, plots)
     write_atomically(folder.report, lambda to: to.write_text(html))
     return report
-
-
-def verdict(folder: RunFolder) -> str:
-    """How a run stands, in a sentence or two.
-
-    Raises:
-        InputError: ``metrics.jsonl`` is damaged.
-    """
-    return tell(read_record(folder)).verdict

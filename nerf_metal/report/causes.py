@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from nerf_metal.report import suspects
 from nerf_metal.report.cause import SHOWN_CAUSES, STABLE, Cause, Certainty, at, fill, short
-from nerf_metal.report.findings import Findings
-from nerf_metal.report.record import Record, steps_per_epoch
+from nerf_metal.report.findings import Findings, limits
+from nerf_metal.report.record import Record
 
 FAST = "the hash grid, which learns more in the same time: nerf-metal train --preset fast"
 NEAR_BLANK_DB = 1.0
@@ -116,13 +116,6 @@ def _last_scores(record: Record) -> list[str]:
 
 def _longer(record: Record) -> str:
     """Twice as long, by the limit that ended it."""
-    points = sorted([*record.evals, *record.train], key=lambda point: point.order)
-    step, seconds = (points[-1].step, points[-1].train_seconds) if points else (None, None)
-    epochs = None if step is None else step / steps_per_epoch(record.config)
-    limits = [
-        (done / limit, name, limit)
-        for name, done in (("steps", step), ("epochs", epochs), ("max-seconds", seconds))
-        if isinstance(limit := record.option(name.replace("-", "_")), int | float) and limit and done is not None
-    ]
-    _, name, limit = max(limits, default=(0.0, "max-seconds", 300.0))
-    return f"longer: nerf-metal train --resume {record.path} --{name} {2 * limit:.0f}"
+    nearest = max(limits(record), default=None)
+    option, value = ("max-seconds", 300.0) if nearest is None else (nearest.option, nearest.value)
+    return f"longer: nerf-metal train --resume {record.path} --{option} {2 * value:.0f}"

@@ -6,15 +6,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from nerf_metal.report.phases import Phase, find_phases
-from nerf_metal.report.record import Eval, Health, Record, Train, WatchdogEvent, step_limit, steps_per_epoch
+from nerf_metal.report.record import Eval, Health, Record, Train, WatchdogEvent, steps_per_epoch
+from nerf_metal.watchdog import BETTER_DB
 
 Status = Literal["good", "unfinished", "failed", "unknown"]
 
-BEATS_BLANK_DB = 0.5
-"""Less above the best blank page does not count as beating it: a page with a soft blob in the middle has that."""
 GREY_DB = 10.0 * math.log10(4.0)
 """6.02 dB: a mid-grey page is at most 0.5 away from any colour, so its MSE is at most 0.25 on any picture."""
 VIEWS_DB = 3.0
@@ -67,7 +66,7 @@ def find(record: Record) -> Findings:
     evals = record.evals
     phases = tuple(find_phases([point.psnr for point in evals]))
     margin, blank_sentence = _against_blank(record)
-    blank = None if margin is None else margin < BEATS_BLANK_DB
+    blank = None if margin is None else margin < BETTER_DB
     collapses = [phase for phase in phases if phase.kind == "collapse"]
     lost = bool(collapses) and not any(p.kind == "recovered" and p.start >= collapses[-1].end for p in phases)
     stops = [event for event in record.events if event.action == "stop"]
@@ -137,7 +136,7 @@ def _against_blank(record: Record) -> tuple[float | None, str]:
     numbers = f"{best.psnr:.2f} dB at {record.place(best)}, a blank picture has {best.blank_psnr:.2f} dB"
     if margin <= 0:
         return margin, f"Never better than a blank picture: its best is {numbers}"
-    if margin < BEATS_BLANK_DB:
+    if margin < BETTER_DB:
         return margin, f"Never better than a blank picture by more than {margin:.1f} dB: its best is {numbers}"
     return margin, f"Beats a blank picture by {margin:.1f} dB: its best is {numbers}"
 
@@ -253,21 +252,39 @@ def times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _unfinished(record: Record) -> list[str]:
-    """How far the record goes, where its options say that it should go further."""
+class Limit(NamedTuple):
+    """How far a run has come towards something that ends it: the part of it, the option and its value, and in words."""
+
+    part: float
+    option: str
+    value: float
+    words: str
+
+
+def limits(record: Record) -> list[Limit]:
+    """Those of the options that are recorded, by the last line."""
     lines = sorted([*record.evals, *record.train], key=lambda point: point.order)
     if not lines:
-        return ["Nothing is recorded yet: no step of training, no evaluation."]
-    last, steps, seconds = lines[-1], step_limit(record.config), record.option("max_seconds")
-    step = last.step if last.step is not None else last.epoch and last.epoch * steps_per_epoch(record.config)
-    parts = []
-    if steps is not None and step is not None:
-        parts.append((step / steps, f"{step} of {steps} steps"))
-    if isinstance(seconds, int | float) and seconds > 0 and last.train_seconds is not None:
-        parts.append((last.train_seconds / seconds, f"{last.train_seconds:.0f} of {seconds:.0f} seconds"))
-    if not parts or max(parts)[0] >= 0.999:  # seconds are rounded in the record
         return []
-    return [f"{max(parts)[1]} are recorded: the run is still going, or it was stopped."]
+    last, per_epoch = lines[-1], steps_per_epoch(record.config)
+    step, seconds = last.step if last.step is not None else last.epoch and last.epoch * per_epoch, last.train_seconds
+    found = []
+    for option, unit in (("steps", 1), ("epochs", per_epoch)):
+        if isinstance(value := record.option(option), int) and value > 0 and step is not None:
+            found.append(Limit(step / (value * unit), option, value, f"{step} of {value * unit} steps"))
+    if isinstance(most := record.option("max_seconds"), int | float) and most > 0 and seconds is not None:
+        found.append(Limit(seconds / most, "max-seconds", most, f"{seconds:.0f} of {most:.0f} seconds"))
+    return found
+
+
+def _unfinished(record: Record) -> list[str]:
+    """How far the record goes, where its options say that it should go further."""
+    if not (record.evals or record.train):
+        return ["Nothing is recorded yet: no step of training, no evaluation."]
+    nearest = max(limits(record), default=None)
+    if nearest is None or nearest.part >= 0.999:  # seconds are rounded in the record
+        return []
+    return [f"{nearest.words} are recorded: the run is still going, or it was stopped."]
 
 
 def _unknown(record: Record) -> Iterable[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nerf_metal.checkpoint import write_atomically
 from nerf_metal.report.findings import GREY_DB, best_eval
-from nerf_metal.report.phases import Phase, find_phases
-from nerf_metal.report.record import Record, read_record
-from nerf_metal.run_folder import RunFolder
+from nerf_metal.report.phases import Phase
+from nerf_metal.report.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,9 +22,8 @@ SMOOTH_PART = 50
 """The smooth line of the loss is a mean over this part of the lines: a picture has not many more details."""
 
 
-def plot_losses(folder: RunFolder) -> None:
+def plot_losses(path: Path, record: Record) -> None:
     """Draw ``training_losses.png``: loss, gradient norm and learning rate, those that are recorded, on log scales."""
-    record = read_record(folder)
     panels = [
         ("loss", "loss", BLUE),
         ("grad_norm", "gradient norm", ORANGE),
@@ -47,12 +46,11 @@ def plot_losses(folder: RunFolder) -> None:
             axes.plot(x, _running_mean(y, len(y) // SMOOTH_PART), color=color, lw=1.8, label="running mean")
         axes.set(ylabel=label, yscale="log")
     _mark_events(rows, record)
-    _finish(folder.losses_plot, figure, rows, record, "Training")
+    _finish(path, figure, rows, record, "Training")
 
 
-def plot_scores(folder: RunFolder) -> None:
+def plot_scores(path: Path, record: Record, phases: Sequence[Phase]) -> None:
     """Draw ``psnr_ssim.png``: PSNR with the blank picture's and SSIM, phases shaded, rollbacks marked."""
-    record = read_record(folder)
     evals = record.evals
     figure, rows = _figure(5.6, [2.2, 1.0])
     top, bottom = rows
@@ -63,7 +61,7 @@ def plot_scores(folder: RunFolder) -> None:
         x = [record.axis(point) for point in evals]
         marker = "o" if len(evals) <= 60 else None
         for axes in rows:
-            _shade(axes, x, find_phases([point.psnr for point in evals]), legend=axes is top)
+            _shade(axes, x, phases, legend=axes is top)
         top.plot(x, [point.psnr for point in evals], color=BLUE, marker=marker, ms=4, label="test views")
         best = best_eval(evals)
         top.annotate(
@@ -84,7 +82,7 @@ def plot_scores(folder: RunFolder) -> None:
         top.margins(y=0.14)
         bottom.set(ylabel="SSIM")
     _mark_events(rows, record)
-    _finish(folder.scores_plot, figure, rows, record, "Test views")
+    _finish(path, figure, rows, record, "Test views")
 
 
 def _figure(height: float, ratios: Sequence[float]) -> tuple[Figure, list[Axes]]:
@@ -115,7 +113,7 @@ def _mark_events(rows: Sequence[Axes], record: Record) -> None:
                 axes.axvline(x, color=color, ls="-.", lw=1.2, label=name if i == 0 else None)
 
 
-def _finish(path: Any, figure: Figure, rows: Sequence[Axes], record: Record, title: str) -> None:
+def _finish(path: Path, figure: Figure, rows: Sequence[Axes], record: Record, title: str) -> None:
     for axes in rows:
         axes.grid(alpha=0.3)
     handles, labels = rows[0].get_legend_handles_labels()

@@ -156,13 +156,6 @@ class Record:
         return self.config.get(name)
 
 
-def step_limit(config: Mapping[str, Any]) -> int | None:
-    """Steps after which the run ends, by ``steps`` or ``epochs``; None without."""
-    steps, epochs = config.get("steps"), config.get("epochs")
-    limits = [steps, epochs * steps_per_epoch(config) if isinstance(epochs, int) else None]
-    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
-
-
 def steps_per_epoch(config: Mapping[str, Any]) -> int:
     """As the run counted; 1 where that is not recorded: then epochs stand for steps."""
     steps = config.get("steps_per_epoch")

@@ -10,8 +10,9 @@ from statistics import median
 
 from nerf_metal.fields import MAX_ROWS
 from nerf_metal.report.cause import SHOWN_CAUSES, STABLE, Cause, Certainty, at, fill, short
-from nerf_metal.report.findings import BEATS_BLANK_DB, Findings
+from nerf_metal.report.findings import Findings
 from nerf_metal.report.record import Health, Record, Train
+from nerf_metal.watchdog import BETTER_DB
 
 EXPLODED = 10.0
 """A gradient or weight norm this many times its own median has exploded: healthy ones stay within a factor of 3."""
@@ -185,7 +186,7 @@ def background(record: Record, findings: Findings) -> Iterator[Cause]:
     batch = -10.0 * math.log10(median(point.mse for point in lines if point.mse))
     blanks = [point.blank_mse for point in lines if point.blank_mse]
     blank = -10.0 * math.log10(median(blanks)) if blanks else None
-    if batch - last.psnr < MISMATCH_DB or (blank is not None and batch - blank < BEATS_BLANK_DB):
+    if batch - last.psnr < MISMATCH_DB or (blank is not None and batch - blank < BETTER_DB):
         return
     evidence = [
         f"training batches reach {batch:.1f} dB, test views {last.psnr:.1f} dB at {record.place(last)}: "

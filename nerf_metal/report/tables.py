@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nerf_metal.checkpoint import checkpoint_files
 from nerf_metal.progress import clock
 from nerf_metal.report.findings import best_eval
-from nerf_metal.report.record import Record, Train, read_record
+from nerf_metal.report.record import Record, Train
 from nerf_metal.run_folder import RunFolder
 
 Rows = Sequence[tuple[str, str]]
@@ -29,9 +29,8 @@ def format_table(rows: Rows) -> str:
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
 
 
-def final_rows(folder: RunFolder) -> list[tuple[str, str]]:
+def final_rows(folder: RunFolder, record: Record) -> list[tuple[str, str]]:
     """Name and value of what matters at the end of a run, and where its files are."""
-    record = read_record(folder)
     rows = [*key_rows(record), ("run folder", str(folder.path))]
     rows += [("picture", path.name) for path in list(record.pictures.values())[-1:]]
     files = {"loss plot": folder.losses_plot, "summary": folder.summary, "report": folder.report}
