@@ -220,8 +220,10 @@ class _Training:
         weights, updates = health.weight_norms(method.groups), health.update_norms(method.groups, optimizer)
         columns = zip(method.grad_norms.tolist(), weights.tolist(), (updates / weights).tolist(), strict=True)
         names = ("grad_norm", "weight_norm", "update_ratio")
-        rows = ([x if math.isfinite(x) else None for x in row] for row in columns)  # JSON has no infinity
-        groups = {group: dict(zip(names, row, strict=True)) for group, row in zip(method.groups, rows, strict=True)}
+        groups = {
+            group: {name: x for name, x in zip(names, row, strict=True) if math.isfinite(x)}  # JSON has no infinity
+            for group, row in zip(method.groups, columns, strict=True)
+        }
         density = {name: self.line and round(getattr(self.line, name), 4) for name in ("empty_rays", "opaque_rays")}
         return {"lr": optimizer.param_groups[0]["lr"], **density, "groups": groups}
 

@@ -100,6 +100,17 @@ def test_the_record_of_a_report(cube_scene, tiny_config):
     assert (about["device"], about["notes"]) == ("cpu", ["made for a test"]) and about["machine"]["logical_cores"]
 
 
+def test_norms_that_are_no_numbers_are_left_out_of_the_files(cube_scene, tiny_config, monkeypatch):
+    """JSON has no infinity; the report takes what is there."""
+    norms = trainer.health.weight_norms
+    monkeypatch.setattr(trainer.health, "weight_norms", lambda groups: norms(groups) * torch.tensor([float("inf")] * 6))
+    config = dataclasses.replace(tiny_config, steps_per_epoch=20, report_every=1)
+    _, folder = run(config, cube_scene)
+    lines = [line for line in folder.read_metrics() if line["event"] == "health"]
+    assert len(lines) == 2 and all(set(group) == {"grad_norm", "update_ratio"} for group in lines[0]["groups"].values())
+    assert folder.report.exists()
+
+
 def test_checkpoints_between_evaluations(cube_scene, tiny_config, monkeypatch):
     """By the seconds of training; the first is there before the first step, the best is the one with the best PSNR."""
     now = 0.0
