@@ -128,6 +128,7 @@ def control(options: argparse.Namespace, seed: int) -> TrainConfig:
 def over_black(scene: Scene) -> Scene:
     """The scene with training images that have lost their alpha over black, as a loader's mistake would."""
     split = scene.splits["train"]
+    assert isinstance(split.images, torch.Tensor)
     rgb = composite_over(split.images.float() / 255.0, torch.zeros(3))
     images = torch.cat(((rgb * 255.0).round().to(torch.uint8), torch.full_like(split.images[..., 3:], 255)), -1)
     return dataclasses.replace(scene, splits={**scene.splits, "train": dataclasses.replace(split, images=images)})

@@ -77,7 +77,7 @@ def run_preset(options: argparse.Namespace) -> Curve:
         train(config, scene, folder, device, stop=stop)
     print(f"The run, its pictures and its checkpoint are in {folder.path}.")
     lines = [line for line in folder.read_metrics() if line["event"] == "eval"]
-    size = scene.splits["test"].intrinsics
+    size = scene.splits["test"].camera(0)
     about = {
         "scene": scene.name,
         "preset": options.preset,

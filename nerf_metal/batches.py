@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from nerf_metal import ops
 from nerf_metal.background import background_color, composite_over
-from nerf_metal.cameras import pixel_rays
+from nerf_metal.cameras import Intrinsics, Lenses, pixel_rays
 from nerf_metal.data.scene import Split
 from nerf_metal.samplers import Sampler
 
@@ -29,14 +29,15 @@ def step_seed(seed: int, step: int, part: int = 0) -> int:
 
 
 class RayBatch(NamedTuple):
-    """Rays with their truth: ``rays_o, rays_d, truth, background``, each ``[R, 3]`` float32, and the pixels' ``alpha``
-    ``[R, 1]``."""
+    """Rays with their truth: ``rays_o, rays_d, truth, background``, each ``[R, 3]`` float32, the pixels' ``alpha``
+    ``[R, 1]``, and the image that each is of, int64 ``[R]``."""
 
     rays_o: torch.Tensor
     rays_d: torch.Tensor
     truth: torch.Tensor
     background: torch.Tensor
     alpha: torch.Tensor
+    views: torch.Tensor
 
     def split(self, rays: int) -> Iterator[RayBatch]:
         """Parts of at most ``rays`` rays, in order."""
@@ -48,13 +49,14 @@ def _with_truth(
     rays_o: torch.Tensor,
     rays_d: torch.Tensor,
     rgba: torch.Tensor,
+    views: torch.Tensor,
     background: str,
     generator: torch.Generator,
     device: torch.device,
 ) -> RayBatch:
     """Rays and their pixels ``rgba [R, 4]`` over a background that may be drawn, on ``device``."""
     colors = background_color(background, rgba, generator).expand(len(rgba), 3)
-    batch = (rays_o, rays_d, composite_over(rgba, colors), colors, rgba[..., 3:])
+    batch = (rays_o, rays_d, composite_over(rgba, colors), colors, rgba[..., 3:], views)
     return RayBatch(*(tensor.contiguous().to(device) for tensor in batch))
 
 
@@ -77,26 +79,39 @@ class PixelBatches:
     def __init__(self, split: Split, background: str, *, near_object: bool, device: torch.device) -> None:
         """List the tiles to draw from."""
         self._split, self._background, self._device = split, background, device
-        height, width = split.images.shape[1:3]
-        if near_object and split.has_alpha:
-            tiles = torch.stack([_tiles_near(image) for image in split.images])
-        else:
-            tiles = torch.ones((len(split.images), -(-height // TILE), -(-width // TILE)), dtype=torch.bool)
-        self._tiles = tiles.nonzero()
+        near_object = near_object and split.has_alpha
+        tiles = []
+        for index, (height, width) in enumerate(split.sizes.tolist()):
+            if near_object:
+                near = _tiles_near(split.image(index))
+            else:
+                near = torch.ones((-(-height // TILE), -(-width // TILE)), dtype=torch.bool)
+            places = near.nonzero().to(torch.int32)  # half: photographs have millions of tiles
+            tiles.append(torch.cat((torch.full_like(places[:, :1], index), places), -1))
+        self._tiles = torch.cat(tiles)
 
     def draw(self, count: int, seed: int) -> RayBatch:
-        """``count`` rays; the seed alone decides which."""
+        """``count`` rays, or fewer where masks leave some out; the seed alone decides which."""
         split = self._split
         generator = torch.Generator().manual_seed(seed)
-        height, width = split.images.shape[1:3]
-        view, row, column = self._tiles[torch.randint(len(self._tiles), (count,), generator=generator)].unbind(-1)
+        chosen = self._tiles[torch.randint(len(self._tiles), (count,), generator=generator)]
+        view, row, column = chosen.long().unbind(-1)
         inside = torch.randint(TILE * TILE, (count,), generator=generator)
         # A tile that reaches over an edge counts its last pixels more than once.
-        y = (row * TILE + inside // TILE).clamp(max=height - 1)
-        x = (column * TILE + inside % TILE).clamp(max=width - 1)
-        rays_o, rays_d = pixel_rays(split.c2w[view], split.intrinsics, torch.stack((x, y), dim=-1))
+        height, width = split.sizes[view].unbind(-1)
+        y = torch.minimum(row * TILE + inside // TILE, height - 1)
+        x = torch.minimum(column * TILE + inside % TILE, width - 1)
+        masked = split.masked(view, y, x)
+        if masked is not None and not bool(masked.all()):
+            view, y, x = view[~masked], y[~masked], x[~masked]
+        rays_o, rays_d = pixel_rays(split.c2w[view], _cameras(split, view), torch.stack((x, y), dim=-1))
         rgba = split.pixels(view, y, x)
-        return _with_truth(rays_o, rays_d, rgba, self._background, generator, self._device)
+        return _with_truth(rays_o, rays_d, rgba, view, self._background, generator, self._device)
+
+
+def _cameras(split: Split, view: torch.Tensor) -> Intrinsics | Lenses:
+    """The cameras of images ``view [R]``."""
+    return split.intrinsics if isinstance(split.intrinsics, Intrinsics) else split.lenses.at(view)
 
 
 def _tiles_near(image: torch.Tensor) -> torch.Tensor:
@@ -140,18 +155,26 @@ class RayBatches:
     def draw(self, step: int) -> RayBatch:
         """The batch of ``step``: rays that hit the box before those that miss it."""
         generator = torch.Generator().manual_seed(step_seed(self._seed, step))
-        views, height, width = self._split.images.shape[:3]
+        split = self._split
         candidates = OVERSAMPLING * self._rays
-        left, top = 0, 0
+        height, width = split.sizes.unbind(-1)
+        left, top = torch.zeros_like(width), torch.zeros_like(height)
         if step < self._precrop_steps:
-            left, top = int(width * (1 - PRECROP) / 2), int(height * (1 - PRECROP) / 2)
+            left, top = ((side * (1 - PRECROP) / 2).long() for side in (width, height))
             height, width = height - 2 * top, width - 2 * left
-        pixel = torch.randint(views * height * width, (candidates,), generator=generator)
-        view, y, x = pixel // (height * width), top + pixel // width % height, left + pixel % width
-        rays_o, rays_d = pixel_rays(self._split.c2w[view], self._split.intrinsics, torch.stack((x, y), dim=-1))
+        ends = (height * width).cumsum(0)
+        pixel = torch.randint(int(ends[-1]), (candidates,), generator=generator)
+        view = torch.searchsorted(ends, pixel, right=True)
+        pixel = pixel - (ends - height * width)[view]
+        y, x = top[view] + pixel // width[view], left[view] + pixel % width[view]
+        rays_o, rays_d = pixel_rays(split.c2w[view], _cameras(split, view), torch.stack((x, y), dim=-1))
         hits = ops.intersect_rays(
             rays_o, rays_d, self._aabb, near=self._sampler.near, far=self._sampler.far, backend="auto"
         ).hits
-        keep = torch.cat((hits.nonzero()[:, 0], (~hits).nonzero()[:, 0]))[: self._rays]
-        rgba = self._split.pixels(view[keep], y[keep], x[keep])
-        return _with_truth(rays_o[keep], rays_d[keep], rgba, self._background, generator, self._device)
+        keep = torch.cat((hits.nonzero()[:, 0], (~hits).nonzero()[:, 0]))
+        masked = split.masked(view, y, x)
+        if masked is not None and not bool(masked.all()):
+            keep = keep[~masked[keep]]
+        keep = keep[: self._rays]
+        rgba = split.pixels(view[keep], y[keep], x[keep])
+        return _with_truth(rays_o[keep], rays_d[keep], rgba, view[keep], self._background, generator, self._device)

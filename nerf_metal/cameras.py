@@ -1,4 +1,4 @@
-"""Camera conventions: the one file that owns them.
+"""Camera conventions: the one file that owns them; :mod:`nerf_metal.distortion` has the lenses' polynomial.
 
 World: right-handed. Poses: camera-to-world 4x4 matrices (``c2w``) with OpenGL axes: the columns are the
 camera's right (x), up (y) and back (z) axes and its position; a camera looks along its own -z. Pixels: x to
@@ -6,14 +6,17 @@ the right, y down, the centre of pixel (0, 0) at (0.5, 0.5) of an image that spa
 Ray directions have unit norm, so the distance t along a ray is in world units.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nerf_metal.distortion import distort, undistort
 from nerf_metal.errors import InputError
 
 RIGID_TOLERANCE = 1e-3  # wide enough for poses printed with 4 digits, far below any real scale or shear
@@ -21,7 +24,7 @@ RIGID_TOLERANCE = 1e-3  # wide enough for poses printed with 4 digits, far below
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """A pinhole camera without distortion; every length in pixels.
+    """A camera; every length in pixels.
 
     Attributes:
         fl_x: focal length along x.
@@ -30,6 +33,8 @@ class Intrinsics:
         cy: principal point's y, from the image's top edge.
         width: image width.
         height: image height.
+        k1, k2, k3, k4: radial distortion, see :func:`nerf_metal.distortion.distort`; 0 for a pinhole.
+        p1, p2: tangential distortion.
     """
 
     fl_x: float
@@ -38,6 +43,12 @@ class Intrinsics:
     cy: float
     width: int
     height: int
+    k1: float = 0.0
+    k2: float = 0.0
+    k3: float = 0.0
+    k4: float = 0.0
+    p1: float = 0.0
+    p2: float = 0.0
 
     @classmethod
     def from_fov_x(cls, camera_angle_x: float, width: int, height: int) -> "Intrinsics":
@@ -84,15 +95,73 @@ class Intrinsics:
                 f"got {factor!r}; use a larger factor"
             )
         along_x, along_y = width / self.width, height / self.height
-        return Intrinsics(self.fl_x * along_x, self.fl_y * along_y, self.cx * along_x, self.cy * along_y, width, height)
+        lengths = (self.fl_x * along_x, self.fl_y * along_y, self.cx * along_x, self.cy * along_y)
+        return dataclasses.replace(
+            self, **dict(zip(("fl_x", "fl_y", "cx", "cy"), lengths, strict=True)), width=width, height=height
+        )
+
+    def reduced(self, factor: int) -> "Intrinsics":
+        """The camera of an image whose boxes of `factor` x `factor` pixels were averaged; columns and rows that fill no
+        box are cut off on the right and at the bottom, so that lengths shrink by exactly the factor.
+
+        Raises:
+            InputError: less than one pixel would be left.
+        """
+        width, height = self.width // factor, self.height // factor
+        if width < 1 or height < 1:
+            raise InputError(
+                f"[Intrinsics.reduced] factor must be at most {min(self.width, self.height)} for an image of "
+                f"{self.width}x{self.height}, got {factor}; use a smaller one"
+            )
+        lengths = {name: getattr(self, name) / factor for name in ("fl_x", "fl_y", "cx", "cy")}
+        return dataclasses.replace(self, **lengths, width=width, height=height)
+
+    @property
+    def distorted(self) -> bool:
+        """Whether any coefficient of the lens is not 0."""
+        return any(getattr(self, name) != 0.0 for name in DISTORTION)
 
 
-def pixel_rays(c2w: Tensor, intrinsics: Intrinsics, pixels: Tensor) -> tuple[Tensor, Tensor]:
+DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+
+
+class Lenses(NamedTuple):
+    """Many cameras, for rays through pixels of many images at once: what :class:`Intrinsics` holds but the size, each
+    float32 ``[...]``."""
+
+    fl_x: Tensor
+    fl_y: Tensor
+    cx: Tensor
+    cy: Tensor
+    k1: Tensor
+    k2: Tensor
+    k3: Tensor
+    k4: Tensor
+    p1: Tensor
+    p2: Tensor
+    distorted: bool
+
+    @classmethod
+    def of(cls, cameras: Sequence[Intrinsics]) -> "Lenses":
+        """The cameras of ``N`` images, ``[N]``."""
+        names = cls._fields[:-1]
+        columns = {name: torch.tensor([getattr(camera, name) for camera in cameras]) for name in names}
+        return cls(**columns, distorted=any(camera.distorted for camera in cameras))
+
+    def at(self, index: Tensor) -> "Lenses":
+        """The cameras of images ``index [...]``."""
+        used = len(self) - 1 if self.distorted else self._fields.index("k1")  # without distortion these are not read
+        return self._replace(**{name: getattr(self, name)[index] for name in self._fields[:used]})
+
+
+def pixel_rays(c2w: Tensor, intrinsics: Intrinsics | Lenses, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Rays through pixel centres (Mildenhall et al. 2020, "NeRF", section 4, with centres at +0.5).
+
+    Distortion is undone here, so that photographs are used as they were taken.
 
     Args:
         c2w: ``[4, 4]`` or ``[..., 4, 4]``, one pose per pixel or shapes that broadcast with `pixels`.
-        intrinsics: the camera of every pixel.
+        intrinsics: the camera of every pixel, or one per pixel.
         pixels: ``[..., 2]`` column x and row y, integer or floating point. They count pixels, whatever the
             dtype: (0, 0) is the centre of the top left pixel, (-0.5, -0.5) the image's corner.
 
@@ -102,10 +171,12 @@ def pixel_rays(c2w: Tensor, intrinsics: Intrinsics, pixels: Tensor) -> tuple[Ten
     c2w = c2w.to(torch.float32)
     xy = pixels.to(device=c2w.device, dtype=torch.float32) + 0.5
     x = (xy[..., 0] - intrinsics.cx) / intrinsics.fl_x
-    y = (intrinsics.cy - xy[..., 1]) / intrinsics.fl_y
+    y = (xy[..., 1] - intrinsics.cy) / intrinsics.fl_y
+    if intrinsics.distorted:
+        x, y = undistort(x, y, intrinsics)
     rotation = c2w[..., :3, :3]
-    # x * right + y * up - back. Written out: a matmul of 3x3 matrices is slower than three products.
-    rays_d = x[..., None] * rotation[..., 0] + y[..., None] * rotation[..., 1] - rotation[..., 2]
+    # x * right - y * up - back. Written out: a matmul of 3x3 matrices is slower than three products.
+    rays_d = x[..., None] * rotation[..., 0] - y[..., None] * rotation[..., 1] - rotation[..., 2]
     rays_d = rays_d / torch.linalg.vector_norm(rays_d, dim=-1, keepdim=True)
     return c2w[..., :3, 3].expand_as(rays_d).contiguous(), rays_d
 
@@ -126,6 +197,27 @@ def image_rays(c2w: Tensor, intrinsics: Intrinsics) -> tuple[Tensor, Tensor]:
         indexing="ij",
     )
     return pixel_rays(c2w, intrinsics, torch.stack([x, y], dim=-1).reshape(-1, 2))
+
+
+def project(c2w: Tensor, intrinsics: Intrinsics, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a camera sees points: the inverse of :func:`pixel_rays`.
+
+    Args:
+        c2w: ``[4, 4]``.
+        intrinsics: the camera.
+        points: ``[..., 3]``, world units.
+
+    Returns:
+        Pixels ``[..., 2]`` (x, y; the centre of the top left one is (0, 0)) and depths ``[...]`` along the camera's
+        axis, world units. Where the depth is not positive, the pixel means nothing.
+    """
+    local = (points - c2w[:3, 3]) @ c2w[:3, :3]  # x right, y up, z back
+    depth = -local[..., 2]
+    x, y = local[..., 0] / depth, -local[..., 1] / depth
+    if intrinsics.distorted:
+        x, y = distort(x, y, intrinsics)
+    pixels = (x * intrinsics.fl_x + intrinsics.cx - 0.5, y * intrinsics.fl_y + intrinsics.cy - 0.5)
+    return torch.stack(pixels, dim=-1), depth
 
 
 def look_at(eye: Tensor | Sequence[float], target: Tensor | Sequence[float], up: Tensor | Sequence[float]) -> Tensor:

@@ -16,6 +16,8 @@ from nerf_metal.errors import InputError
 from nerf_metal.presets import PRESETS
 
 Backend = Literal["auto", "metal", "host", "torch"]
+MOST_CASCADES = 8  # of the kernel that marches through the occupancy grid
+SceneFormat = Literal["auto", "blender", "transforms", "llff", "colmap"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class RunOptions:
     (the NeRF paper's sizes, for a GPU), baseline (the run that failed) or stable (its repair). Every option below
     overrides it; nerf-metal presets shows them side by side."""
     data: str | None = None
-    """Folder of a scene in NeRF-synthetic (Blender) format. None: the scene that the package makes itself."""
+    """Folder of a scene: NeRF-synthetic (Blender), transforms.json (instant-ngp, nerfstudio), LLFF or COLMAP. None: the
+    scene that the package makes itself."""
     out: str | None = None
     """Run folder to create. None: runs/SCENE-PRESET-TIME."""
     overwrite: bool = False
@@ -46,6 +49,15 @@ class RunOptions:
     """Of weights, batches and jitter. On a CPU, equal seeds and --steps give equal runs."""
     quiet: bool = False
     """Print the final table and nothing else."""
+    view: bool = False
+    """Show the training in a web page (pip install 'nerf-metal[view]')."""
+    view_host: str = "127.0.0.1"  # this machine alone
+    """Address that the page is served on; 0.0.0.0 lets the whole network in."""
+    view_port: int = 7007  # nerfstudio's
+    """Port of the page; the next free one where it is taken."""
+    log: Literal["none", "tensorboard"] = "none"
+    """tensorboard: also write the record for TensorBoard into RUN/tensorboard (pip install
+    'nerf-metal[tensorboard]')."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +70,8 @@ class DeviceOptions:
     """Who computes what has a kernel; see nerf-metal doctor."""
     # half of the smallest Mac's 8 GB; steps of any preset on a CPU take less
     max_memory: float = 4.0
-    """GB for images, weights and activations. A batch of the frequency field that needs more is split, with the
-    same result; one of the hash grid is refused."""
+    """GB for images, weights and activations. Photographs that take more than half of it stay on disk. A batch of the
+    frequency field that needs more is split, with the same result; one of the hash grid is refused."""
     deterministic: bool = False
     """Equal seeds give equal bits on a GPU too, by slower sums. On a CPU they always do."""
 
@@ -68,9 +80,27 @@ class DeviceOptions:
 class SceneOptions:
     """The pictures."""
 
+    format: SceneFormat = "auto"
+    """Of --data. auto: by the files that are there."""
     downscale: int | None = None
-    """Shrink images by this factor; evaluation is at the same size. None: images as they are. The scene of the
-    package is 800 pixels wide at 1; None makes it at 4, in seconds instead of minutes."""
+    """Shrink images by this factor; evaluation is at the same size. None: images as they are, photographs by the least
+    factor that leaves at most 1600 pixels. The scene of the package is 800 pixels wide at 1; None makes it at 4, in
+    seconds instead of minutes."""
+    hold_out: int = 8  # what LLFF captures are measured by since Mildenhall et al. 2019
+    """Of photographs, every so many-th, beginning with the first, is left out of the training and measured on."""
+    orient: bool = True
+    """Turn a capture upright; it is centred and scaled in any case."""
+    scene_scale: float = 1.0
+    """Enlarge a capture by this factor within its box: what is beyond the box is seen less sharply."""
+    cascades: int | None = None
+    """Boxes of a scene, each twice as large as the one before: 1 ends at the box. None: what the capture needs."""
+    appearance: Literal["none", "exposure"] = "none"
+    """exposure: learn a gain of each colour for each training image, where exposure or white balance changed between
+    them."""
+    refine_poses: bool = False
+    """Learn a small turn and shift of each training camera, where poses are not exact."""
+    pose_lr: float = 1e-3  # nerfstudio's: a tenth of a degree in the first steps
+    """Learning rate of --refine-poses at the start; it follows --lr-decay."""
     # a field cannot paint the background, so it cannot collapse to a blank page
     background: Literal["white", "black", "random"] = "random"
     """Behind transparent pixels, in training and evaluation. random: another colour for each ray in
@@ -238,6 +268,8 @@ class TrainConfig(
             value = getattr(self, name)
             if value is not None and value <= 0:
                 _reject(name, "be more than 0", value, "leave it out for the preset's value")
+        if self.cascades is not None and self.cascades > MOST_CASCADES:
+            _reject("cascades", f"be at most {MOST_CASCADES}", self.cascades, "5 reach 16 times as far as the box")
         if self.lr_decay > 1:
             _reject("lr_decay", "be at most 1", self.lr_decay, "it is the factor on the learning rate at the end")
         if self.ema_decay >= 1:
@@ -278,7 +310,7 @@ def _reject(name: str, expected: str, value: object, cure: str) -> None:
 
 _MORE_THAN_0 = (
     *("lr", "lr_decay", "max_memory", "max_seconds", "eval_every_seconds", "checkpoint_every_seconds"),
-    *("rollback_lr", "collapse_db"),
+    *("rollback_lr", "collapse_db", "scene_scale", "pose_lr"),
 )
 
 WATCHDOG_FAULTS = (
@@ -316,6 +348,8 @@ _LEAST = {
     "max_memory": 0,
     "seed": 0,
     "downscale": 1,
+    "hold_out": 2,
+    "cascades": 1,
     "hidden_width": 2,  # the colour layer has half of it
     "depth": 1,
     "skip": 0,
@@ -361,12 +395,13 @@ GROUPS = {
     "watchdog": WatchdogOptions,
 }
 
-NOT_KEPT = ("resume", "overwrite", "quiet")
+NOT_KEPT = ("resume", "overwrite", "quiet", "view", "view_host", "view_port", "log")
 """Options of one call, not of the run: left out of ``config.json``."""
 
 FIXED_IN_A_RUN = (
     *("preset", "data", "out", "downscale", "background", "tight_box", "seed", "hidden_width", "field", "eval_views"),
     *("levels", "level_features", "log2_table_size", "base_resolution", "finest_resolution", "grid_resolution"),
+    *("format", "hold_out", "orient", "scene_scale", "cascades", "appearance", "refine_poses"),
     *("depth", "skip", "position_levels", "direction_levels", "density_activation", "ema_decay"),
 )
 """Options that a resumed run cannot change: another value would be another run, or another measure of it."""

@@ -11,6 +11,7 @@ from nerf_metal import metrics
 from nerf_metal.background import background_color, composite_over, evaluation_background
 from nerf_metal.cameras import image_rays
 from nerf_metal.data.scene import Split
+from nerf_metal.pixels import RenderedPixels
 
 
 class ViewScore(NamedTuple):
@@ -39,8 +40,8 @@ class Evaluation(NamedTuple):
         return f"PSNR {self.psnr:.2f} dB  SSIM {self.ssim:.3f}  (blank picture: {self.blank_psnr:.2f} dB)"
 
 
-Render = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Colours ``[R, 3]`` in [0, 1] of rays ``rays_o, rays_d [R, 3]`` over a ``background [3]``."""
+Render = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], RenderedPixels]
+"""What rays ``rays_o, rays_d [R, 3]`` show over a ``background [3]``."""
 
 
 def evaluate(
@@ -62,16 +63,15 @@ def evaluate(
         device: where the field is.
         stop: asked before each view; None is returned where it says so.
     """
-    size = (split.intrinsics.height, split.intrinsics.width, 3)
     scores = []
     for index in views:
         if stop():
             return None
-        rgba = split.images[index].float() / 255.0
+        rgba, camera = split.image(index).float() / 255.0, split.camera(index)
         color = background_color(evaluation_background(background), rgba)
         truth = composite_over(rgba, color)
-        rays_o, rays_d = image_rays(split.c2w[index].to(device), split.intrinsics)
-        prediction = render(rays_o, rays_d, color.to(device)).view(size).cpu()
+        rays_o, rays_d = image_rays(split.c2w[index].to(device), camera)
+        prediction = render(rays_o, rays_d, color.to(device)).rgb.view(camera.height, camera.width, 3).cpu()
         error = metrics.mse(prediction, truth)
         scores.append(
             ViewScore(

@@ -12,6 +12,7 @@ from nerf_metal import ops
 from nerf_metal.hash_field import Geometry, HashField
 from nerf_metal.occupancy_grid import OccupancyGrid
 from nerf_metal.ops import Composited
+from nerf_metal.pixels import RenderedPixels
 from nerf_metal.reference import pack_counts
 
 WINDOWS = (0, 16, 48, ops.MOST_SAMPLES_PER_RAY)
@@ -184,7 +185,7 @@ def render_image(
     *,
     background: torch.Tensor,
     rays_per_chunk: int,
-) -> torch.Tensor:
+) -> RenderedPixels:
     """Render many rays without gradients, a chunk at a time; nothing is sorted.
 
     Args:
@@ -195,12 +196,9 @@ def render_image(
         rays_d: ``[R, 3]``.
         background: ``[3]``.
         rays_per_chunk: rays marched at once.
-
-    Returns:
-        Colours ``[R, 3]``, clamped to [0, 1].
     """
     parts = []
     for o, d in zip(rays_o.split(rays_per_chunk), rays_d.split(rays_per_chunk), strict=True):
         samples, _ = visible_samples(field, grid, sampler, o, d)
-        parts.append(render_samples(field, sampler, samples, d, background).rgb)
-    return torch.cat(parts).clamp_(0.0, 1.0)
+        parts.append(RenderedPixels.of(render_samples(field, sampler, samples, d, background)))
+    return RenderedPixels.join(parts)

@@ -34,15 +34,16 @@ def visual_hull(split: Split, aabb: torch.Tensor, resolution: int) -> torch.Tens
     """
     if not split.has_alpha:
         return torch.ones((resolution,) * 3, dtype=torch.bool)
-    views = spread(len(split.images), VIEWS)
-    opaque = [_opaque_before(split.images[view]) for view in views]
+    views = spread(len(split), VIEWS)
+    opaque = [_opaque_before(split.image(view)) for view in views]
+    cameras = [split.camera(view) for view in views]
     side = resolution
     while side % 2 == 0 and side > COARSEST:
         side //= 2
     voxels = torch.arange(side).repeat(3, 1)
     voxels = torch.cartesian_prod(*voxels)  # [N, 3] x, y, z
     while True:
-        voxels = voxels[_carve(split.intrinsics, opaque, split.c2w[views], aabb, voxels, side)]
+        voxels = voxels[_carve(cameras, opaque, split.c2w[views], aabb, voxels, side)]
         if side == resolution:
             break
         side *= 2
@@ -60,7 +61,7 @@ def _opaque_before(image: torch.Tensor) -> torch.Tensor:
 
 
 def _carve(
-    camera: Intrinsics,
+    cameras: list[Intrinsics],
     opaque: list[torch.Tensor],
     c2w: torch.Tensor,
     aabb: torch.Tensor,
@@ -72,7 +73,7 @@ def _carve(
     points = aabb[0] + (voxels + 0.5) * size
     radius = 0.5 * float(torch.linalg.vector_norm(size))  # of the sphere around a voxel
     index, seen = torch.arange(len(points)), torch.zeros(len(points), dtype=torch.bool)
-    for sums, pose in zip(opaque, c2w, strict=True):
+    for camera, sums, pose in zip(cameras, opaque, c2w, strict=True):
         local = (points - pose[:3, 3]) @ pose[:3, :3]  # camera axes: x right, y up, z back
         depth = -local[:, 2]
         in_front = depth > 2.0 * radius  # nearer, its picture is larger than the formula below says

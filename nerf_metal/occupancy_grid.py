@@ -64,6 +64,13 @@ class OccupancyGrid(nn.Module):
         self.register_buffer("allowed", self.bits.clone())
         self._marked: bool | None = None  # known when it is first asked: weights may be loaded before
 
+    @property
+    def outer_box(self) -> torch.Tensor:
+        """The box of the coarsest cascade ``[2, 3]``."""
+        middle, half = self.aabb.mean(0), 0.5 * (self.aabb[1] - self.aabb[0])
+        reach = half * 2 ** (self.levels - 1)
+        return torch.stack((middle - reach, middle + reach))
+
     @torch.no_grad()
     def mark(self, mask: torch.Tensor) -> None:
         """Exclude cells of the finest cascade for ever, by what is known from outside: a visual hull.

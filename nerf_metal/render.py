@@ -9,6 +9,7 @@ import torch
 from nerf_metal import ops
 from nerf_metal.fields import CoarseFineField, NerfField
 from nerf_metal.ops import Composited
+from nerf_metal.pixels import RenderedPixels
 from nerf_metal.samplers import Sampler
 
 
@@ -73,7 +74,7 @@ def render_image(
     *,
     background: torch.Tensor,
     rays_per_chunk: int,
-) -> torch.Tensor:
+) -> RenderedPixels:
     """Render many rays without gradients, a chunk at a time.
 
     Rays that miss the box are background: the networks never see them.
@@ -85,13 +86,12 @@ def render_image(
         rays_d: ``[R, 3]``.
         background: ``[3]``.
         rays_per_chunk: rays rendered at once, see :func:`nerf_metal.memory.rays_within`.
-
-    Returns:
-        Colours ``[R, 3]``, clamped to [0, 1].
     """
     bounds = ops.intersect_rays(rays_o, rays_d, model.aabb, near=sampler.near, far=sampler.far, backend=sampler.backend)
-    image = background.expand(len(rays_o), 3).clone()
+    nothing = torch.zeros_like(rays_o[:, 0])
+    picture = RenderedPixels(background.expand(len(rays_o), 3).clone(), nothing, nothing.clone())
     for chunk in bounds.hits.nonzero()[:, 0].split(rays_per_chunk):
         rendered = render_rays(model, sampler, rays_o[chunk], rays_d[chunk], background=background)
-        image[chunk] = rendered.fine.rgb
-    return image.clamp_(0.0, 1.0)
+        for whole, part in zip(picture, RenderedPixels.of(rendered.fine), strict=True):
+            whole[chunk] = part
+    return picture

@@ -75,7 +75,7 @@ class RunState:
             with self.watch:
                 self.method.measure(scene.splits["train"])
         self.method.to(device)
-        image_bytes = sum(split.images.numel() for split in scene.splits.values())
+        image_bytes = sum(split.image_bytes for split in scene.splits.values())
         self.optimizer = self.method.prepare(scene.splits["train"], image_bytes)
         self.moments = SecondMoments(self.optimizer)
         if checkpoint is not None:

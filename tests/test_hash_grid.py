@@ -252,7 +252,7 @@ def test_early_stop_changes_no_picture() -> None:
     pictures = [
         render_image(
             field, grid, GridSampler(0.02, 0.0, 10.0, eps), rays_o, rays_d, background=torch.ones(3), rays_per_chunk=17
-        )
+        ).rgb
         for eps in (0.0, 0.3)
     ]
     assert (pictures[0] - pictures[1]).abs().max() <= 0.3
@@ -266,7 +266,8 @@ def test_rays_that_meet_nothing_are_background() -> None:
     color = torch.tensor([0.1, 0.2, 0.3])
     sampler = GridSampler(0.1, 0.0, 10.0)
     picture = render_image(field, grid, sampler, -3.0 * rays_d, rays_d, background=color, rays_per_chunk=2)
-    assert torch.equal(picture, color.expand(5, 3))
+    assert torch.equal(picture.rgb, color.expand(5, 3))
+    assert not picture.opacity.any() and not picture.depth.any()
 
 
 def test_it_learns(cube_scene, fast_config) -> None:

@@ -78,10 +78,10 @@ def test_fine_pass_samples_where_the_coarse_network_saw_something():
 def test_image_equals_its_rays_in_any_chunks():
     """Chunks change nothing, and rays that miss the box are background, exactly."""
     model, (rays_o, rays_d) = make_model(), rays(41)
-    whole = render_image(model, SAMPLER, rays_o, rays_d, background=WHITE, rays_per_chunk=41)
+    whole = render_image(model, SAMPLER, rays_o, rays_d, background=WHITE, rays_per_chunk=41).rgb
     expected = render_rays(model, SAMPLER, rays_o, rays_d, background=WHITE).fine.rgb.clamp(0, 1)
     torch.testing.assert_close(whole, expected.detach(), rtol=1e-5, atol=1e-5)
-    parts = render_image(model, SAMPLER, rays_o, rays_d, background=WHITE, rays_per_chunk=7)
+    parts = render_image(model, SAMPLER, rays_o, rays_d, background=WHITE, rays_per_chunk=7).rgb
     torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-5)
     missed = rays_o[:, 0].abs() > 1
     assert (whole[missed] == 1).all() and not whole.requires_grad

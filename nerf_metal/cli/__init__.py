@@ -15,8 +15,11 @@ from nerf_metal.errors import InputError
 
 COMMANDS = {
     "train": "train a NeRF on a folder of posed images, or on the scene of the package",
-    "render": "write a run's pictures of a split's views",
+    "inspect": "say what a folder of images holds, with a picture of its cameras and likely mistakes",
+    "render": "write a run's pictures and films: its views, an orbit, a spiral, a path of your own",
     "eval": "measure a run on its test views",
+    "export": "write a run's mesh or point cloud in the capture's coordinates",
+    "view": "move through a run in a web page",
     "report": "say what a run did and why: SUMMARY.md, report.html, plots",
     "make-scene": "write the scene of the package as a NeRF-synthetic folder",
     "presets": "show the presets side by side, differences marked",

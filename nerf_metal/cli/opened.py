@@ -69,6 +69,6 @@ def open_run(
         print(f"note: {note}", file=sys.stderr)
     method.to(place)
     images = open_scene(checkpoint.config, splits=(split,)).splits[split]
-    method.reserve(images.images.numel())
-    count = len(images.names)
+    method.reserve(images.image_bytes)
+    count = len(images)
     return Opened(folder, checkpoint, method, place, images, spread(count, views or count))

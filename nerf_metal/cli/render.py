@@ -53,7 +53,6 @@ def run(args: Sequence[str]) -> int:
 
     out = folder.path / "renders" / options.split
     out.mkdir(parents=True, exist_ok=True)
-    camera = split.intrinsics
     background = evaluation_background(checkpoint.config.background)
     color = background_color(background, torch.zeros(1, 3)).to(device)
     done, seconds = 0, 0.0
@@ -62,10 +61,11 @@ def run(args: Sequence[str]) -> int:
         if path.exists() and not options.overwrite:
             continue
         start = time.perf_counter()
+        camera = split.camera(index)
         rays_o, rays_d = image_rays(split.c2w[index].to(device), camera)
-        picture = to_uint8(method.render(rays_o, rays_d, color).view(camera.height, camera.width, 3))
+        picture = to_uint8(method.render(rays_o, rays_d, color).rgb.view(camera.height, camera.width, 3))
         seconds, done = seconds + time.perf_counter() - start, done + 1
         write_atomically(path, functools.partial(iio.imwrite, image=picture, extension=".png"))
     speed = f", {seconds / done:.2f} s each" if done else ""
-    print(f"{done} views of {camera.width} x {camera.height} rendered to {out}{speed}")
+    print(f"{done} views rendered to {out}{speed}")
     return 0

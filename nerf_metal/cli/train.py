@@ -49,7 +49,7 @@ def run(args: Sequence[str]) -> int:
         folder = RunFolder.create(config, scene.name)
     for note in scene.notes:
         say(f"note: {note}")
-    size = scene.splits["train"].intrinsics
+    size = scene.splits["train"].camera(0)
     views = ", ".join(f"{len(split.names)} {name}" for name, split in scene.splits.items())
     say(f"{scene.name}: {views} views of {size.width} x {size.height}; preset {config.preset} on {device}")
     say(f"run folder: {folder.path}")

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nerf_metal.cameras import Intrinsics
 from nerf_metal.data.blender import IMAGE_SUFFIXES
 from nerf_metal.data.scene import Scene, Split
 from nerf_metal.errors import InputError
@@ -77,7 +78,7 @@ def _is_scene(folder: Path) -> bool:
 
 def _check_writable(scene: Scene) -> None:
     seen: dict[str, Tensor] = {}
-    entries = [entry for split in scene.splits.values() for entry in zip(split.names, split.images, strict=True)]
+    entries = [(name, split.image(i)) for split in scene.splits.values() for i, name in enumerate(split.names)]
     for name, image in entries:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or not path.name or name.lower().endswith(IMAGE_SUFFIXES):
@@ -95,6 +96,11 @@ def _check_writable(scene: Scene) -> None:
         seen[key] = image
     for split in scene.splits.values():
         k = split.intrinsics
+        if not isinstance(k, Intrinsics) or not isinstance(split.images, Tensor) or k.distorted:
+            raise InputError(
+                f"[write_scene] images of {split.name!r} must have one camera without distortion, got photographs; "
+                "the format cannot say anything else"
+            )
         if not np.allclose((k.fl_y, k.cx, k.cy), (k.fl_x, 0.5 * k.width, 0.5 * k.height), rtol=1e-6, atol=0.0):
             raise InputError(
                 f"[write_scene] intrinsics of {split.name!r} must have fl_x = fl_y and a centred principal "
@@ -104,7 +110,8 @@ def _check_writable(scene: Scene) -> None:
 
 def _write_files(scene: Scene, folder: Path) -> None:
     for split in scene.splits.values():
-        for name, pixels in zip(split.names, split.images.cpu().numpy(), strict=True):
+        for index, name in enumerate(split.names):
+            pixels = split.image(index).cpu().numpy()
             file = folder / f"{name}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels if split.has_alpha else np.ascontiguousarray(pixels[..., :3])).save(file)
@@ -117,7 +124,7 @@ def _write_files(scene: Scene, folder: Path) -> None:
 
 
 def _write_transforms(file: Path, split: Split, chosen: Sequence[int]) -> None:
-    k = split.intrinsics
+    k = split.camera(0)
     frames = [{"file_path": f"./{split.names[i]}", "transform_matrix": split.c2w[i].tolist()} for i in chosen]
     angle = 2.0 * math.atan(0.5 * k.width / k.fl_x)
     file.write_text(json.dumps({"camera_angle_x": angle, "frames": frames}, indent=1) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from torch import nn
 from nerf_metal.data.scene import Split
 from nerf_metal.health import BatchSigns, LayerGroups
 from nerf_metal.matmul_check import MatmulFinding
+from nerf_metal.pixels import RenderedPixels
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,19 @@ class Method(Protocol):
     def grad_norms(self) -> torch.Tensor:
         """Norm of each group's gradient, before clipping, in the last step that measured them: ``[G]``."""
 
-    def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-        """Colours ``[R, 3]`` in [0, 1] of rays ``[R, 3]`` on the device over a ``background [3]``."""
+    @property
+    def box(self) -> torch.Tensor:
+        """The box ``[2, 3]`` outside of which there is nothing, world units."""
+
+    def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> RenderedPixels:
+        """What rays ``[R, 3]`` on the device show over a ``background [3]``."""
+
+    def density(self, positions: torch.Tensor) -> torch.Tensor:
+        """Densities ``[S]``, 1 / world unit, at ``positions [S, 3]`` on the device, as pictures have them; 0 outside of
+        the box."""
+
+    def colors(self, positions: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+        """Colours ``[S, 3]`` in [0, 1] at ``positions [S, 3]`` seen along unit ``directions [S, 3]``."""
 
     def reserve(self, image_bytes: int) -> None:
         """Make room to render beside images of so many bytes.

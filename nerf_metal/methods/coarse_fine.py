@@ -19,6 +19,7 @@ from nerf_metal.losses import photometric_loss
 from nerf_metal.matmul_check import MatmulFinding, check_weight_gradients
 from nerf_metal.methods.average import update_average
 from nerf_metal.methods.base import Step
+from nerf_metal.pixels import RenderedPixels, inside_box
 from nerf_metal.render import render_image, render_rays
 from nerf_metal.samplers import Sampler
 
@@ -145,8 +146,29 @@ class CoarseFineMethod:
         samples = len(batch.truth) * (2 * config.num_samples + config.num_importance)
         return Step(total, error, signs, norm, len(batch.truth), samples)
 
-    def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-        """Colours of rays by the fine network, of the averaged weights where there are any."""
+    @property
+    def box(self) -> torch.Tensor:
+        """The box of both networks."""
+        return self.pictured.aabb
+
+    @torch.no_grad()
+    def density(self, positions: torch.Tensor) -> torch.Tensor:
+        """Densities of the fine network."""
+        return self._fine(positions, torch.zeros_like(positions))[1]
+
+    @torch.no_grad()
+    def colors(self, positions: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+        """Colours of the fine network."""
+        return self._fine(positions, directions)[0]
+
+    def _fine(self, positions: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Colours ``[S, 3]`` and densities ``[S]``: each point is a ray of one sample."""
+        field, inside = self.pictured, inside_box(positions, self.box)
+        rgbs, sigmas = field.fine(field.normalized(positions)[:, None], directions)
+        return rgbs[:, 0].clamp(0.0, 1.0), sigmas[:, 0] * inside
+
+    def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> RenderedPixels:
+        """Pixels of the fine network, of the averaged weights where there are any."""
         return render_image(
             self.pictured, self.sampler, rays_o, rays_d, background=background, rays_per_chunk=self._chunk_rays
         )

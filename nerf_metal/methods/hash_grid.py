@@ -23,6 +23,7 @@ from nerf_metal.methods.average import update_average
 from nerf_metal.methods.base import Step
 from nerf_metal.occupancy_grid import OccupancyGrid
 from nerf_metal.optimizers import FusedAdam
+from nerf_metal.pixels import RenderedPixels, inside_box
 
 UPDATE_EVERY = 16
 """Steps between updates of the occupancy grid, as in instant-ngp."""
@@ -195,8 +196,24 @@ class HashGridMethod:
         norm = self.grad_norms.norm() if measure else None
         return Step(loss.detach(), error, signs, norm, len(batch.truth), count)
 
-    def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-        """Colours of rays by the averaged weights."""
+    @property
+    def box(self) -> torch.Tensor:
+        """The box of the coarsest cascade."""
+        return self.module.grid.outer_box
+
+    @torch.no_grad()
+    def density(self, positions: torch.Tensor) -> torch.Tensor:
+        """Densities by the averaged weights."""
+        return self.module.average.density(positions) * inside_box(positions, self.box)
+
+    @torch.no_grad()
+    def colors(self, positions: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+        """Colours by the averaged weights."""
+        field, each = self.module.average, torch.arange(len(positions), device=positions.device)
+        return field.rgbs(field.geometry(positions), directions, each)
+
+    def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> RenderedPixels:
+        """Pixels by the averaged weights."""
         module = self.module
         return render_image(
             module.average,
