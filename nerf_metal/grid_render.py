@@ -29,6 +29,7 @@ class GridSampler:
         near: least distance along a ray, world units.
         far: greatest distance, world units.
         early_stop_eps: transmittance below which nothing behind counts.
+        cone_angle: growth of samples with their distance, in a grid of several cascades.
         backend: of the kernels, see :mod:`nerf_metal.ops`.
     """
 
@@ -36,6 +37,7 @@ class GridSampler:
     near: float
     far: float
     early_stop_eps: float = 1e-4  # below the half step of an 8-bit image; as in instant-ngp
+    cone_angle: float = 0.0
     backend: str = "auto"
 
 
@@ -49,6 +51,11 @@ class Samples(NamedTuple):
     t_ends: torch.Tensor
     positions: torch.Tensor
     geometry: Geometry
+
+    def on_rays(self, rays_o: torch.Tensor, rays_d: torch.Tensor) -> Samples:
+        """The same samples with positions that have gradients to their rays ``[R, 3]``; times are constants."""
+        ray, middles = self.ray_indices, 0.5 * (self.t_starts + self.t_ends)
+        return self._replace(positions=rays_o.index_select(0, ray) + middles[:, None] * rays_d.index_select(0, ray))
 
 
 class _Window(NamedTuple):
@@ -102,6 +109,7 @@ def visible_samples(
         resolution=grid.resolution,
         levels=grid.levels,
         step_size=sampler.step_size,
+        cone_angle=sampler.cone_angle,
         near=sampler.near,
         far=sampler.far,
         stratified=stratified,

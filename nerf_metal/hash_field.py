@@ -33,6 +33,7 @@ class HashField(nn.Module):
 
     Args:
         aabb: the box ``[2, 3]`` float32, world units. Part of the weights: a checkpoint carries it.
+        cascades: boxes, each twice as large as the one before; what is outside of the first is contracted.
         levels: of the hash grid.
         features: of an entry: 1, 2, 4 or 8.
         log2_table_size: most entries of a level, as a power of two.
@@ -50,6 +51,7 @@ class HashField(nn.Module):
         self,
         aabb: torch.Tensor,
         *,
+        cascades: int = 1,
         levels: int,
         features: int,
         log2_table_size: int,
@@ -62,6 +64,7 @@ class HashField(nn.Module):
         """Make table and networks; their weights come from torch's random state."""
         super().__init__()
         self.deterministic, self.backend = deterministic, backend
+        self.reach = 2.0 ** (cascades - 1)
         self.register_buffer("aabb", aabb.detach().clone())
         grid = ops.hashgrid_levels(levels, base_resolution, finest_resolution, log2_table_size)
         self.register_buffer("levels", grid, persistent=False)
@@ -71,8 +74,19 @@ class HashField(nn.Module):
         self.color_weights = _layers(GEOMETRY + SH_DEGREE**2, width, width, 3)
 
     def normalized(self, positions: torch.Tensor) -> torch.Tensor:
-        """World positions ``[S, 3]`` to [0, 1] over the box, axis by axis."""
-        return (positions - self.aabb[0]) / (self.aabb[1] - self.aabb[0])
+        """World positions ``[S, 3]`` to [0, 1].
+
+        With one cascade over the box, axis by axis. With more the box takes the middle half or so, and what is around
+        it the rest: ``x`` in units of half the box goes to ``x`` inside and to ``(2 - 1 / |x|) x / |x|`` outside, where
+        ``|x|`` is the largest of the three, so that boxes stay boxes (Barron et al. 2022, "Mip-NeRF 360", equation 10,
+        with this norm as nerfstudio has it); the last box ends at ``2 - 1 / 2^(cascades - 1)``.
+        """
+        unit = (positions - self.aabb[0]) / (self.aabb[1] - self.aabb[0])
+        if self.reach == 1.0:
+            return unit
+        x = 2.0 * unit - 1.0
+        norm = x.abs().amax(-1, keepdim=True).clamp(min=1.0)
+        return x * ((2.0 - 1.0 / norm) / norm * (0.5 / (2.0 - 1.0 / self.reach))) + 0.5
 
     def geometry(self, positions: torch.Tensor, known: Geometry | None = None) -> Geometry:
         """Evaluate grid and density network at world positions ``[S, 3]``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -57,8 +58,10 @@ class RunState:
         self, config: TrainConfig, scene: Scene, folder: RunFolder, device: torch.device, *, resume: bool
     ) -> None:
         """Begin a run, or load it, and write its options into the folder."""
+        if config.cascades is None:
+            config = dataclasses.replace(config, cascades=scene.cascades)
         self.config, self.scene, self.folder = config, scene, folder
-        self.method = build_method(config, scene.aabb, scene.near, scene.far)
+        self.method = build_method(config, scene.aabb, scene.near, scene.far, len(scene.splits["train"]))
         self.step, self.rollbacks, self.lr_scale = 0, 0, 1.0
         self.watchdog = Watchdog(
             collapse_db=config.collapse_db, plateau_steps=config.plateau_steps, warmup_steps=config.warmup_steps

@@ -27,12 +27,13 @@ def load_method(
     """
     checkpoint = find_checkpoint(folder.checkpoints, which)
     config = dataclasses.replace(checkpoint.config, backend=backend)
-    method = build_method(config, torch.zeros(2, 3), checkpoint.near, checkpoint.far)  # the box is a weight
+    views = max((checkpoint.shapes.get(name, [0])[0] for name in ("corrections.poses", "corrections.gains")), default=0)
+    method = build_method(config, torch.zeros(2, 3), checkpoint.near, checkpoint.far, views)  # the box is a weight
     load_weights(checkpoint, method.module)
     return method, checkpoint
 
 
-def build_method(config: TrainConfig, aabb: torch.Tensor, near: float, far: float) -> Method:
+def build_method(config: TrainConfig, aabb: torch.Tensor, near: float, far: float, views: int = 0) -> Method:
     """The method that the options describe, with weights drawn from ``config.seed``, on the CPU.
 
     Args:
@@ -40,8 +41,9 @@ def build_method(config: TrainConfig, aabb: torch.Tensor, near: float, far: floa
         aabb: the scene's box ``[2, 3]``, world units; zeros where weights are loaded, which bring their own.
         near: least distance along a ray, world units.
         far: greatest distance, world units.
+        views: training images, whose exposures and poses may be learnt.
     """
     kind = HashGridMethod if config.field == "hashgrid" else CoarseFineMethod
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return kind(config, aabb, near, far)
+        return kind(config, aabb, near, far, views)

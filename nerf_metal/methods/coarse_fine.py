@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import nn
 
 from nerf_metal import memory
-from nerf_metal.batches import RayBatches, step_seed
+from nerf_metal.batches import RayBatch, RayBatches, step_seed
 from nerf_metal.config import TrainConfig
 from nerf_metal.data.scene import Split
 from nerf_metal.fields import CoarseFineField
@@ -19,19 +19,22 @@ from nerf_metal.losses import photometric_loss
 from nerf_metal.matmul_check import MatmulFinding, check_weight_gradients
 from nerf_metal.methods.average import update_average
 from nerf_metal.methods.base import Step
+from nerf_metal.ops import Composited
 from nerf_metal.pixels import RenderedPixels, inside_box
-from nerf_metal.render import render_image, render_rays
+from nerf_metal.render import RenderedRays, render_image, render_rays
 from nerf_metal.samplers import Sampler
+from nerf_metal.view_corrections import ViewCorrections
 
 
 class CoarseFineMethod:
     """Mildenhall et al. 2020, sections 4 and 5; see :class:`nerf_metal.methods.base.Method`."""
 
-    def __init__(self, config: TrainConfig, aabb: torch.Tensor, near: float, far: float) -> None:
+    def __init__(self, config: TrainConfig, aabb: torch.Tensor, near: float, far: float, views: int) -> None:
         """Make the networks; see :func:`nerf_metal.methods.build_method`."""
         self.config = config
+        middle, half = aabb.mean(0), 0.5 * (aabb[1] - aabb[0]) * 2.0 ** ((config.cascades or 1) - 1)
         self.field = CoarseFineField(
-            aabb,
+            torch.stack((middle - half, middle + half)),
             hidden_width=config.hidden_width,
             depth=config.depth,
             skip=config.skip,
@@ -41,9 +44,14 @@ class CoarseFineMethod:
         )
         self.pictured = self.field
         self.module: nn.Module = self.field
+        parts: dict[str, nn.Module] = {}
         if config.ema_decay > 0:
-            self.pictured = copy.deepcopy(self.field).requires_grad_(False)
-            self.module = nn.ModuleDict({"field": self.field, "average": self.pictured})
+            self.pictured = parts["average"] = copy.deepcopy(self.field).requires_grad_(False)
+        self.corrections = ViewCorrections(config, views)
+        if any(True for _ in self.corrections.parameters()):
+            parts["corrections"] = self.corrections
+        if parts:
+            self.module = nn.ModuleDict({"field": self.field, **parts})
         self.sampler = Sampler(config.num_samples, config.num_importance, near, far, config.backend)
         self._chunk_rays = 0
 
@@ -62,7 +70,16 @@ class CoarseFineMethod:
         """Make Adam and the batches."""
         config, sampler = self.config, self.sampler
         # eps as in instant-ngp (Müller et al. 2022): of a mean over rays, gradients are small numbers.
-        self._optimizer = torch.optim.Adam(self.field.parameters(), lr=config.lr, eps=1e-15, fused=True)
+        corrections = self.corrections.rates(config)
+        self._optimizer = torch.optim.Adam(
+            [
+                {"params": list(self.field.parameters()), "rate": 1.0},
+                *({"params": [parameter], "rate": rate} for parameter, rate in corrections),
+            ],
+            lr=config.lr,
+            eps=1e-15,
+            fused=True,
+        )
         fixed = memory.fixed_bytes(self.module, image_bytes)
         per_ray = memory.training_bytes_per_ray(self.field, sampler)
         self._step_rays = memory.rays_within(config.max_memory, fixed, per_ray)
@@ -80,7 +97,7 @@ class CoarseFineMethod:
             f"{name}.{part}": [p for key, p in network.named_parameters() if key.startswith(part)]
             for name, network in (("coarse", self.field.coarse), ("fine", self.field.fine))
             for part in ("trunk", "density", "color")
-        }
+        } | {name: [parameter] for name, parameter in self.corrections.named_parameters()}
         self.grad_norms = torch.zeros(len(self.groups), device=self.field.aabb.device)
         self.reserve(image_bytes)
         return self._optimizer
@@ -112,7 +129,7 @@ class CoarseFineMethod:
         """One step of Adam on a batch of rays."""
         config, model = self.config, self.field
         for group in self._optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["rate"]
         batch = self._batches.draw(step)
         self._optimizer.zero_grad(set_to_none=True)
         total, error = torch.zeros((), device=model.aabb.device), torch.zeros((), device=model.aabb.device)
@@ -122,14 +139,14 @@ class CoarseFineMethod:
             rendered = render_rays(
                 model,
                 self.sampler,
-                part.rays_o,
-                part.rays_d,
+                *self.corrections.rays(part.rays_o, part.rays_d, part.views),
                 background=part.background,
                 stratified=True,
                 seed=step_seed(config.seed, step, index),
             )
             share = len(part.truth) / len(batch.truth)
-            loss = photometric_loss(rendered, part.truth) * share
+            rendered = RenderedRays(*(self._exposed(composited, part) for composited in rendered))
+            loss = (photometric_loss(rendered, part.truth) + self.corrections.penalty()) * share
             loss.backward()
             total += loss.detach()
             error += F.mse_loss(rendered.fine.rgb.detach(), part.truth) * share
@@ -145,6 +162,11 @@ class CoarseFineMethod:
         signs = batch_signs(torch.cat(opacity), batch.truth, batch.background, batch.alpha)
         samples = len(batch.truth) * (2 * config.num_samples + config.num_importance)
         return Step(total, error, signs, norm, len(batch.truth), samples)
+
+    def _exposed(self, composited: Composited, batch: RayBatch) -> Composited:
+        """As each ray's image was exposed."""
+        rgb = self.corrections.expose(composited.rgb, composited.opacity, batch.background, batch.views)
+        return composited._replace(rgb=rgb)
 
     @property
     def box(self) -> torch.Tensor:

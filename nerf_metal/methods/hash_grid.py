@@ -21,9 +21,10 @@ from nerf_metal.losses import PHOTOMETRIC
 from nerf_metal.matmul_check import MatmulFinding, check_mlp_gradients
 from nerf_metal.methods.average import update_average
 from nerf_metal.methods.base import Step
-from nerf_metal.occupancy_grid import OccupancyGrid
+from nerf_metal.occupancy_grid import WARMUP_UPDATES, OccupancyGrid
 from nerf_metal.optimizers import FusedAdam
 from nerf_metal.pixels import RenderedPixels, inside_box
+from nerf_metal.view_corrections import ViewCorrections
 
 UPDATE_EVERY = 16
 """Steps between updates of the occupancy grid, as in instant-ngp."""
@@ -50,6 +51,8 @@ and rounded, so that memory is used again. The mean over thousands of rays moves
 HALVE_STEP_EVERY = 50
 """Steps in which the longer samples of the start come down by half: the grid has found most of the empty space by
 then."""
+CONE_ANGLE = 1.0 / 256.0
+"""Growth of samples with their distance where there are several cascades: as in instant-ngp, about a pixel's."""
 HULL_RESOLUTION = 128
 """Voxels of the visual hull along an axis of the scene's box: finer ones take seconds and exclude little more."""
 
@@ -61,13 +64,14 @@ class HashGridModule(nn.Module):
         field: what learns.
         average: its weights' moving average, which pictures are made from.
         grid: where the scene is.
+        corrections: of the training images.
         rays: of the next step: it follows the samples of the steps before.
     """
 
-    def __init__(self, field: HashField, grid: OccupancyGrid) -> None:
+    def __init__(self, field: HashField, grid: OccupancyGrid, corrections: ViewCorrections) -> None:
         """Start the average at the field."""
         super().__init__()
-        self.field, self.grid = field, grid
+        self.field, self.grid, self.corrections = field, grid, corrections
         self.average = copy.deepcopy(field).requires_grad_(False)
         self.rays = FIRST_RAYS
 
@@ -83,11 +87,13 @@ class HashGridModule(nn.Module):
 class HashGridMethod:
     """Müller et al. 2022, section 5.4 and appendix E; see :class:`nerf_metal.methods.base.Method`."""
 
-    def __init__(self, config: TrainConfig, aabb: torch.Tensor, near: float, far: float) -> None:
+    def __init__(self, config: TrainConfig, aabb: torch.Tensor, near: float, far: float, views: int) -> None:
         """Make the field and a full grid; see :func:`nerf_metal.methods.build_method`."""
         self.config = config
+        cascades = config.cascades or 1
         field = HashField(
             aabb,
+            cascades=cascades,
             levels=config.levels,
             features=config.level_features,
             log2_table_size=config.log2_table_size,
@@ -97,7 +103,10 @@ class HashGridMethod:
             deterministic=config.deterministic,
             backend=config.backend,
         )
-        self.module = HashGridModule(field, OccupancyGrid(aabb, config.grid_resolution, backend=config.backend))
+        grid = OccupancyGrid(
+            aabb, config.grid_resolution, cascades, warmup_updates=WARMUP_UPDATES * cascades, backend=config.backend
+        )
+        self.module = HashGridModule(field, grid, ViewCorrections(config, views))
         self._near, self._far, self._step_size = near, far, 0.0
         self._marched_per_ray: float | None = None  # of the step before, where it is known
 
@@ -126,8 +135,13 @@ class HashGridMethod:
         memory.check_hash_grid(config.max_memory, image_bytes, field, config.batch_samples)
         field.table.grad = torch.zeros_like(field.table)
         networks = [*field.density_weights, *field.color_weights]
+        corrections = self.module.corrections.rates(config)
         self._optimizer = FusedAdam(
-            [{"params": [field.table], "sparse": True}, {"params": networks, "sparse": False}],
+            [
+                {"params": [field.table], "sparse": True, "rate": 1.0},
+                {"params": networks, "sparse": False, "rate": 1.0},
+                *({"params": [parameter], "sparse": False, "rate": rate} for parameter, rate in corrections),
+            ],
             lr=config.lr,
             betas=(0.9, 0.99),  # as in instant-ngp: its tables see few gradients each
             eps=1e-15,
@@ -140,6 +154,7 @@ class HashGridMethod:
             "table": [field.table],
             "density": list(field.density_weights),
             "color": list(field.color_weights),
+            **{name: [parameter] for name, parameter in self.module.corrections.named_parameters()},
         }
         self.grad_norms = torch.zeros(len(self.groups), device=self.module.grid.aabb.device)
         self.reserve(image_bytes)
@@ -168,20 +183,23 @@ class HashGridMethod:
         if step % UPDATE_EVERY == 0:
             self._update_grid(step, seed)
         batch = self._batches.draw(module.rays, seed)
+        rays_o, rays_d = module.corrections.rays(batch.rays_o, batch.rays_d, batch.views)
         sampler = self._sampler(step)
         room = self._room() if self._bounded else None
         samples, marched = visible_samples(
-            field, module.grid, sampler, batch.rays_o, batch.rays_d, stratified=True, seed=seed, max_samples=room
+            field, module.grid, sampler, rays_o.detach(), rays_d.detach(), stratified=True, seed=seed, max_samples=room
         )
-        composited = render_samples(field, sampler, samples, batch.rays_d, batch.background)
-        rgb = composited.rgb
-        loss = PHOTOMETRIC[config.loss](rgb, batch.truth)
+        if rays_d.requires_grad:
+            samples = samples.on_rays(rays_o, rays_d)
+        composited = render_samples(field, sampler, samples, rays_d, batch.background)
+        rgb = module.corrections.expose(composited.rgb, composited.opacity, batch.background, batch.views)
+        loss = PHOTOMETRIC[config.loss](rgb, batch.truth) + module.corrections.penalty()
         if loss.requires_grad:  # else no ray has met anything
             loss.backward()
             if measure:  # before the step, which clears the gradients
                 self.grad_norms = gradient_norms(self.groups)
             for group in self._optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group["rate"]
             self._optimizer.step()
         update_average(module.average, field, config.ema_decay, step)
         count = len(samples.t_starts)
@@ -230,7 +248,8 @@ class HashGridMethod:
         length = self._step_size
         if step is not None:
             length *= max(1.0, self.config.first_step * 0.5 ** (step / HALVE_STEP_EVERY))
-        return GridSampler(length, self._near, self._far, backend=self.config.backend)
+        cone_angle = CONE_ANGLE if self.module.grid.levels > 1 else 0.0
+        return GridSampler(length, self._near, self._far, cone_angle=cone_angle, backend=self.config.backend)
 
     def _room(self) -> int:
         """Room for a step's marched samples."""
