@@ -19,8 +19,8 @@ OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0])
 
 
 def model_folder(root: Path) -> Path | None:
-    """Where a model lies: ``sparse/0`` (or another number), ``sparse``, the same in ``colmap`` as nerfstudio keeps it, or
-    the folder itself."""
+    """Where a model lies: ``sparse/0`` (or another number), ``sparse``, the same in ``colmap`` (nerfstudio's), or the
+    folder itself."""
     for sparse in (root / "sparse", root / "colmap" / "sparse"):
         inside = sorted((f for f in sparse.iterdir() if f.is_dir()), key=lambda f: f.name) if sparse.is_dir() else []
         for folder in (*inside, sparse):

@@ -85,8 +85,8 @@ def load_scene(
         format: ``"auto"`` or a key of `MARKS`.
         splits: which of train, val and test to load. A capture that has no lists of its own has train and test, which
             is also its val.
-        downscale: reduce images by this whole factor. None: NeRF-synthetic ones not at all, photographs by the least one
-            that leaves at most `LONGEST_SIDE` pixels.
+        downscale: reduce images by this whole factor. None: NeRF-synthetic ones not at all, photographs by the least
+            one that leaves at most `LONGEST_SIDE` pixels.
         hold_out: every so many-th photograph, beginning with the first, is for testing.
         orient: turn a capture upright.
         scene_scale: enlarge a capture within its boxes.

@@ -23,8 +23,8 @@ UNKNOWN_CASCADES = 5
 LEVEL = 0.1
 """How far off level cameras are held by hand, in radians."""
 NEAR_FRACTION = 0.1
-"""Of the distance to what the cameras look at: nobody holds a thing nearer to the lens than that on purpose, and density
-there would be seen by one camera alone."""
+"""Of the distance to what the cameras look at: nobody holds a thing nearer to the lens than that on purpose, and
+density there would be seen by one camera alone."""
 SLACK = 0.1  # surfaces reach a little beyond the points and bounds that were found on them
 SOME_POINTS = 5000  # give percentiles to a percent
 
@@ -141,7 +141,7 @@ def _surroundings(
 def _boxes(capture: Capture, centre: Array, half: float) -> int:
     """Cascades that hold the scene's background."""
     if capture.points is not None and len(capture.points):
-        extent = float(np.percentile(np.abs(capture.points - centre).max(1), 99)) * (1.0 + SLACK)
+        extent = float(np.percentile(np.abs(capture.points - centre).max(1), 99))
         # One box more: the background is often too plain or blurred to have points.
         count = 2 + math.ceil(math.log2(max(extent / half, 1.0)))
     elif capture.aabb_scale is not None and capture.aabb_scale > 0:
@@ -184,8 +184,8 @@ def upright(poses: Array) -> tuple[Array, bool]:
     """
     right, up, gaze = poses[:, :3, 0], poses[:, :3, 1], -poses[:, :3, 2]
     spread_right, spread_up = (np.linalg.svd(axes, compute_uv=False) / math.sqrt(len(poses)) for axes in (right, up))
-    # Axes that stay in a plane and turn in it by 0.3, some 20 degrees either way: so do a lying picture's vertical ones,
-    # on a walk round a thing, but an upright picture's only where the camera looks straight down.
+    # Axes that stay in a plane and turn in it by 0.3, some 20 degrees either way: so do a lying picture's vertical
+    # ones, on a walk round a thing, but an upright picture's only where the camera looks straight down.
     sideways = bool(len(poses) > 2 and spread_up[2] < 0.5 * spread_right[2] and spread_up[1] > 0.3)
     level, top = (up, right) if sideways else (right, up)
     found = np.linalg.solve(level.T @ level / len(poses) + LEVEL**2 * np.eye(3), top.mean(0))
