@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from nerf_metal.config import TrainConfig
-from nerf_metal.data import Scene, load_blender, make_embedded_scene
+from nerf_metal.data import Scene, load_scene, make_embedded_scene
 from nerf_metal.errors import InputError
 
 EMBEDDED_WIDTH = 800
 """Pixels of the package's scene at ``--downscale 1``, as wide as the NeRF-synthetic scenes."""
 EMBEDDED_DOWNSCALE = 4
 """Where none is given: 200 x 200 pixels take seconds to make, 800 x 800 minutes."""
+
+IMAGE_SHARE = 0.5
+"""Of ``--max-memory``, for photographs: weights and activations have the rest."""
 
 
 def open_scene(config: TrainConfig, splits: tuple[str, ...] = ("train", "test")) -> Scene:
@@ -19,7 +22,17 @@ def open_scene(config: TrainConfig, splits: tuple[str, ...] = ("train", "test"))
         InputError: the data cannot be used, or the pictures would be smaller than 8 pixels.
     """
     if config.data is not None:
-        return load_blender(config.data, splits=splits, downscale=config.downscale or 1)
+        return load_scene(
+            config.data,
+            format=config.format,
+            splits=splits,
+            downscale=config.downscale,
+            hold_out=config.hold_out,
+            orient=config.orient,
+            scene_scale=config.scene_scale,
+            cascades=config.cascades,
+            max_image_bytes=int(IMAGE_SHARE * config.max_memory * 1e9),
+        )
     width = EMBEDDED_WIDTH // (config.downscale or EMBEDDED_DOWNSCALE)
     if width < 8:
         raise InputError(

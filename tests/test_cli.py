@@ -84,7 +84,7 @@ def test_importing_the_package_is_cheap():
         (("train", "--steps", "-1"), "error: [train] --steps must be at least 1, got -1; "),
         (
             ("train", "--data", "no/such/folder"),
-            "error: [load_blender] path must be an existing folder, got no/such",
+            "error: [load_scene] path must be an existing folder, got no/such",
         ),
         (
             ("eval", "no/such/run"),

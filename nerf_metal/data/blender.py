@@ -5,35 +5,27 @@ view in radians, the only intrinsic) and ``frames``, each with ``file_path`` (us
 ``transform_matrix`` (camera-to-world, OpenGL axes: `nerf_metal.cameras`).
 """
 
-import json
 import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from nerf_metal.cameras import Intrinsics, check_c2w
+from nerf_metal.data.files import IMAGE_SUFFIXES, SPLITS, check_folder, listed_frames, listing, read_json
 from nerf_metal.data.images import box_downscale, read_rgba
 from nerf_metal.data.scene import Scene, Split
 from nerf_metal.errors import InputError
 
-SPLITS = ("train", "val", "test")
 # The format states neither box nor bounds; these are what everyone uses for it: objects within 1.5 of the
 # origin, cameras about 4 away.
 NEAR, FAR = 2.0, 6.0
 HALF_EXTENT = 1.5
 DECODE_THREADS = 2  # decoding is zlib, which releases the GIL; more only crowd the disk and the memory
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_OTHER_FORMATS = {
-    "transforms.json": "an instant-ngp",
-    "poses_bounds.npy": "an LLFF",
-    "sparse": "a COLMAP",
-}
 
 
 def load_blender(
@@ -72,12 +64,7 @@ def load_blender(
 
 
 def _check_arguments(root: Path, splits: Sequence[str], downscale: int, max_views: dict[str, int]) -> None:
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing there"
-        raise InputError(
-            f"[load_blender] path must be an existing folder, got {root} ({found}); "
-            "give the folder that holds transforms_train.json"
-        )
+    check_folder(root, "load_blender", "transforms_train.json")
     wanted = [splits] if isinstance(splits, str) else list(splits)
     for name in (*wanted, *max_views):
         if name not in SPLITS:
@@ -101,7 +88,7 @@ def _check_arguments(root: Path, splits: Sequence[str], downscale: int, max_view
 
 def _load_split(root: Path, name: str, downscale: int, max_views: int | None, notes: list[str]) -> Split:
     file = _transforms_file(root, name)
-    meta = _read_json(file)
+    meta = read_json(file, "load_blender")
     angle = meta.get("camera_angle_x")
     if isinstance(angle, bool) or not isinstance(angle, int | float) or not 0.0 < angle < math.pi:
         got = "none" if angle is None else repr(angle)
@@ -109,15 +96,7 @@ def _load_split(root: Path, name: str, downscale: int, max_views: int | None, no
             f"[load_blender] {file} must have 'camera_angle_x' in (0, pi) radians, got {got}; "
             "write the camera's full horizontal angle of view"
         )
-    frames = meta.get("frames")
-    if not isinstance(frames, list) or not frames:
-        got = "an empty list" if frames == [] else f"a {type(frames).__name__}"
-        if "frames" not in meta:
-            got = f"keys {sorted(meta)}"
-        raise InputError(
-            f"[load_blender] {file} must have 'frames', a list with a frame for each image, got {got}; "
-            "export the cameras again"
-        )
+    frames = listed_frames(meta, file, "load_blender")
     parsed = [_parse_frame(frame, f"load_blender: {file} frame {i}") for i, frame in enumerate(frames)]
     if max_views is not None and max_views < len(parsed):
         notes.append(f"{name}: {max_views} of {len(parsed)} views, evenly spaced")
@@ -139,38 +118,10 @@ def _transforms_file(root: Path, split: str) -> Path:
     file = root / f"transforms_{split}.json"
     if file.is_file():
         return file
-    for mark, capture in _OTHER_FORMATS.items():
-        if (root / mark).exists():
-            raise InputError(
-                f"[load_blender] {root} must have {file.name}, got {mark}: looks like {capture} capture, "
-                "which this version does not read yet; convert it to the NeRF-synthetic format"
-            )
-    present = sorted(entry.name for entry in root.iterdir())
-    listing = ", ".join(present[:8]) + (" and more" if len(present) > 8 else "") if present else "an empty folder"
     raise InputError(
-        f"[load_blender] {root} must have {file.name}, got {listing}; "
+        f"[load_blender] {root} must have {file.name}, got {listing(root)}; "
         f"give the folder that holds {file.name}, or leave {split!r} out of splits"
     )
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"[load_blender] {file} must be valid JSON, got {error.msg} at line {error.lineno} "
-            f"column {error.colno}; mend that place or export the file again"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"[load_blender] {file} must be a readable UTF-8 text, got {error}; check its permissions and encoding"
-        ) from None
-    if not isinstance(meta, dict):
-        raise InputError(
-            f"[load_blender] {file} must have an object with 'camera_angle_x' and 'frames', "
-            f"got a {type(meta).__name__}; export the cameras again"
-        )
-    return meta
 
 
 def _parse_frame(frame: object, where: str) -> tuple[PurePosixPath, torch.Tensor]:

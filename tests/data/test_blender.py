@@ -104,13 +104,6 @@ def _nothing(folder: Path) -> None:
     pass
 
 
-def _other_format(mark: str) -> Callable[[Path], object]:
-    def change(folder: Path) -> None:
-        (folder / "transforms_train.json").rename(folder / mark)
-
-    return change
-
-
 REFLECTION = np.diag([1.0, 1.0, -1.0, 1.0]).tolist()
 
 
@@ -139,21 +132,6 @@ REFLECTION = np.diag([1.0, 1.0, -1.0, 1.0]).tolist()
             lambda folder: (folder / "transforms_test.json").unlink(),
             {},
             r"must have transforms_test\.json, got .*, or leave 'test' out of splits",
-        ),
-        (
-            _other_format("transforms.json"),
-            {},
-            r"transforms_train\.json, got transforms\.json: looks like an ins",
-        ),
-        (
-            _other_format("poses_bounds.npy"),
-            {},
-            r"looks like an LLFF capture, which this version does not read",
-        ),
-        (
-            _other_format("sparse"),
-            {},
-            r"looks like a COLMAP capture, which this version does not read yet; conv",
         ),
         (
             _write("transforms_train.json", b'{"a": 1,\n "b" 2}'),
