@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from nerf_metal.data.images import read_header, read_image, reduced, turned
-from nerf_metal.data.pixel_store import RESIDENT_BYTES, MemoryStore, ScratchStore, Store
+from nerf_metal.data.pixel_store import MemoryStore, ScratchStore, Store
 from nerf_metal.errors import InputError
 
 DECODE_THREADS = 2  # each holds a decoded photograph, 50 MB for 12 MP
@@ -122,6 +122,7 @@ class Photos:
     Attributes:
         sizes: int64 ``[N, 2]``, height and width.
         has_alpha: whether any of them has.
+        on_disk: whether they are kept in a scratch file.
         notes: sentences about what was done.
     """
 
@@ -157,8 +158,8 @@ class Photos:
 
     @property
     def nbytes(self) -> int:
-        """Memory that they take at most once all of them were decoded."""
-        return min(self._bytes, RESIDENT_BYTES) if self.on_disk else self._bytes
+        """Memory that they take once all of them were decoded; on disk they take none."""
+        return 0 if self.on_disk else self._bytes
 
     def __len__(self) -> int:
         """How many."""

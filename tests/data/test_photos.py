@@ -15,7 +15,6 @@ from PIL import Image
 
 from nerf_metal.cameras import Intrinsics
 from nerf_metal.data import photos as module
-from nerf_metal.data import pixel_store
 from nerf_metal.data.photos import Photos, PhotoSource, open_photos, photo_size
 from nerf_metal.errors import InputError
 
@@ -47,8 +46,7 @@ def all_pixels(photos: Photos) -> list[tuple[torch.Tensor, ...]]:
 
 
 @pytest.mark.parametrize("max_bytes", [PLENTY, 1])
-def test_pixels_are_the_files(shots, max_bytes, monkeypatch):
-    monkeypatch.setattr(pixel_store, "RESIDENT_BYTES", 3 * pixel_store._AROUND)  # 3 pixels at a time
+def test_pixels_are_the_files(shots, max_bytes):
     photos = opened(shots, max_bytes=max_bytes)
     assert photos.on_disk == (max_bytes == 1) and not photos.has_alpha and len(photos) == 4
     assert photos.sizes.tolist() == [[9, 12], [9, 12], [13, 7], [9, 12]]
@@ -65,7 +63,7 @@ def test_memory_is_counted(shots):
     assert opened(shots).nbytes == 3 * pixels
     assert opened(shots, downscale=2).nbytes == 3 * (3 * 4 * 6 + 6 * 3)
     assert opened(shots, max_bytes=3 * pixels).on_disk is False
-    assert opened(shots, max_bytes=3 * pixels - 1).on_disk is True
+    assert opened(shots, max_bytes=3 * pixels - 1).nbytes == 0
 
 
 def test_nothing_is_decoded_before_it_is_asked_for_and_nothing_twice(shots, monkeypatch):
