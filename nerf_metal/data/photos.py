@@ -146,7 +146,8 @@ class Photos:
         self._colors = 4 if self.has_alpha else 3
         self._masks = any(photo.mask for photo in photos)
         self._channels = self._colors + self._masks
-        self._first = torch.cat((torch.zeros(1, dtype=torch.int64), self.sizes.prod(1).cumsum(0)))
+        self._widths = self.sizes[:, 1].numpy()
+        self._first = np.concatenate(([0], np.cumsum(self.sizes.prod(1).numpy())))
         self.on_disk = self._bytes > max_bytes
         self._store: Store | None = None
         self._missing = set(range(len(photos)))
@@ -191,8 +192,9 @@ class Photos:
         return torch.from_numpy(self._take(image_index, y, x)[:, -1] == 0).view(image_index.shape)
 
     def _take(self, image_index: Tensor, y: Tensor, x: Tensor) -> NDArray[np.uint8]:
-        flat = self._first[image_index] + y * self.sizes[image_index, 1] + x
-        return self._filled(range(len(self))).take(flat.reshape(-1).numpy())
+        views = image_index.numpy()  # numpy: torch shares even this work among threads, which takes longer
+        flat = self._first[views] + y.numpy() * self._widths[views] + x.numpy()
+        return self._filled(range(len(self))).take(flat.reshape(-1))
 
     def _rgba(self, rows: NDArray[np.uint8]) -> Tensor:
         if self.has_alpha:
