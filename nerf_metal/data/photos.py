@@ -162,6 +162,11 @@ class Photos:
         """Memory that they take once all of them were decoded; on disk they take none."""
         return 0 if self.on_disk else self._bytes
 
+    @property
+    def file_bytes(self) -> int:
+        """Of the scratch file."""
+        return self._bytes if self.on_disk else 0
+
     def __len__(self) -> int:
         """How many."""
         return len(self.sizes)
