@@ -78,6 +78,16 @@ def test_world_to_camera_is_recognised(similarity):
     assert list(found(scene(c2w, capture_to_scene=moved))) == ["world-to-camera"]
 
 
+def test_poses_that_make_sense_are_not_inverted_because_their_inverses_do_too():
+    """Half turns are their own inverses; with the centre on -z, both ways are cameras around a point."""
+    axes = torch.nn.functional.normalize(ring(40)[:, :3, 3], dim=-1)
+    poses = torch.eye(4).repeat(40, 1, 1)
+    poses[:, :3, :3] = 2 * axes[:, :, None] * axes[:, None] - torch.eye(3)
+    poses[:, :3, 3] = torch.tensor([0.0, 0.0, -1.0]) + 2 * poses[:, :3, 2]
+    for c2w in (poses, torch.linalg.inv(poses)):
+        assert "world-to-camera" not in found(scene(c2w))
+
+
 def test_turning_on_the_spot_shows_no_depth():
     angle = torch.arange(20) * 0.3
     targets = torch.stack((angle.cos(), angle.sin(), 0 * angle), -1)
@@ -94,6 +104,7 @@ def test_cameras_that_miss_the_box_are_named():
     assert finding.evidence.startswith("the optical axes of 8 of 24") and "--scene-scale" in finding.advice
     assert "within 1.5 of the origin" in found(scene(some))["box-missed"].advice
     assert found(scene(torch.cat((good[:18], away[18:])))) == {}  # a quarter may look around
+    assert len(found(scene(wall() @ OPENCV))["box-missed"].views) == 20  # it is behind them
 
 
 def test_scale():

@@ -73,7 +73,8 @@ def _draw_boxes(axes: Axes, scene: Scene, x: int, y: int) -> None:
     low, high = scene.aabb.double().numpy()
     middle, half = (low + high) / 2, (high - low) / 2
     square = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)]).T
-    for size, style, label in ((1, "-", "box"), (2 ** (scene.cascades - 1), "--", "outermost box")):
+    outermost = 2 ** (scene.cascades - 1)
+    for size, style, label in ((1, "-", "box"), (outermost, "--", f"outermost box, {outermost} times as large")):
         if label == "box" or size > 1:
             at = [middle[axis] + size * half[axis] * side for axis, side in zip((x, y), square, strict=True)]
             axes.plot(*at, style, color="black", lw=1.3, label=label)
@@ -102,4 +103,5 @@ def _draw_split(axes: Axes, split: Split, length: float, x: int, y: int, suspect
             axes.annotate(name, pose[[x, y], 3], (4, 4), textcoords="offset points", fontsize=7, color=RED)
     for color, parts in lines.items():
         label = f"{split.name}, {len(split)} cameras" if color != RED else "see the findings"
-        axes.add_collection(LineCollection(parts, colors=color, linewidths=0.8, alpha=0.8, label=label))
+        width, order = (1.8, 3) if color == RED else (0.8, 2)
+        axes.add_collection(LineCollection(parts, colors=color, linewidths=width, alpha=0.8, zorder=order, label=label))
