@@ -217,6 +217,12 @@ def test_the_command_prints_mistakes_within_80_columns(cube_scene, tmp_path, cap
     assert max(len(line) for line in text.splitlines() if path not in line) <= 80
 
 
+@pytest.mark.parametrize("out", ["no/a.png", "."])
+def test_a_picture_that_cannot_be_written_is_one_line(tmp_path, capsys, out):
+    assert main(["inspect", str(tmp_path), "--out", str(tmp_path / out)]) == 2
+    assert capsys.readouterr().err.startswith("error: [inspect] --out must be a file in a folder that exists, got ")
+
+
 def test_no_folder_is_one_line(tmp_path, capsys):
     assert main(["inspect", str(tmp_path / "nothing"), "--out", str(tmp_path / "a.png")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

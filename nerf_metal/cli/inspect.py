@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from nerf_metal.config import SceneFormat, TrainConfig
+from nerf_metal.errors import InputError
 
 COLUMNS = 80  # of a terminal
 NAMED = 6  # views of a finding that are printed; all are in the picture
@@ -46,6 +47,8 @@ def run(args: Sequence[str]) -> int:
     options = tyro.cli(InspectOptions, prog="nerf-metal inspect", args=list(args))
     given = dict(vars(options))
     out = Path(given.pop("out"))
+    if out.is_dir() or not out.parent.is_dir():
+        raise InputError(f"[inspect] --out must be a file in a folder that exists, got {out}; make the folder first")
     config = TrainConfig(**given)
     from nerf_metal.inspection import find_mistakes, list_facts, plot_cameras  # torch: after help and bad options
     from nerf_metal.scenes import open_scene
