@@ -2,11 +2,14 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
 from nerf_metal.errors import InputError
@@ -21,16 +24,52 @@ _DECODE_ERRORS = (
     zlib.error,
     Image.DecompressionBombError,
 )
+_TURNS = {  # EXIF 2.32, tag Orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Header(NamedTuple):
+    """What an image file says of itself before its pixels.
+
+    Attributes:
+        size: width and height as stored.
+        orientation: EXIF's, 1 to 8: how to turn the stored pixels; 1 is not at all.
+        has_alpha: whether it has an alpha channel or a transparent colour.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+    has_alpha: bool
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of an image file; nothing is decoded.
+
+    Raises:
+        InputError: the file is missing, empty or not an image.
+    """
+    with _refusals("read_header", path), Image.open(path) as image:
+        # A PNG that has its EXIF behind its pixels would be decoded for it.
+        known = not isinstance(image, PngImageFile) or "exif" in image.info
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1) if known else 1
+        return Header(image.size, orientation if orientation in _TURNS else 1, image.has_transparency_data)
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """An image as EXIF's orientation wants it seen."""
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def read_rgba(path: Path) -> tuple[NDArray[np.uint8], bool]:
-    """Decode one image.
-
-    Grey becomes RGB; 16-bit samples become 8-bit by rounding ``v / 257``; EXIF orientation is ignored,
-    because poses belong to the stored pixels.
-
-    Args:
-        path: a PNG, JPEG or any other file that Pillow reads.
+    """Decode one image with an alpha channel, as :func:`read_image` otherwise.
 
     Returns:
         uint8 ``[H, W, 4]`` RGB and straight alpha (255 where the file has none), and whether the file has
@@ -39,28 +78,49 @@ def read_rgba(path: Path) -> tuple[NDArray[np.uint8], bool]:
     Raises:
         InputError: the file is missing, empty, not an image, or cut short.
     """
+    image = read_image(path)
+    has_alpha = image.mode == "RGBA"
+    return np.asarray(image if has_alpha else image.convert("RGBA")), has_alpha
+
+
+def read_image(path: Path) -> Image.Image:
+    """Decode one image: RGBA with straight alpha where the file has alpha, else RGB.
+
+    Grey becomes RGB; 16-bit samples become 8-bit by rounding ``v / 257``; EXIF orientation is ignored,
+    because whether poses belong to the stored pixels is for the caller to know.
+
+    Args:
+        path: a PNG, JPEG or any other file that Pillow reads.
+
+    Raises:
+        InputError: the file is missing, empty, not an image, or cut short.
+    """
+    with _refusals("read_image", path), Image.open(path) as image:
+        wide = _sixteen_bits(image, path)
+        if wide is None:
+            image.load()  # here, where a file that is cut short is refused
+            mode = "RGBA" if image.has_transparency_data else "RGB"
+            return image if image.mode == mode else image.convert(mode)
+    eight = ((wide + 128) // 257).astype(np.uint8)  # v / 257 rounded to the nearest: 65535 / 255 is 257
+    if wide.shape[2] < 3:
+        eight = np.concatenate((eight[..., :1],) * 3 + (eight[..., 1:],), axis=-1)
+    return Image.fromarray(eight)
+
+
+@contextmanager
+def _refusals(where: str, path: Path) -> Iterator[None]:
+    """Turn what a bad image file raises into one line."""
     try:
-        with Image.open(path) as image:
-            wide = _sixteen_bits(image, path)
-            if wide is None:
-                return np.asarray(image.convert("RGBA")), image.has_transparency_data
+        yield
     except FileNotFoundError:
-        raise InputError(
-            f"[read_rgba] {path} must exist, got no such file; check file_path or copy the image"
-        ) from None
+        raise InputError(f"[{where}] {path} must exist, got no such file; check file_path or copy the image") from None
     except _DECODE_ERRORS as error:
         size = path.stat().st_size if path.is_file() else 0
+        phone = path.suffix.lower() in (".heic", ".heif")
+        cure = "export it as JPEG" if phone else "copy or export the image again"
         raise InputError(
-            f"[read_rgba] {path} must be a complete image, got {size} bytes that do not decode ({error}); "
-            "copy or export the image again"
+            f"[{where}] {path} must be a complete image, got {size} bytes that do not decode ({error}); {cure}"
         ) from None
-    rgba = np.full((*wide.shape[:2], 4), 255, dtype=np.uint8)
-    eight = (wide + 128) // 257  # v / 257 rounded to the nearest: 65535 / 255 is 257
-    colours = 3 if wide.shape[2] > 2 else 1
-    rgba[..., :3] = eight[..., :colours]
-    if wide.shape[2] > colours:
-        rgba[..., 3] = eight[..., colours]
-    return rgba, wide.shape[2] > colours
 
 
 def _sixteen_bits(image: Image.Image, path: Path) -> NDArray[np.uint32] | None:
@@ -82,6 +142,24 @@ def _sixteen_bits(image: Image.Image, path: Path) -> NDArray[np.uint32] | None:
     if layout == "LA;16B":
         return bytes_again[..., 0::2] * 256 + bytes_again[..., 1::2]
     return np.asarray(image).astype(np.uint32) * 256 + bytes_again
+
+
+def reduced(image: Image.Image, factor: int) -> Image.Image:
+    """Average boxes of `factor` x `factor` pixels of an RGB or RGBA image, alpha as :func:`box_downscale` has it.
+
+    Columns and rows that fill no box are cut off on the right and at the bottom. Draft modes of JPEG decoders, which
+    would be quicker, are other filters.
+    """
+    width, height = image.width // factor, image.height // factor
+    box = (0, 0, width * factor, height * factor)
+    if image.mode == "RGB":
+        return image.reduce(factor, box) if factor > 1 else image
+    # A few rows at a time: its integers are 16 times as large as the pixels.
+    rows = [
+        box_downscale(np.asarray(image.crop((0, top, box[2], min(top + 64 * factor, box[3])))), factor)
+        for top in range(0, box[3], 64 * factor)
+    ]
+    return Image.fromarray(np.concatenate(rows))
 
 
 def box_downscale(rgba: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

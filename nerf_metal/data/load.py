@@ -144,6 +144,8 @@ def load_scene(
         notes=notes,
         capture_to_scene=torch.from_numpy(placement.capture_to_scene),
         cascades=placement.cascades,
+        format=chosen,
+        points=None if capture.points is None else torch.from_numpy(placement.positions(capture.points)).float(),
     )
 
 

@@ -130,6 +130,9 @@ class Scene:
             given to those of the splits; its inverse brings exports back.
         cascades: boxes that hold the scene, each twice as large as the one before, the first one `aabb`: 1 for an
             object, more for what is around it as well.
+        format: which loader read it, as ``--format`` names them.
+        points: float32 ``[P, 3]``, points on surfaces in the coordinates of the splits; None where the capture has
+            none.
     """
 
     name: str
@@ -141,6 +144,8 @@ class Scene:
     notes: list[str] = field(default_factory=list)
     capture_to_scene: Tensor = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))
     cascades: int = 1
+    format: str = "blender"
+    points: Tensor | None = None
 
 
 def spread(count: int, wanted: int) -> list[int]:
