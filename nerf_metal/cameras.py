@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nerf_metal.distortion import distort, undistort
+from nerf_metal.distortion import distort, fold_radius, undistort
 from nerf_metal.errors import InputError
 
 RIGID_TOLERANCE = 1e-3  # wide enough for poses printed with 4 digits, far below any real scale or shear
@@ -145,7 +145,9 @@ class Lenses(NamedTuple):
     def of(cls, cameras: Sequence[Intrinsics]) -> "Lenses":
         """The cameras of ``N`` images, ``[N]``."""
         names = cls._fields[:-1]
-        columns = {name: torch.tensor([getattr(camera, name) for camera in cameras]) for name in names}
+        columns = {
+            name: torch.tensor([getattr(camera, name) for camera in cameras], dtype=torch.float32) for name in names
+        }
         return cls(**columns, distorted=any(camera.distorted for camera in cameras))
 
     def at(self, index: Tensor) -> "Lenses":
@@ -209,13 +211,16 @@ def project(c2w: Tensor, intrinsics: Intrinsics, points: Tensor) -> tuple[Tensor
 
     Returns:
         Pixels ``[..., 2]`` (x, y; the centre of the top left one is (0, 0)) and depths ``[...]`` along the camera's
-        axis, world units. Where the depth is not positive, the pixel means nothing.
+        axis, world units. Where the depth is not positive, the pixel means nothing; where the point is farther to the
+        side than the lens's polynomial holds, it is NaN: the polynomial would put it back into the picture.
     """
+    c2w = c2w.to(points)
     local = (points - c2w[:3, 3]) @ c2w[:3, :3]  # x right, y up, z back
     depth = -local[..., 2]
     x, y = local[..., 0] / depth, -local[..., 1] / depth
     if intrinsics.distorted:
-        x, y = distort(x, y, intrinsics)
+        beyond = torch.hypot(x, y) > fold_radius(intrinsics)
+        x, y = (z.masked_fill(beyond, math.nan) for z in distort(x, y, intrinsics))
     pixels = (x * intrinsics.fl_x + intrinsics.cx - 0.5, y * intrinsics.fl_y + intrinsics.cy - 0.5)
     return torch.stack(pixels, dim=-1), depth
 

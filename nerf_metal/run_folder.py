@@ -144,10 +144,14 @@ class RunFolder:
         write_atomically(self.metrics, lambda to: to.write_text("".join(json.dumps(x) + "\n" for x in kept)))
         return max((x["train_seconds"] for x in kept), default=0.0)
 
+    def quick_render(self, epoch: int) -> Path:
+        """The picture of an epoch's evaluation."""
+        return self.path / f"quick_render_epoch_{epoch:02d}.png"
+
     def save_quick_render(self, epoch: int, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Path:
         """Write ``quick_render_epoch_XX.png``, see :func:`beside_each_other`; a later one of the epoch
         replaces it."""
-        return self.save_picture(f"quick_render_epoch_{epoch:02d}.png", pairs)
+        return self.save_picture(self.quick_render(epoch).name, pairs)
 
     def save_picture(self, name: str, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Path:
         """Write pictures side by side under ``name`` and return the path."""

@@ -16,7 +16,7 @@ import torch
 from nerf_metal import health, metrics, report
 from nerf_metal.config import TrainConfig
 from nerf_metal.data.scene import Scene, spread
-from nerf_metal.evaluate import Evaluation, evaluate
+from nerf_metal.evaluate import PICTURE_VIEWS, Evaluation, evaluate
 from nerf_metal.interrupt import StopRequest
 from nerf_metal.methods import Method
 from nerf_metal.progress import Progress, clock
@@ -28,8 +28,6 @@ from nerf_metal.watchdog import Line
 
 LOG_EVERY_STEPS = 20
 """Steps of a line in ``metrics.jsonl``: reading the loss waits for the device, so not every step."""
-PICTURE_VIEWS = 3
-"""Views in a quick render: enough to see all sides, few enough to see at a glance."""
 
 
 @dataclass(frozen=True)

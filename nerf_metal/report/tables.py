@@ -29,6 +29,14 @@ def format_table(rows: Rows) -> str:
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
 
 
+def shorten(name: str, width: int) -> str:
+    """A name of at most ``width`` characters: a longer one loses its middle, since file names differ at their ends."""
+    if len(name) <= width:
+        return name
+    end = (width - 1) // 2
+    return f"{name[: width - 1 - end]}…{name[len(name) - end :]}"
+
+
 def final_rows(folder: RunFolder, record: Record) -> list[tuple[str, str]]:
     """Name and value of what matters at the end of a run, and where its files are."""
     rows = [*key_rows(record), ("run folder", str(folder.path))]

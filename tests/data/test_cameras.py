@@ -1,18 +1,26 @@
 """Camera conventions against rays worked by hand."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from nerf_metal.cameras import Intrinsics, check_c2w, image_rays, look_at, pixel_rays
+from nerf_metal.cameras import Intrinsics, Lenses, check_c2w, image_rays, look_at, pixel_rays, project
 from nerf_metal.errors import InputError
 
 # Right angle of view over 4 pixels: the focal length is 2 pixels.
 RIGHT_ANGLE = Intrinsics.from_fov_x(math.pi / 2, 4, 2)
 # Right is +y, up is +z, back is +x: a camera on the x axis that looks at the origin.
 ON_X = torch.tensor([[0.0, 0, 1, 5], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+
+# A portrait photograph of a phone, at a tenth of its size.
+PHONE = Intrinsics(
+    *(137.5, 137.4, 55.45, 96.5, 108, 192),
+    **{"k1": 0.0578421, "k2": -0.0805099, "p1": -0.000980296, "p2": 0.00015575},
+)
+TILTED = look_at((1.0, 2.0, 3.0), (0.5, -1.0, 0.25), (0.0, 0.0, 1.0))
 
 
 def test_intrinsics_from_fov() -> None:
@@ -93,6 +101,80 @@ def test_look_at() -> None:
     torch.testing.assert_close(-tilted[:3, 2], toward / toward.norm())
     assert tilted[2, 0] == 0.0  # the horizon is level
     assert tilted[2, 1] > 0.0  # and the world's up is up
+
+
+def test_a_lens_is_undone_in_the_rays() -> None:
+    """The pixel where the lens puts the ideal point (0.6, -0.8): with r^2 = 1 and k1 = 0.5 that is (0.9, -1.2)."""
+    camera = Intrinsics(10.0, 20.0, 30.0, 40.0, 80, 80, k1=0.5)
+    x, y = 30.0 + 10.0 * 0.9 - 0.5, 40.0 - 20.0 * 1.2 - 0.5
+    _, d = pixel_rays(torch.eye(4), camera, torch.tensor([x, y]))
+    torch.testing.assert_close(d, torch.tensor([0.6, 0.8, -1.0]) / math.sqrt(2.0))  # y is down in pixels, up in space
+    pinhole = dataclasses.replace(camera, k1=0.0)
+    _, d = pixel_rays(torch.eye(4), pinhole, torch.tensor([x, y]))
+    torch.testing.assert_close(d, torch.tensor([0.9, 1.2, -1.0]) / math.sqrt(3.25))
+
+
+def test_project_by_hand() -> None:
+    """From (5, 0, 0) towards the origin, right is y and up is z: (1, 2, 1) is 4 in front, half and a quarter aside."""
+    pixels, depth = project(ON_X, RIGHT_ANGLE, torch.tensor([[1.0, 2.0, 1.0], [6.0, 0.0, 0.0]]))
+    assert depth.tolist() == [4.0, -1.0]
+    assert pixels[0].tolist() == [2.0 + 2.0 * 0.5 - 0.5, 1.0 - 2.0 * 0.25 - 0.5]
+
+
+@pytest.mark.parametrize("camera", [RIGHT_ANGLE, Intrinsics(30.0, 25.0, 9.0, 4.0, 20, 11), PHONE])
+def test_project_inverts_pixel_rays(camera: Intrinsics) -> None:
+    """Pixel centres, the picture's corners and points between them, at any distance; float32 has seven digits."""
+    y, x = torch.meshgrid(
+        torch.linspace(-0.5, camera.height - 0.5, 7), torch.linspace(-0.5, camera.width - 0.5, 9), indexing="ij"
+    )
+    pixels = torch.stack((x, y), -1)
+    for distance in (0.3, 7.0):
+        o, d = pixel_rays(TILTED, camera, pixels)
+        back, depth = project(TILTED, camera, o + distance * d)
+        torch.testing.assert_close(back, pixels, rtol=0, atol=2e-6 * max(camera.fl_x, camera.width))
+        torch.testing.assert_close(depth, distance * -(d @ TILTED[:3, 2]))
+    # Points in float64, as captures have them, stay so.
+    assert project(TILTED, camera, (o + d).double())[0].dtype == torch.float64
+
+
+def test_what_a_lens_cannot_see_is_not_projected_back_into_the_picture() -> None:
+    """k1 = -0.3 turns back at r = 1.054: by the polynomial alone a point at r = 1.8 would be at 1.8 (1 - 0.972)."""
+    camera = Intrinsics(10.0, 10.0, 5.0, 5.0, 10, 10, k1=-0.3)
+    pixels, depth = project(torch.eye(4), camera, torch.tensor([[1.8, 0.0, -1.0], [1.0, 0.0, -1.0]]))
+    assert depth.tolist() == [1.0, 1.0]
+    assert bool(pixels[0].isnan().all())
+    torch.testing.assert_close(pixels[1], torch.tensor([5.0 + 10.0 * 0.7 - 0.5, 4.5]))
+
+
+@pytest.mark.parametrize("others", [(RIGHT_ANGLE,), (RIGHT_ANGLE, PHONE)], ids=["pinholes", "one distorted"])
+def test_lenses_are_their_cameras_one_by_one(others: tuple[Intrinsics, ...]) -> None:
+    """Rays of many images at once; whole numbers in a file make no integer tensors."""
+    cameras = [*others, Intrinsics(30, 25, 9, 4, 20, 11)]
+    lenses = Lenses.of(cameras)
+    for made in (lenses, Lenses.of(cameras[-1:])):
+        assert all(column.dtype == torch.float32 for column in made[:-1])
+    assert lenses.distorted == (PHONE in cameras)
+    index = torch.tensor([0, 2, 1, 2, 0]) % len(cameras)
+    pixels = torch.tensor([[0, 0], [1, 1], [3, 0], [2, 1], [0, 1]])
+    _, d = pixel_rays(TILTED, lenses.at(index), pixels)
+    for i, which in enumerate(index.tolist()):
+        one = pixel_rays(TILTED, cameras[which], pixels[i])[1]
+        torch.testing.assert_close(d[i], one, rtol=0, atol=2e-7)  # numbers of a camera alone are float64
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 5])
+def test_reduced_is_the_camera_of_averaged_boxes(factor: int) -> None:
+    """A reduced pixel's centre is the mean of its box's centres, and looks where that looks, distortion and all."""
+    small = PHONE.reduced(factor)
+    assert (small.width, small.height) == (PHONE.width // factor, PHONE.height // factor)
+    for corner in ((0, 0), (small.width - 1, small.height - 1)):
+        box = torch.stack(torch.meshgrid(*(torch.arange(factor) + factor * at for at in corner), indexing="ij"), -1)
+        centre = box.double().mean((0, 1))
+        assert bool((box.max(dim=0).values.max(dim=0).values < torch.tensor([PHONE.width, PHONE.height])).all())
+        got = pixel_rays(TILTED, small, torch.tensor(corner))[1]
+        torch.testing.assert_close(got, pixel_rays(TILTED, PHONE, centre)[1], rtol=0, atol=1e-6)
+    with pytest.raises(InputError, match=r"factor must be at most 108 for an image of 108x192, got 109; use"):
+        PHONE.reduced(109)
 
 
 def _with(row: int, column: int, value: float) -> list[list[float]]:

@@ -1,0 +1,93 @@
+"""``evaluation.png``: what was rendered, the truth and the difference, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from nerf_metal.checkpoint import write_atomically
+from nerf_metal.evaluate import ViewScore
+from nerf_metal.report.tables import shorten
+
+PANEL = 440
+"""Pixels that a picture fills at most along a side: three beside each other fit on a screen."""
+GREATEST_ERROR = 0.25
+"""Upper end of the colours of errors: a quarter of the range from black to white is plainly another colour."""
+COLORS = "inferno"  # dark where nothing differs, evenly brighter with the error, also for colour-blind eyes
+GAP, LETTERS = 10, 16
+LINE = LETTERS + 8
+PAPER, INK = (255, 255, 255), (0, 0, 0)
+COLUMNS = ("prediction", "truth", "absolute error, mean of R, G, B")
+
+
+def save_comparison(path: Path, rows: Sequence[tuple[str, ViewScore]]) -> None:
+    """Write a picture with a row for each view: prediction, truth and difference under a line of text.
+
+    Args:
+        path: of the PNG.
+        rows: what is said of each view besides its name and scores, and the view, its pictures kept; of any sizes.
+    """
+    panels = [[_fit(panel) for panel in _panels(view)] for _, view in rows]
+    width = max(max(panel.width for row in panels for panel in row), PANEL * 2 // 3)  # the titles need as much
+    heights = [LINE + row[0].height + GAP for row in panels]
+    font = ImageFont.load_default(LETTERS)
+    whole = Image.new("RGB", (3 * width + 4 * GAP, 2 * LINE + 2 * GAP + sum(heights)), PAPER)
+    draw = ImageDraw.Draw(whole)
+    places = [GAP + column * (width + GAP) for column in range(3)]
+    for left, title in zip(places, COLUMNS, strict=True):
+        draw.text((left, GAP), title, INK, font)
+    top = GAP + LINE
+    for (rank, view), row, height in zip(rows, panels, heights, strict=True):
+        lpips = "" if view.lpips is None else f"   LPIPS {view.lpips:.3f}"
+        scores = f"PSNR {view.psnr:.2f} dB   SSIM {view.ssim:.3f}{lpips}"
+        draw.text((GAP, top), f"{rank}:   {shorten(view.name, 50)}   {scores}", INK, font)
+        for left, panel in zip(places, row, strict=True):
+            whole.paste(panel, (left, top + LINE))
+        top += height
+    _draw_scale(whole, draw, font, places[2], top, width)
+    write_atomically(path, lambda to: whole.save(to, format="png"))
+
+
+def _panels(view: ViewScore) -> list[np.ndarray]:
+    """Prediction and truth ``[H, W, 3]`` and their difference ``[H, W]``."""
+    prediction, truth = (picture.numpy().astype(np.float32) for picture in (view.prediction, view.truth))
+    return [prediction, truth, np.abs(prediction - truth).mean(-1)]
+
+
+def _fit(panel: np.ndarray) -> Image.Image:
+    """A picture, or errors in colours, in a square of `PANEL` pixels: small ones are enlarged by whole factors, pixel
+    by pixel, large ones averaged, errors before they become colours."""
+    height, width = panel.shape[:2]
+    scale = PANEL / max(height, width)
+    channels = [Image.fromarray(channel) for channel in np.atleast_3d(panel).transpose(2, 0, 1)]
+    size, how = (width * int(scale), height * int(scale)), Image.Resampling.NEAREST
+    if scale < 1.0:
+        size, how = (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BOX
+    sized = np.stack([np.asarray(channel.resize(size, how)) for channel in channels], -1)
+    return _bytes(sized if panel.ndim == 3 else _colors(sized[..., 0] / GREATEST_ERROR))
+
+
+def _colors(values: np.ndarray) -> Any:
+    """Values, cut off beyond [0, 1], as colours ``[..., 3]``."""
+    from matplotlib import colormaps  # a quarter of a second: not before a picture is drawn
+
+    return colormaps[COLORS](values)[..., :3]
+
+
+def _bytes(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray((picture.clip(0.0, 1.0) * 255.0).round().astype(np.uint8))
+
+
+def _draw_scale(whole: Image.Image, draw: ImageDraw.ImageDraw, font: Any, left: int, top: int, width: int) -> None:
+    """The colours of errors from 0 to the greatest, under their column."""
+    numbers = ("0", f"{GREATEST_ERROR:g} or more")
+    start = left + int(draw.textlength(numbers[0], font)) + GAP
+    length = left + width - start - GAP - int(draw.textlength(numbers[1], font))
+    bar = _bytes(np.broadcast_to(_colors(np.linspace(0.0, 1.0, length)), (LETTERS, length, 3)))
+    whole.paste(bar, (start, top))
+    draw.text((left, top), numbers[0], INK, font)
+    draw.text((start + length + GAP, top), numbers[1], INK, font)
