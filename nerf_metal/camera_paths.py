@@ -130,7 +130,9 @@ def spiral(c2w: Tensor, camera: Intrinsics, frames: int, focus: float) -> Camera
 
 
 def interpolate(keys: Tensor, camera: Intrinsics, frames: int) -> CameraPath:
-    """A smooth path through key poses ``[K, 4, 4]`` at equal speed: cubic splines of positions and of rotations.
+    """A smooth path through key poses ``[K, 4, 4]`` at equal speed: cubic splines of rotations, and of what is looked
+    at and from how far. So a camera goes around what it shows, where a spline of positions would cut through it; poses
+    that face forward have no such point, and their positions are splined.
 
     Length counts turning too, a radian as much as the poses are spread: a camera that turns on the spot moves.
 
@@ -157,7 +159,16 @@ def interpolate(keys: Tensor, camera: Intrinsics, frames: int) -> CameraPath:
             "leave one out"
         )
     knots = np.concatenate(([0.0], np.cumsum(np.sqrt(steps))))  # centripetal: no loops between poses near each other
-    place, turn = CubicSpline(knots, positions, bc_type="natural"), RotationSpline(knots, rotations)
+    away = np.zeros(len(keys))
+    if not forward_facing(keys):
+        away = ((positions - centre_of_view(keys).numpy()) * poses[:, :3, 2]).sum(1).clip(min=0.0)
+    seen = np.column_stack((positions - away[:, None] * poses[:, :3, 2], away))
+    turn, look = RotationSpline(knots, rotations), CubicSpline(knots, seen, bc_type="natural")
+
+    def place(when: NDArray[np.float64]) -> NDArray[np.float64]:
+        at: NDArray[np.float64] = look(when)
+        return at[:, :3] + at[:, 3:] * turn(when).as_matrix()[:, :, 2]
+
     dense = np.linspace(0.0, knots[-1], DENSE * (len(keys) - 1) + 1)
     travelled = np.concatenate(([0.0], np.cumsum(lengths(place(dense), turn(dense)))))
     when = np.interp(np.linspace(0.0, travelled[-1], frames), travelled, dense)

@@ -12,6 +12,7 @@ from torch import Tensor
 from nerf_metal.background import composite_over
 from nerf_metal.camera_paths import CameraPath
 from nerf_metal.cameras import Intrinsics, image_rays
+from nerf_metal.data.raytrace import fibonacci_sphere
 from nerf_metal.data.scene import spread
 from nerf_metal.methods import Method
 from nerf_metal.pixels import LEAST_OPACITY
@@ -29,7 +30,12 @@ SOLID = 0.5  # opacity from which a pixel has a depth: below, most of what is se
 LARGEST = 65535  # of 16 bits
 PROBE_FRAMES, PROBE_PIXELS = 8, 48  # frames and their longer side that show a film's depths, in well under a second
 PROBE_PERCENT = (2.0, 98.0)  # of the depths seen: stray ones do not stretch the colours
-NORMAL_STEP = 1 / 200  # of the box's mean side: two to three cells of the finest features, below which there is noise
+# Of normals. On the package's scene after 40 s they are 20 degrees off in the median; central differences at the
+# surface with a step of a pixel are 37. Where a surface is sharp, 48 directions alone are 4 degrees off, 32 are 5.
+NORMAL_DIRECTIONS = 48
+NORMAL_RADIUS = 0.009  # of the depth: half a degree of what is seen, whatever the size of scene and picture
+NORMAL_SHIFT = 0.5  # radii towards the camera: opacity is known at the front of a surface, and arbitrary behind it
+NORMAL_LENGTH = 4.0  # radii over which density becomes opacity: what hides everything behind it counts as one
 POINTS_AT_ONCE = 65536  # as a training step has samples
 
 
@@ -113,24 +119,25 @@ def frame_pictures(
     if "normals" in outputs:
         normals = torch.zeros_like(rays_d)
         met = pixels.opacity > LEAST_OPACITY
-        normals[met] = surface_normals(method, (rays_o + pixels.depth[:, None] * rays_d)[met])
+        normals[met] = surface_normals(method, rays_o[met], rays_d[met], pixels.depth[met])
         pictures["normals"] = over_background(0.5 + 0.5 * normals)
     return pictures
 
 
-def surface_normals(method: Method, points: Tensor) -> Tensor:
-    """Unit normals ``[P, 3]`` at ``points [P, 3]`` near a surface, outwards: the negative gradient of the density, by
-    central differences. Of the opacity of a step, rather: it falls in the same direction and does not leap inside of
-    what is opaque. Zero where the density does not change."""
-    box = method.box
-    step = float((box[1] - box[0]).mean()) * NORMAL_STEP
-    ahead = torch.eye(3, device=points.device) * step
+def surface_normals(method: Method, rays_o: Tensor, rays_d: Tensor, depth: Tensor) -> Tensor:
+    """Unit normals ``[R, 3]``, outwards, where rays ``[R, 3]`` meet a surface at ``depth [R]``: the negative gradient
+    of opacity, averaged over a ball, since that of the density at a point is noise. By Gauss's theorem the average is a
+    sum over directions to the ball's surface: differences across it in all directions. Zero where nothing changes."""
+    directions = torch.from_numpy(fibonacci_sphere(NORMAL_DIRECTIONS)).to(rays_o)
     normals = []
-    for chunk in points.split(POINTS_AT_ONCE // 6):
-        around = torch.stack((chunk[:, None] + ahead, chunk[:, None] - ahead))  # [2, P, 3, 3]
-        opacity = -torch.expm1(-step * method.density(around.view(-1, 3)).view(2, -1, 3))
-        normals.append(torch.nn.functional.normalize(opacity[1] - opacity[0], dim=-1))
-    return torch.cat(normals) if normals else points
+    for o, d, t in zip(*(x.split(POINTS_AT_ONCE // NORMAL_DIRECTIONS) for x in (rays_o, rays_d, depth)), strict=True):
+        radius = NORMAL_RADIUS * t[:, None]
+        centre = o + (t[:, None] - NORMAL_SHIFT * radius) * d
+        around = centre[:, None] + radius[..., None] * directions
+        sigmas = method.density(around.view(-1, 3)).view(len(o), -1)
+        opacity = -torch.expm1(-NORMAL_LENGTH * radius * sigmas)
+        normals.append(torch.nn.functional.normalize(-(opacity[..., None] * directions).sum(1), dim=-1))
+    return torch.cat(normals) if normals else rays_d
 
 
 def _color_map(depth: NDArray[np.float32], depths: DepthScale) -> NDArray[np.float32]:

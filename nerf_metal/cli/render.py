@@ -79,8 +79,8 @@ class RenderOptions:
     backend: Backend = "auto"
     """Who computes what has a kernel."""
 
-    def __post_init__(self) -> None:
-        """Check what needs neither the run nor torch."""
+    def check(self) -> None:
+        """Refuse what cannot be meant; needs neither the run nor torch."""
         if self.path is not None and self.split is not None:
             _reject("split", "be left out beside --path", self.split, "leave one of them out")
         if self.name not in (*SPLITS, *MADE) and not self.name.endswith(".json"):
@@ -134,6 +134,7 @@ class Plan(NamedTuple):
 def run(args: Sequence[str]) -> int:
     """Render as ``args`` say; returns 0."""
     options = tyro.cli(RenderOptions, prog="nerf-metal render", args=list(args))
+    options.check()
     opened = open_method("render", options.run, options.device, options.backend, options.checkpoint)
 
     import torch
