@@ -177,6 +177,7 @@ def test_json_round_trip():
     path = some_path()
     about = camera_path_to_json(path, fps=24, keyframes=path[:2], is_cycle=True)
     assert about["seconds"] == pytest.approx(5 / 24) and len(about["keyframes"]) == 2
+    assert about["keyframes"][1]["matrix"] == pytest.approx(path[1][0].flatten().tolist())  # row by row
     read = camera_path_from_json(json.dumps(about), "path.json", 7.0 * torch.eye(4))  # not used: ours are scene's
     assert (read.fps, read.is_cycle, len(read.frames)) == (24, True, 5)
     for (c2w, camera), (before, camera_before) in zip(read.frames, path, strict=True):
