@@ -18,7 +18,7 @@ from nerf_metal.extras import require
 
 QUALITY = "18"  # x264's constant rate factor that is said to look lossless; 23 is its default
 # BT.709, said so in the file: players guess another matrix for small pictures, and colours shift.
-COLORS = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
+COLORS = "scale=out_color_matrix=bt709:out_range=tv,setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 
 
 def require_ffmpeg() -> str:
@@ -44,8 +44,8 @@ def write_video(path: Path, pictures: list[Path], fps: float) -> None:
     command = [
         *(require_ffmpeg(), "-y", "-v", "error"),
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"),
-        *("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-c:v", "libx264", "-pix_fmt", "yuv420p"),
-        *("-crf", QUALITY, *COLORS, "-movflags", "+faststart", "-f", "mp4"),
+        *("-vf", COLORS, "-c:v", "libx264", "-pix_fmt", "yuv420p"),
+        *("-crf", QUALITY, "-movflags", "+faststart", "-f", "mp4"),
     ]
 
     def write(to: Path) -> None:

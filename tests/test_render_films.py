@@ -155,7 +155,9 @@ def test_a_film_of_an_orbit(sphere_run, tmp_path, capsys):
         assert np.abs(film.mean((1, 2)) - means).max() < 4  # the order of frames and of channels is that of the files
     assert (tmp_path / "video.mp4").read_bytes() == (folder / "rgb.mp4").read_bytes()
     about = subprocess.run([video.require_ffmpeg(), "-i", str(folder / "rgb.mp4")], capture_output=True).stderr.decode()
-    assert all(word in about for word in ("h264", "yuv420p(tv, bt709, ", " 30x30", " 12 fps", "0.50,")), about
+    assert all(word in about for word in ("h264", "yuv420p(tv, bt709, progressive)", " 30x30", " 12 fps", "0.50,")), (
+        about
+    )
     header = (folder / "rgb.mp4").read_bytes()
     assert header.index(b"moov") < header.index(b"mdat")  # plays while it loads
     printed = capsys.readouterr()
