@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from nerf_metal.run_folder import RunFolder
 
 
+class OpenedMethod(NamedTuple):
+    """The run and its method, on its device."""
+
+    folder: RunFolder
+    checkpoint: Checkpoint
+    method: Method
+    device: torch.device
+
+
 class Opened(NamedTuple):
     """The run, its method on its device with room to render, and which views of a split to take."""
 
@@ -56,10 +65,25 @@ def open_run(
 
     # From here on torch is needed: help and bad options came first.
     from nerf_metal.data.scene import spread
+    from nerf_metal.scenes import open_scene
+
+    opened = open_method(command, run, device, backend, which)
+    images = open_scene(opened.checkpoint.config, splits=(split,)).splits[split]
+    opened.method.reserve(images.image_bytes)
+    count = len(images)
+    return Opened(*opened, images, spread(count, views or count))
+
+
+def open_method(command: str, run: str, device: str, backend: Backend, which: Literal["last", "best"]) -> OpenedMethod:
+    """Load what ``nerf-metal COMMAND RUN`` works on, without the scene; see :func:`open_run`. The caller reserves
+    memory.
+
+    Raises:
+        InputError: as :func:`open_run`, but for the scene.
+    """
     from nerf_metal.devices import check_backend, pick_device
     from nerf_metal.methods import load_method
     from nerf_metal.run_folder import RunFolder
-    from nerf_metal.scenes import open_scene
 
     place = pick_device(device)
     check_backend(backend, place)
@@ -68,7 +92,4 @@ def open_run(
     for note in checkpoint.notes:
         print(f"note: {note}", file=sys.stderr)
     method.to(place)
-    images = open_scene(checkpoint.config, splits=(split,)).splits[split]
-    method.reserve(images.image_bytes)
-    count = len(images)
-    return Opened(folder, checkpoint, method, place, images, spread(count, views or count))
+    return OpenedMethod(folder, checkpoint, method, place)
