@@ -181,8 +181,8 @@ def field_mesh(
     opacity = gaussian(opacity, SMOOTHING, mode="nearest", truncate=3.0)
     if opacity.max() <= 0.5 or densest <= threshold:
         raise InputError(
-            f"[export] --threshold must be below the density of something larger than a voxel in the box, whose densest "
-            f"place has {densest:.3g}, got {threshold:.3g}; lower it, raise --resolution or choose another --box"
+            f"[export] --threshold must be below the density of something larger than a voxel in the box, which has "
+            f"at most {densest:.3g}, got {threshold:.3g}; lower it, raise --resolution or choose another --box"
         )
     # A layer of nothing closes the surface; what it adds is pressed onto the box.
     vertices, faces, _, _ = marching_cubes(np.pad(opacity, 1), 0.5, gradient_direction="ascent")
@@ -191,7 +191,8 @@ def field_mesh(
     mesh = _cleaned(trimesh, vertices, faces, min_component)
     if max_faces is not None and max_faces < len(mesh.faces):
         simplify = require("fast_simplification", extra="mesh", command="export").simplify
-        mesh = _cleaned(trimesh, *simplify(mesh.vertices, mesh.faces, target_count=max_faces), min_component)
+        fewer = simplify(np.array(mesh.vertices), np.array(mesh.faces), target_count=max_faces)
+        mesh = _cleaned(trimesh, fewer[0], fewer[1], min_component)
     mesh.apply_scale(lattice.spacing)
     mesh.apply_translation(lattice.origin.numpy())
     vertices, normals = torch.from_numpy(np.array(mesh.vertices)), torch.from_numpy(np.array(mesh.vertex_normals))

@@ -60,9 +60,7 @@ def check_mesh(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> MeshC
     count = len(vertices)
     directed = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     forward = directed[:, 0] < directed[:, 1]
-    keys, index, uses = np.unique(
-        directed.min(1) * count + directed.max(1), return_inverse=True, return_counts=True
-    )
+    keys, index, uses = np.unique(directed.min(1) * count + directed.max(1), return_inverse=True, return_counts=True)
     balance = np.bincount(index, np.where(forward, 1, -1), len(keys))
     sound = (uses == 2) & (balance == 0)
     components = int(pieces(np.stack((keys // count, keys % count), -1), count).max()) + 1

@@ -21,16 +21,17 @@ from nerf_metal.mesh import Space, scale_of, transformed
 OPAQUE = 0.5
 """Opacity from which a ray has met something: for less, most of its colour is the background's."""
 SOLID = 0.1
-"""Of a surface's density, at a point: the mean depth of a ray that grazes one thing and meets another lies between them,
-where nothing is."""
+"""Of a surface's density, at a point: the mean depth of a ray that grazes one thing and meets another lies between
+them, where nothing is."""
 RAYS = 2**16
 """Rays drawn at once."""
 BARREN = 50
-"""Draws of which a hundredth of the rays give points must be enough; after so many for the points wanted, it is given
-up."""
+"""Draws in a row without a point after which there is none: three million rays."""
 NORMAL_STEPS = 256
 """Parts of the scene's box over which a normal's differences are taken: the fineness of a mesh of the usual
 resolution."""
+GRAZING = -0.2
+"""Cosine between a normal and the way back to the camera from which on the normal is taken for the other side's."""
 ORBIT = 64
 """Cameras all around, where those of the run cannot be had: hollows are seen from several of them."""
 
@@ -58,7 +59,7 @@ class Cameras(NamedTuple):
 
     @classmethod
     def around(cls, box: torch.Tensor, near: float, far: float) -> Cameras:
-        """On a sphere around a ``box [2, 3]``, evenly spread (Gonzalez 2010), between the distances that a field knows."""
+        """On a sphere around a ``box [2, 3]``, evenly spread (Gonzalez 2010), as far as a field has been seen from."""
         middle, reach = box.double().mean(0), 0.5 * float(torch.linalg.vector_norm(box[1] - box[0]))
         distance = max(near + reach, min(0.5 * (near + far), 3.0 * reach))
         i = torch.arange(ORBIT, dtype=torch.float64) + 0.5
@@ -97,15 +98,14 @@ def field_points(space: Space, box: torch.Tensor, cameras: Cameras, *, count: in
     to_box = torch.linalg.inv(space.to_scene)
     background = torch.zeros(3, device=space.device)
     found: list[tuple[torch.Tensor, ...]] = []
-    have, draws = 0, 0
+    have, barren = 0, 0
     bar = tqdm(total=count, desc="points", disable=None, leave=False)
     while have < count:
-        if draws >= BARREN * math.ceil(2.0 * count / RAYS):
+        if barren == BARREN:
             raise InputError(
-                f"[export] --points must be seen by the cameras in the box, got {have} of {count} after {draws * RAYS} "
-                "rays; choose another --box or fewer --points"
+                f"[export] --box must hold a surface that cameras see, got {have} of {count} points, none in the last "
+                f"{BARREN * RAYS} rays; choose another --box or fewer --points"
             )
-        draws += 1
         rays_o, rays_d = cameras.draw(RAYS, generator)
         pixels = space.method.render(rays_o.to(space.device), rays_d.to(space.device), background)
         rgb, opacity, depth = (part.cpu() for part in pixels)
@@ -114,25 +114,25 @@ def field_points(space: Space, box: torch.Tensor, cameras: Cameras, *, count: in
         keep &= space.density(points) > SOLID * threshold
         colors = rgb[keep] / opacity[keep, None]  # without the black behind it
         found.append((points[keep], colors, rays_d[keep].double() @ to_box[:3, :3].T))
-        have += int(keep.sum())
-        bar.update(int(keep.sum()))
+        new = int(keep.sum())
+        have, barren = have + new, 0 if new else barren + 1
+        bar.update(new)
     bar.close()
     points, colors, looking = (torch.cat(parts)[:count] for parts in zip(*found, strict=True))
     normals = _normals(space, points, looking, threshold, float((box[1] - box[0]).max()) / NORMAL_STEPS)
     return PointCloud(points.numpy(), normals.numpy(), (colors.clamp(0, 1) * 255.0).round().to(torch.uint8).numpy())
 
 
-def _normals(
-    space: Space, points: torch.Tensor, looking: torch.Tensor, threshold: float, step: float
-) -> torch.Tensor:
-    """Against the slope of the opacities, towards who looked ``[N, 3]``; against the look where there is no slope."""
+def _normals(space: Space, points: torch.Tensor, looking: torch.Tensor, threshold: float, step: float) -> torch.Tensor:
+    """Against the slope of the opacities ``[N, 3]``, but towards who looked: a surface that is seen faces the camera,
+    save for noise where it is seen at a grazing angle. Against the look where there is no slope."""
     back = -looking / torch.linalg.vector_norm(looking, dim=-1, keepdim=True)
 
     def opacity(places: torch.Tensor) -> torch.Tensor:
         return 1.0 - torch.exp2(-space.density(places).double() / threshold)
 
     shifts = step * torch.eye(3, dtype=torch.float64)
-    slope = torch.stack([opacity(points + shift) - opacity(points - shift) for shift in shifts], -1)
-    slope = torch.where((slope * back).sum(-1, keepdim=True) > 0, slope, -slope)
-    length = torch.linalg.vector_norm(slope, dim=-1, keepdim=True)
-    return torch.where(length > 1e-6, slope / length.clamp(min=1e-6), back)
+    fall = torch.stack([opacity(points - shift) - opacity(points + shift) for shift in shifts], -1)
+    length = torch.linalg.vector_norm(fall, dim=-1, keepdim=True)
+    normals = torch.where(length > 1e-6, fall / length.clamp(min=1e-6), back)
+    return torch.where((normals * back).sum(-1, keepdim=True) < GRAZING, -normals, normals)

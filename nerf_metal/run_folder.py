@@ -99,8 +99,8 @@ class RunFolder:
 
     @property
     def capture_to_scene(self) -> torch.Tensor:
-        """The similarity float64 ``[4, 4]`` from the capture's coordinates to the run's; the identity for runs of before
-        captures, which do not say."""
+        """The similarity float64 ``[4, 4]`` from the capture's coordinates to the run's; the identity for runs of
+        before captures, which do not say."""
         stored = self._about().get("capture_to_scene")
         return torch.eye(4, dtype=torch.float64) if stored is None else torch.tensor(stored, dtype=torch.float64)
 

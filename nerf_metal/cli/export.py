@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import tyro
 
@@ -20,6 +20,7 @@ from nerf_metal.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+    from nerf_metal.export_files import MeshFormat
     from nerf_metal.mesh import Space
     from nerf_metal.point_cloud import Cameras
     from nerf_metal.run_folder import RunFolder
@@ -161,7 +162,7 @@ def _export_mesh(
         elif path.suffix == ".png":
             data = iio.imwrite("<bytes>", picture(mesh, up=upward), extension=".png")
         else:
-            data = mesh_bytes(mesh, path.suffix[1:], upward)
+            data = mesh_bytes(mesh, cast("MeshFormat", path.suffix[1:]), upward)
         write_atomically(path, functools.partial(Path.write_bytes, data=data))
     size = " x ".join(f"{high - low:.4g}" for low, high in zip(*checked.box, strict=True))
     rows = [
@@ -197,44 +198,21 @@ def _common(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 def _check(options: ExportOptions) -> None:
     """Refuse what cannot be meant."""
     threshold, box = options.threshold, options.box
-    bad: list[tuple[bool, str, str, object, str]] = [
-        (
-            not 8 <= options.resolution <= MOST_RESOLUTION,
-            "resolution",
-            f"from 8 to {MOST_RESOLUTION}",
-            options.resolution,
-            "256 is usual; for more, export parts with --box",
-        ),
-        (
-            threshold != "auto" and not (math.isfinite(threshold) and threshold > 0),
-            "threshold",
-            "auto or more than 0",
-            threshold,
-            "leave it out",
-        ),
-        (
-            isinstance(box, tuple)
-            and not all(map(math.isfinite, box))
-            or isinstance(box, tuple)
-            and not all(low < high for low, high in zip(box[:3], box[3:], strict=True)),
-            "box",
-            "tight, scene or a least and a greater corner",
-            box,
-            "give x y z of both in the capture's coordinates",
-        ),
-        (
-            options.simplify is not None and options.simplify < 4,
-            "simplify",
-            "at least 4",
-            options.simplify,
-            "it is how many faces are left",
-        ),
-        (not 0 <= options.min_component < 1, "min-component", "in [0, 1)", options.min_component, "0 keeps all"),
-        (options.points < 1, "points", "at least 1", options.points, "200000 is usual"),
-        (not options.format, "format", "one or more of ply, obj, glb, usdz", "none", "leave it out for ply"),
-    ]
-    for wrong, name, expected, got, cure in bad:
-        if wrong:
+    corners = isinstance(box, str) or (all(map(math.isfinite, box)) and all(box[i] < box[i + 3] for i in range(3)))
+    dense = threshold == "auto" or 0 < threshold < math.inf
+    fine = 8 <= options.resolution <= MOST_RESOLUTION
+    faces, share = options.simplify, options.min_component
+    checks: tuple[tuple[bool, str, object, str, str], ...] = (
+        (fine, "resolution", options.resolution, f"from 8 to {MOST_RESOLUTION}", "for more, export parts with --box"),
+        (dense, "threshold", threshold, "auto or more than 0", "leave it out"),
+        (corners, "box", box, "tight, scene or a least and a greater corner", "give x y z of both, of the capture"),
+        (faces is None or faces >= 4, "simplify", faces, "at least 4", "it is how many faces are left"),
+        (0 <= share < 1, "min-component", share, "in [0, 1)", "0 keeps all"),
+        (options.points >= 1, "points", options.points, "at least 1", "200000 is usual"),
+        (bool(options.format), "format", "none", "one or more of ply, obj, glb and usdz", "leave it out for ply"),
+    )
+    for good, name, got, expected, cure in checks:
+        if not good:
             raise InputError(f"[export] --{name} must be {expected}, got {got}; {cure}")
 
 
