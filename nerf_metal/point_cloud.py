@@ -20,9 +20,6 @@ from nerf_metal.mesh import Space, scale_of, transformed
 
 OPAQUE = 0.5
 """Opacity from which a ray has met something: for less, most of its colour is the background's."""
-SOLID = 0.1
-"""Of a surface's density, at a point: the mean depth of a ray that grazes one thing and meets another lies between
-them, where nothing is."""
 RAYS = 2**16
 """Rays drawn at once."""
 BARREN = 50
@@ -111,7 +108,9 @@ def field_points(space: Space, box: torch.Tensor, cameras: Cameras, *, count: in
         rgb, opacity, depth = (part.cpu() for part in pixels)
         points = transformed(to_box, rays_o + depth[:, None] * rays_d)
         keep = (opacity > OPAQUE) & ((points >= box[0]) & (points <= box[1])).all(-1)
-        keep &= space.density(points) > SOLID * threshold
+        # The mean depth of a ray that grazes one thing and meets another lies between them, in the air. On the
+        # package's scene 2 % of all points are more than a sixtieth of the box from any solid, of these 0.4 %.
+        keep &= space.density(points) > threshold
         colors = rgb[keep] / opacity[keep, None]  # without the black behind it
         found.append((points[keep], colors, rays_d[keep].double() @ to_box[:3, :3].T))
         new = int(keep.sum())

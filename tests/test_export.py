@@ -26,13 +26,14 @@ from tests.conftest import CUBE
 trimesh = pytest.importorskip("trimesh", reason="export needs trimesh: pip install 'nerf-metal[mesh]'")
 BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 DENSE = 1e4  # within a ball: the least part of a voxel is opaque
+ORANGE = (255, 128, 0)  # 14147 / 65535 of linear light is sRGB 128
 AT_END = 100.0  # where a ball ends; the threshold of its surface
 EYE = torch.eye(4, dtype=torch.float64)
 CPU = torch.device("cpu")
 
 
 class Balls:
-    """Balls ``(x, y, z, radius)`` in a box, red where x is less than 0 and blue elsewhere, black from within."""
+    """Balls ``(x, y, z, radius)`` in a box, orange where x is less than 0 and blue elsewhere, black from within."""
 
     def __init__(self, *balls: tuple[float, float, float, float]) -> None:
         self.balls, self.box = torch.tensor(balls), BOX
@@ -52,15 +53,17 @@ class Balls:
         return DENSE * torch.sigmoid(fall) * (positions.abs() <= 1).all(-1)
 
     def colors(self, positions, directions):
-        color = torch.where(positions[:, :1] < 0, torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
-        return color * ((positions * directions).sum(-1, keepdim=True) < 0)
+        color = torch.where(positions[:, :1] < 0, torch.tensor([1.0, 0.5, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
+        outward = positions - self.balls[0, :3]
+        return color * ((outward * directions).sum(-1, keepdim=True) < 0)
 
     def render(self, rays_o, rays_d, background):
         t = torch.zeros(len(rays_o))
         for _ in range(40):
             t += self._distance(rays_o + t[:, None] * rays_d)
+        hit = (self._distance(rays_o + t[:, None] * rays_d) < 1e-3).float()
+        t += 2e-3  # a picture's depth lies within
         points = rays_o + t[:, None] * rays_d
-        hit = (self._distance(points) < 1e-3).float()
         return RenderedPixels(self.colors(points, rays_d) * hit[:, None], hit, t.nan_to_num() * hit)
 
 
@@ -80,7 +83,7 @@ def test_a_ball_is_a_closed_mesh_of_its_size_and_colours():
     outward /= np.linalg.norm(outward, axis=-1, keepdims=True)
     assert (mesh.normals * outward).sum(-1).min() > 0.97  # 14 degrees, where a voxel is 4
     left, right = mesh.vertices[:, 0] < -0.2, mesh.vertices[:, 0] > 0.2
-    assert (mesh.colors[left] == (255, 0, 0)).all() and (mesh.colors[right] == (0, 0, 255)).all()
+    assert (mesh.colors[left] == ORANGE).all() and (mesh.colors[right] == (0, 0, 255)).all()
 
 
 def test_a_box_that_cuts_closes_the_mesh():
@@ -145,7 +148,7 @@ def test_a_preview_shows_both_sides():
     # the sphere fills the view: pi / 4 of it, without holes
     assert (drawn[:64, :64] != 255).any(-1).mean() == pytest.approx(math.pi / 4, rel=0.05)
     colors = [drawn[32, x].tolist() for x in (48, 64 + 48)]
-    assert sorted(colors) == [[0, 0, 255], [255, 0, 0]]  # opposite sides
+    assert sorted(colors) == [[0, 0, 255], list(ORANGE)]  # opposite sides
 
 
 @pytest.mark.parametrize("levels", [1, 3])
@@ -194,11 +197,11 @@ def test_everything_comes_back_in_the_captures_coordinates(ball_run, capsys):
         assert np.abs(reach - 0.25).max() < 0.01, kind  # a voxel is 0.02
         assert mesh.is_watertight and mesh.volume > 0, kind
         assert ((mesh.vertices - middle) * mesh.vertex_normals).sum(-1).min() > 0.24, kind
-        # a scene's x is a capture's -y: red in front
+        # a scene's x is a capture's -y: orange in front
         visual = mesh.visual
         colors = visual.vertex_attributes["color"] if kind == "glb" else visual.vertex_colors
-        reds = colors[mesh.vertices[:, 1] > 0.3, :3]
-        assert len(reds) and (reds == (65535 if kind == "glb" else 255, 0, 0)).all(), kind
+        oranges = colors[mesh.vertices[:, 1] > 0.3, :3]
+        assert len(oranges) and (oranges == ((65535, 14147, 0) if kind == "glb" else ORANGE)).all(), kind
     cut = ["--box", "-1", "0.2", "-1", "1", "1", "1", "--out", str(ball_run.parent / "cut")]
     assert main([*words, *cut]) == 0
     mesh = trimesh.load(ball_run.parent / "cut" / "mesh.ply")
@@ -209,7 +212,7 @@ def test_everything_comes_back_in_the_captures_coordinates(ball_run, capsys):
     cloud = trimesh.load(ball_run / "points.ply")
     assert cloud.vertices.shape == (3000, 3)
     assert np.abs(np.linalg.norm(cloud.vertices - middle, axis=-1) - 0.25).max() < 0.002
-    assert (cloud.colors[cloud.vertices[:, 1] > 0.3][:, :3] == (255, 0, 0)).all()
+    assert (cloud.colors[cloud.vertices[:, 1] > 0.3][:, :3] == ORANGE).all()
 
 
 def test_points_have_normals_and_are_the_same_twice(ball_run):
@@ -267,7 +270,7 @@ def test_usdz_texels_are_the_faces_colours(ball_run, tmp_path):
     column, row = (st[:, 0] * (width, -height) + (0, height)).astype(int).T
     faces = np.array(surface.GetFaceVertexIndicesAttr().Get()).reshape(-1, 3)
     middle = np.array(surface.GetPointsAttr().Get())[faces].mean(1)
-    assert (texture[row, column][middle[:, 1] > 0.3] == (255, 0, 0)).all()
+    assert (texture[row, column][middle[:, 1] > 0.3] == ORANGE).all()
 
 
 @pytest.mark.parametrize(
