@@ -19,11 +19,11 @@ from nerf_metal.methods import Method
 
 SURFACE_STEPS = 180.0
 """Of the threshold: half of the light is gone within this part of the scene's box. On the package's scene after 90 s,
-against its true solids, 120 to 240 give the best silhouettes (IoU 0.97 to 0.98) and depths (a fifth of a percent of the
-box); at 30 a fog around the toy becomes solid, at 960 holes open."""
+against its true solids, 87 to 346 give silhouettes of an IoU of 0.965 to 0.978 and depths within 0.3 % of the box (the
+median); at 22 a fog around the toy becomes solid (0.948), at 1385 holes open (0.915)."""
 SMOOTHING = 0.8
-"""Voxels by which opacities are blurred before marching cubes: 40 % fewer faces, of noise no picture shows, with
-silhouettes and depths as good as without."""
+"""Voxels by which opacities are blurred before marching cubes: 40 % fewer faces, of noise no picture shows, and
+silhouettes and depths as good as without (IoU 0.973 to 0.980 against 0.971 to 0.978)."""
 COARSE = 128
 """Voxels along the box's longest side of the first look, which finds what part of the box is filled: its margin of two
 of them is little of a box, and a part that is thinner than one is met somewhere along its length."""

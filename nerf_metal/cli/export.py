@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nerf_metal.run_folder import RunFolder
 
 Box = tuple[float, float, float, float, float, float]
-MOST_RESOLUTION = 512  # of a cube: 0.5 GB of opacities, and some 4 GB while marching cubes run
+MOST_RESOLUTION = 512  # of a cube: 0.5 GB of opacities, and several copies of them
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ExportOptions:
     format: tuple[Literal["ply", "obj", "glb", "usdz"], ...] = ("ply",)
     """Of the mesh, one or several: --format ply glb. usdz is for Quick Look (pip install 'nerf-metal[usdz]')."""
     resolution: int = 256
-    """Voxels along the box's longest side: as fine as the grid's finest levels are learnt in minutes."""
+    """Voxels along the box's longest side. 256 of the package's scene: 18 s on two cores, 800 000 faces."""
     threshold: Literal["auto"] | float = "auto"
     """Density of the surface, 1 / unit of the run's scene. auto: half of the light is gone within 1/180 of the scene's
     box."""
