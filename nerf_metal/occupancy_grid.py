@@ -147,6 +147,22 @@ class OccupancyGrid(nn.Module):
         ops.occupancy_pack(self.density, threshold, out=self.bits, backend=self.backend)
         self.bits.bitwise_and_(self.allowed)
 
+    @torch.no_grad()
+    def occupied(self, positions: torch.Tensor) -> torch.Tensor:
+        """Where rays take samples: bool ``[S]`` of ``positions [S, 3]``, by the cell of the finest cascade that covers
+        each; False outside of :attr:`outer_box`."""
+        middle, half = self.aabb.mean(0), 0.5 * (self.aabb[1] - self.aabb[0])
+        place = (positions - middle) / half
+        reach = place.abs().amax(-1, keepdim=True)
+        level = torch.zeros_like(reach, dtype=torch.int32)
+        for k in range(self.levels - 1):
+            level += reach >= 2**k
+        cell = ((place / 2**level + 1.0) * (0.5 * self.resolution)).floor().clamp(0, self.resolution - 1).long()
+        x, y, z, level = (*cell.unbind(-1), level[:, 0].long())
+        index = x + self.resolution * (y + self.resolution * (z + self.resolution * level))
+        bit = (self.bits[index >> 5] >> (index & 31).to(torch.int32)) & 1
+        return (bit != 0) & (reach[:, 0] <= 2 ** (self.levels - 1))
+
     def _choose(
         self, bits: torch.Tensor, num_uniform: int, num_occupied: int, seed: int, first_cell: int | None = None
     ) -> ops.OccupancyCells:

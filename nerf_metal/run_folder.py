@@ -77,12 +77,12 @@ class RunFolder:
                 f"[{command}] the run must be a folder with a config.json, got {folder}; "
                 "give the folder that nerf-metal train printed"
             )
-        about = json.loads((folder / "config.json").read_text())
+        about = cls(folder)._about()
         return cls(folder), from_json(about.get("config", {}), str(folder / "config.json"))
 
     def write_config(self, config: TrainConfig, scene_name: str, **about_run: Any) -> None:
         """Write ``config.json``: the options, the versions they were used with, and what else there is to know of the
-        run (``notes`` of the scene, ``device``, ``machine``)."""
+        run (``notes``, ``aabb`` and ``capture_to_scene`` of the scene, ``device``, ``machine``)."""
         about = {
             "kind": MARK,
             "scene": scene_name,
@@ -96,6 +96,23 @@ class RunFolder:
             **about_run,
         }
         write_atomically(self.path / "config.json", lambda to: to.write_text(json.dumps(about, indent=1) + "\n"))
+
+    @property
+    def capture_to_scene(self) -> torch.Tensor:
+        """The similarity float64 ``[4, 4]`` from the capture's coordinates to the run's; the identity for runs of
+        before captures, which do not say."""
+        stored = self._about().get("capture_to_scene")
+        return torch.eye(4, dtype=torch.float64) if stored is None else torch.tensor(stored, dtype=torch.float64)
+
+    @property
+    def scene_box(self) -> torch.Tensor | None:
+        """The box float64 ``[2, 3]`` of what the pictures are of; None for runs that do not say."""
+        stored = self._about().get("aabb")
+        return None if stored is None else torch.tensor(stored, dtype=torch.float64)
+
+    def _about(self) -> dict[str, Any]:
+        about: dict[str, Any] = json.loads((self.path / "config.json").read_text())
+        return about
 
     def append_metrics(self, **values: Any) -> None:
         """Add one line to ``metrics.jsonl``; a reader sees whole lines only, also where the disk is full.

@@ -88,7 +88,15 @@ class RunState:
             self.notes = checkpoint.notes
             # Last: a resume that is refused leaves the run as it was.
             self.watch.seconds = max(self.watch.seconds, folder.cut_metrics(checkpoint.train_seconds))
-        folder.write_config(config, scene.name, notes=scene.notes, device=str(device), machine=machine())
+        folder.write_config(
+            config,
+            scene.name,
+            notes=scene.notes,
+            device=str(device),
+            machine=machine(),
+            aabb=scene.aabb.tolist(),
+            capture_to_scene=scene.capture_to_scene.tolist(),
+        )
 
     @property
     def done(self) -> float:

@@ -23,7 +23,7 @@ from nerf_metal.methods.average import update_average
 from nerf_metal.methods.base import Step
 from nerf_metal.occupancy_grid import WARMUP_UPDATES, OccupancyGrid
 from nerf_metal.optimizers import FusedAdam
-from nerf_metal.pixels import RenderedPixels, inside_box
+from nerf_metal.pixels import RenderedPixels
 from nerf_metal.view_corrections import ViewCorrections
 
 UPDATE_EVERY = 16
@@ -221,8 +221,11 @@ class HashGridMethod:
 
     @torch.no_grad()
     def density(self, positions: torch.Tensor) -> torch.Tensor:
-        """Densities by the averaged weights."""
-        return self.module.average.density(positions) * inside_box(positions, self.box)
+        """Densities by the averaged weights; 0 in empty cells, where no ray asks and anything may have been learnt."""
+        densities = positions.new_zeros(len(positions))
+        asked = self.module.grid.occupied(positions).nonzero()[:, 0]
+        densities[asked] = self.module.average.density(positions[asked])
+        return densities
 
     @torch.no_grad()
     def colors(self, positions: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
