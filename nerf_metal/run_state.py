@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from nerf_metal.errors import InputError
 from nerf_metal.health import SecondMoments
 from nerf_metal.machine import machine
 from nerf_metal.methods import build_method
+from nerf_metal.observer import Observer
 from nerf_metal.run_folder import RunFolder
 from nerf_metal.training_log import Log, Watch
 from nerf_metal.watchdog import Watchdog
@@ -49,18 +51,26 @@ class RunState:
         folder: of the run.
         device: where to train.
         resume: go on from the folder's last checkpoint.
+        observers: told of every line of ``metrics.jsonl``.
 
     Raises:
         InputError: the run cannot be resumed, or ``max_memory`` is too small.
     """
 
     def __init__(
-        self, config: TrainConfig, scene: Scene, folder: RunFolder, device: torch.device, *, resume: bool
+        self,
+        config: TrainConfig,
+        scene: Scene,
+        folder: RunFolder,
+        device: torch.device,
+        *,
+        resume: bool,
+        observers: Sequence[Observer] = (),
     ) -> None:
         """Begin a run, or load it, and write its options into the folder."""
         if config.cascades is None:
             config = dataclasses.replace(config, cascades=scene.cascades)
-        self.config, self.scene, self.folder = config, scene, folder
+        self.config, self.scene, self.folder, self.observers = config, scene, folder, observers
         self.method = build_method(config, scene.aabb, scene.near, scene.far, len(scene.splits["train"]))
         self.step, self.rollbacks, self.lr_scale = 0, 0, 1.0
         self.watchdog = Watchdog(
@@ -115,7 +125,10 @@ class RunState:
             OSError: it cannot be written.
         """
         seconds = round(self.watch.seconds, 3)
-        self.folder.append_metrics(event=event, step=self.step, epoch=self.epoch, train_seconds=seconds, **values)
+        line = {"step": self.step, "epoch": self.epoch, "train_seconds": seconds, **values}
+        self.folder.append_metrics(event=event, **line)
+        for observer in self.observers:
+            observer.line(event, line)
 
     def save(self, psnr: float | None, *, good: bool | None = None) -> Path:
         """Write a checkpoint and return its path; ``psnr`` is that of an evaluation at this step, and the watchdog says

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ from nerf_metal.data.scene import Scene, spread
 from nerf_metal.evaluate import PICTURE_VIEWS, Evaluation, evaluate
 from nerf_metal.interrupt import StopRequest
 from nerf_metal.methods import Method
+from nerf_metal.observer import Observer
 from nerf_metal.progress import Progress, clock
 from nerf_metal.recovery import Recovery, TrainingStoppedError
 from nerf_metal.run_folder import RunFolder
@@ -66,6 +68,7 @@ def train(
     *,
     resume: bool = False,
     stop: StopRequest | None = None,
+    observers: Sequence[Observer] = (),
 ) -> TrainResult:
     """Train on a scene and fill the run folder.
 
@@ -76,6 +79,7 @@ def train(
         device: where to train.
         resume: go on from the folder's last checkpoint.
         stop: asked after each step; a stopped run writes a checkpoint and is not evaluated.
+        observers: told of every line and every step; whoever made them closes them.
 
     Raises:
         InputError: the run cannot be resumed, or ``max_memory`` is too small.
@@ -83,7 +87,7 @@ def train(
             or the folder cannot be written. Checkpoints up to the last good one are there.
     """
     try:
-        state = RunState(config, scene, folder, device, resume=resume)
+        state = RunState(config, scene, folder, device, resume=resume, observers=observers)
         progress = Progress(quiet=config.quiet, done=state.done)
         try:
             result = _Training(state, device, progress, stop or StopRequest()).run()
@@ -127,6 +131,8 @@ class _Training:
         while not ended and not self.stop():
             if state.done < 1.0:
                 self._advance()
+                for observer in state.observers:
+                    observer.after_step(state.method)
             else:
                 ended = self._measure()  # a rollback goes on, as far as there are steps and seconds left
         if self.stop():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,12 @@ from nerf_metal.cli.arguments import given, parse
 from nerf_metal.errors import InputError
 
 if TYPE_CHECKING:
+    from nerf_metal.data.scene import Scene
     from nerf_metal.run_folder import RunFolder
+    from nerf_metal.viewer.training import TrainingViewer
+
+VIEW_WIDTH = 512
+"""Most pixels of a page's picture to begin with: it shares the machine with the training."""
 
 
 def run(args: Sequence[str]) -> int:
@@ -30,6 +36,7 @@ def run(args: Sequence[str]) -> int:
 
     # From here on torch is needed: help and bad options came first.
     from nerf_metal.devices import check_backend, pick_device
+    from nerf_metal.extras import require
     from nerf_metal.interrupt import StopRequest
     from nerf_metal.progress import clock
     from nerf_metal.recovery import TrainingStoppedError
@@ -37,6 +44,8 @@ def run(args: Sequence[str]) -> int:
     from nerf_metal.scenes import open_scene
     from nerf_metal.trainer import train
 
+    if config.view:
+        require("viser", extra="view", command="train")
     device = pick_device(config.device)
     check_backend(config.backend, device)
     if resumed is None and config.out:
@@ -54,21 +63,53 @@ def run(args: Sequence[str]) -> int:
     say(f"{scene.name}: {views} views of {size.width} x {size.height}; preset {config.preset} on {device}")
     say(f"run folder: {folder.path}")
 
-    with StopRequest() as stop:
+    with contextlib.ExitStack() as stack:
+        viewer = _open_viewer(config, scene, folder, say) if config.view else None
+        observers = [observer for observer in (viewer,) if observer is not None]
+        for observer in observers:
+            stack.callback(observer.close)
+        stop = stack.enter_context(StopRequest())
         try:
-            result = train(config, scene, folder, device, resume=resumed is not None, stop=stop)
+            result = train(config, scene, folder, device, resume=resumed is not None, stop=stop, observers=observers)
         except TrainingStoppedError as error:  # neither bad input nor a bug
             _print_end(folder)
             print(f"error: {error}", file=sys.stderr)
             return 1
-    _print_end(folder)
-    if stop():
-        print(
-            f"stopped at step {result.step} ({clock(result.train_seconds)} of training), checkpoint saved; "
-            f"go on with: nerf-metal train --resume {folder.path}",
-            flush=True,
-        )
-    return stop.exit_code
+        _print_end(folder)
+        code = stop.exit_code
+        if stop():
+            print(
+                f"stopped at step {result.step} ({clock(result.train_seconds)} of training), checkpoint saved; "
+                f"go on with: nerf-metal train --resume {folder.path}",
+                flush=True,
+            )
+        elif viewer is not None:
+            print(f"the page stays at {viewer.viewer.address} (Ctrl-C ends)", flush=True)
+            viewer.stay(stop)
+    return code
+
+
+def _open_viewer(
+    config: options.TrainConfig, scene: Scene, folder: RunFolder, say: Callable[[str], None]
+) -> TrainingViewer:
+    """The page to look on from."""
+    from nerf_metal.viewer.training import TrainingViewer
+    from nerf_metal.viewer.viewer import Viewer
+
+    viewer = Viewer(
+        scene,
+        scene.aabb,
+        folder.path,
+        background=config.background,
+        width=VIEW_WIDTH,
+        host=config.view_host,
+        port=config.view_port,
+        command="train",
+    )
+    for note in viewer.notes():
+        print(f"note: {note}", file=sys.stderr)
+    say(f"open {viewer.address} to look on")
+    return TrainingViewer(viewer)
 
 
 def _print_end(folder: RunFolder) -> None:

@@ -1,0 +1,199 @@
+"""The panel's part that makes a film's camera path: key poses, a preview, a file for ``nerf-metal render``."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nerf_metal.camera_path_json import camera_path_to_json
+from nerf_metal.camera_paths import CameraPath, interpolate
+from nerf_metal.checkpoint import write_atomically
+from nerf_metal.errors import InputError
+from nerf_metal.viewer.axes import camera_of_page, pose_for_page, pose_of_page
+from nerf_metal.viewer.controls import look_from
+
+COLOR = (40, 110, 230)
+DRAWN_STEPS = 32
+"""Points of the drawn curve between two key poses: no corners are seen."""
+PREVIEW_RATE = 24.0  # of films; a page shows no more
+MOST_FRAMES = 20_000
+"""A quarter of an hour at 24 / s: a greater number is a slip."""
+
+
+class CameraPathPanel:
+    """Key poses that any page may add to. Their order is the film's.
+
+    Args:
+        server: of the page.
+        folder: where files go.
+        run: folder of the run, for the command to render with.
+        fov: gives the film's vertical angle of view, degrees.
+        centre: what one turns about after the preview, ``[3]``.
+        size: of a key pose's frustum, world units.
+        shape: width and height of the film, pixels.
+    """
+
+    def __init__(
+        self,
+        server: Any,
+        folder: Path,
+        run: Path,
+        fov: Callable[[], float],
+        centre: torch.Tensor,
+        size: float,
+        shape: tuple[int, int],
+    ) -> None:
+        """Fill the panel."""
+        self._server, self._folder, self._run = server, folder, run
+        self._fov, self._centre, self._size = fov, centre, size
+        self._keys: list[torch.Tensor] = []
+        self._nodes: list[Any] = []
+        self._lock = threading.Lock()
+        self._playing = threading.Event()
+        gui = server.gui
+        with gui.add_folder("Camera path", expand_by_default=False):
+            add = gui.add_button("Add this view")
+            remove = gui.add_button("Remove the last")
+            clear = gui.add_button("Remove all")
+            self._seconds = gui.add_number("Seconds", 6.0, min=0.1, max=600.0, step=0.5)
+            self._fps = gui.add_number("Pictures / s", 24, min=1, max=120, step=1)
+            self._width = gui.add_number("Width", shape[0], min=2, max=16384, step=2)  # H.264 takes even sizes
+            self._height = gui.add_number("Height", shape[1], min=2, max=16384, step=2)
+            self._closed = gui.add_checkbox("Back to the first", False)
+            self._play = gui.add_button("Preview")
+            self._name = gui.add_text("Name", "path")
+            save = gui.add_button("Save path")
+            self._said = gui.add_markdown("Two views or more make a path.")
+        add.on_click(lambda event: self._add(event.client))
+        remove.on_click(lambda _: self._remove(1))
+        clear.on_click(lambda _: self._remove(len(self._keys)))
+        self._closed.on_update(lambda _: self._draw())
+        self._play.on_click(lambda event: self._preview(event.client))
+        save.on_click(lambda _: self._save())
+
+    def frames(self, count: int) -> CameraPath:
+        """The path in so many pictures.
+
+        Raises:
+            InputError: it needs two different views.
+        """
+        with self._lock:
+            keys = list(self._keys)
+        if len(keys) < 2:
+            raise InputError(f"A path needs two views or more, got {len(keys)}: add one.")
+        width, height = int(self._width.value), int(self._height.value)
+        camera = camera_of_page(math.radians(self._fov()), width / height, width, height)
+        if self._closed.value:
+            return interpolate(torch.stack([*keys, keys[0]]), camera, count + 1)[:-1]
+        return interpolate(torch.stack(keys), camera, count)
+
+    def _add(self, client: Any) -> None:
+        if client is None:
+            return
+        pose = pose_of_page(client.camera.wxyz, client.camera.position)
+        with self._lock:
+            if self._keys and torch.allclose(self._keys[-1], pose, atol=1e-4):
+                said = "This view is the last one already: move first."
+            else:
+                self._keys.append(pose)
+                said = f"{len(self._keys)} views."
+        self._draw()
+        self._said.content = said
+
+    def _remove(self, count: int) -> None:
+        with self._lock:
+            del self._keys[len(self._keys) - count :]
+            self._said.content = f"{len(self._keys)} views."
+        self._draw()
+
+    def _draw(self) -> None:
+        with self._lock:
+            keys = list(self._keys)
+            for node in self._nodes:
+                node.remove()
+            self._nodes = []
+            for index, pose in enumerate(keys):
+                wxyz, position = pose_for_page(pose)
+                self._nodes.append(
+                    self._server.scene.add_camera_frustum(
+                        f"/path/{index}",
+                        fov=math.radians(self._fov()),
+                        aspect=self._width.value / self._height.value,
+                        scale=self._size,
+                        thickness=2.0,
+                        thickness_units="screen",
+                        color=COLOR,
+                        wxyz=wxyz,
+                        position=position,
+                    )
+                )
+        if len(keys) < 2:
+            return
+        path = self.frames(DRAWN_STEPS * len(keys))
+        points = np.stack([pose[:3, 3].numpy() for pose, _ in path])
+        segments = np.stack((points[:-1], points[1:]), axis=1)
+        line = self._server.scene.add_line_segments(
+            "/path/line", points=segments, colors=COLOR, thickness=2.0, thickness_units="screen"
+        )
+        with self._lock:
+            self._nodes.append(line)
+
+    def _preview(self, client: Any) -> None:
+        """Fly along, in the thread of the click; a second click stops it."""
+        if self._playing.is_set():
+            self._playing.clear()
+            return
+        try:
+            path = self.frames(max(2, round(self._seconds.value * PREVIEW_RATE)))
+        except InputError as error:
+            self._said.content = str(error)
+            return
+        self._playing.set()
+        self._play.label = "Stop"
+        try:
+            fov = math.radians(self._fov())
+            start = time.monotonic()
+            while self._playing.is_set() and client.client_id in self._server.get_clients():
+                index = int((time.monotonic() - start) * PREVIEW_RATE)
+                if index >= len(path):
+                    break
+                look_from(client, path[index][0], fov, self._centre)
+                time.sleep(1.0 / PREVIEW_RATE)
+        finally:
+            self._playing.clear()
+            self._play.label = "Preview"
+
+    def _save(self) -> None:
+        name, fps = self._name.value.strip(), int(self._fps.value)
+        if not re.fullmatch(r"\w[\w.-]{0,99}", name):  # a file's name, and nothing that leads elsewhere
+            self._said.content = "A name has letters, digits, dots, dashes and underscores."
+            return
+        try:
+            count = max(2, round(self._seconds.value * fps))
+            if count > MOST_FRAMES:
+                raise InputError(f"A path has at most {MOST_FRAMES} pictures, got {count}: take fewer seconds.")
+            frames = self.frames(count)
+            camera = frames[0][1]
+            with self._lock:
+                keys = [(pose, camera) for pose in self._keys]
+            about = camera_path_to_json(frames, fps=fps, keyframes=keys, is_cycle=self._closed.value)
+            path = self._folder / f"{name}.json"
+            replaced = path.exists()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, lambda to: to.write_text(json.dumps(about) + "\n"))
+        except InputError as error:
+            self._said.content = str(error)
+        except OSError as error:
+            self._said.content = f"Not saved: {error.strerror or error}"
+        else:
+            verb = "Replaced" if replaced else "Saved"
+            self._said.content = f"{verb}. `nerf-metal render {self._run} --path {path}`"
