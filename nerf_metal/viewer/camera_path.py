@@ -24,6 +24,8 @@ from nerf_metal.viewer.controls import look_from
 COLOR = (40, 110, 230)
 DRAWN_STEPS = 32
 """Points of the drawn curve between two key poses: no corners are seen."""
+FILM_SIZE = 960
+"""Longer side of a film to begin with, pixels: sharp on half a screen, and rendered in minutes."""
 PREVIEW_RATE = 24.0  # of films; a page shows no more
 MOST_FRAMES = 20_000
 """A quarter of an hour at 24 / s: a greater number is a slip."""
@@ -34,31 +36,31 @@ class CameraPathPanel:
 
     Args:
         server: of the page.
-        folder: where files go.
-        run: folder of the run, for the command to render with.
+        run: folder of the run; files go into its ``camera_paths``.
         fov: gives the film's vertical angle of view, degrees.
+        aspect: width / height of the film.
         centre: what one turns about after the preview, ``[3]``.
         size: of a key pose's frustum, world units.
-        shape: width and height of the film, pixels.
     """
 
     def __init__(
         self,
         server: Any,
-        folder: Path,
         run: Path,
+        *,
         fov: Callable[[], float],
+        aspect: float,
         centre: torch.Tensor,
         size: float,
-        shape: tuple[int, int],
     ) -> None:
         """Fill the panel."""
-        self._server, self._folder, self._run = server, folder, run
+        self._server, self._run = server, run
         self._fov, self._centre, self._size = fov, centre, size
         self._keys: list[torch.Tensor] = []
         self._nodes: list[Any] = []
         self._lock = threading.Lock()
         self._playing = threading.Event()
+        width, height = (round(FILM_SIZE * side / max(1.0, aspect) / 2) * 2 for side in (aspect, 1.0))
         gui = server.gui
         with gui.add_folder("Camera path", expand_by_default=False):
             add = gui.add_button("Add this view")
@@ -66,19 +68,19 @@ class CameraPathPanel:
             clear = gui.add_button("Remove all")
             self._seconds = gui.add_number("Seconds", 6.0, min=0.1, max=600.0, step=0.5)
             self._fps = gui.add_number("Pictures / s", 24, min=1, max=120, step=1)
-            self._width = gui.add_number("Width", shape[0], min=2, max=16384, step=2)  # H.264 takes even sizes
-            self._height = gui.add_number("Height", shape[1], min=2, max=16384, step=2)
+            self._width = gui.add_number("Width", width, min=2, max=16384, step=2)  # H.264 takes even sizes
+            self._height = gui.add_number("Height", height, min=2, max=16384, step=2)
             self._closed = gui.add_checkbox("Back to the first", False)
             self._play = gui.add_button("Preview")
             self._name = gui.add_text("Name", "path")
             save = gui.add_button("Save path")
             self._said = gui.add_markdown("Two views or more make a path.")
-        add.on_click(lambda event: self._add(event.client))
-        remove.on_click(lambda _: self._remove(1))
-        clear.on_click(lambda _: self._remove(len(self._keys)))
+        add.on_click(lambda event: self.add(event.client))
+        remove.on_click(lambda _: self.remove(1))
+        clear.on_click(lambda _: self.remove(len(self._keys)))
         self._closed.on_update(lambda _: self._draw())
-        self._play.on_click(lambda event: self._preview(event.client))
-        save.on_click(lambda _: self._save())
+        self._play.on_click(lambda event: self.preview(event.client))
+        save.on_click(lambda _: self.save())
 
     def frames(self, count: int) -> CameraPath:
         """The path in so many pictures.
@@ -96,7 +98,8 @@ class CameraPathPanel:
             return interpolate(torch.stack([*keys, keys[0]]), camera, count + 1)[:-1]
         return interpolate(torch.stack(keys), camera, count)
 
-    def _add(self, client: Any) -> None:
+    def add(self, client: Any) -> None:
+        """The view of a page becomes a key pose."""
         if client is None:
             return
         pose = pose_of_page(client.camera.wxyz, client.camera.position)
@@ -109,7 +112,8 @@ class CameraPathPanel:
         self._draw()
         self._said.content = said
 
-    def _remove(self, count: int) -> None:
+    def remove(self, count: int) -> None:
+        """Drop the last key poses."""
         with self._lock:
             del self._keys[len(self._keys) - count :]
             self._said.content = f"{len(self._keys)} views."
@@ -147,8 +151,8 @@ class CameraPathPanel:
         with self._lock:
             self._nodes.append(line)
 
-    def _preview(self, client: Any) -> None:
-        """Fly along, in the thread of the click; a second click stops it."""
+    def preview(self, client: Any) -> None:
+        """Fly a page along, in the thread of the click; a second click stops it."""
         if self._playing.is_set():
             self._playing.clear()
             return
@@ -172,7 +176,8 @@ class CameraPathPanel:
             self._playing.clear()
             self._play.label = "Preview"
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the file, or say why not."""
         name, fps = self._name.value.strip(), int(self._fps.value)
         if not re.fullmatch(r"\w[\w.-]{0,99}", name):  # a file's name, and nothing that leads elsewhere
             self._said.content = "A name has letters, digits, dots, dashes and underscores."
@@ -186,9 +191,9 @@ class CameraPathPanel:
             with self._lock:
                 keys = [(pose, camera) for pose in self._keys]
             about = camera_path_to_json(frames, fps=fps, keyframes=keys, is_cycle=self._closed.value)
-            path = self._folder / f"{name}.json"
+            path = self._run / "camera_paths" / f"{name}.json"
             replaced = path.exists()
-            self._folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, lambda to: to.write_text(json.dumps(about) + "\n"))
         except InputError as error:
             self._said.content = str(error)

@@ -11,7 +11,7 @@ import torch
 from nerf_metal.data.scene import Scene
 from nerf_metal.viewer.axes import fov_and_aspect, pose_for_page
 from nerf_metal.viewer.render_loop import RenderLoop, Settings
-from nerf_metal.viewer.scene_graph import NamedCamera, add_cameras
+from nerf_metal.viewer.scene_graph import NamedCamera, add_cameras, named_cameras
 
 OUTPUTS = {"colour": "color", "depth": "depth", "opacity": "opacity"}
 """By what the panel calls them."""
@@ -71,7 +71,7 @@ class Controls:
     def draw(self, scene: Scene) -> None:
         """Draw the cameras of a scene, but for the first one, where pages begin."""
         self._drawn = add_cameras(self._server, scene, self.jump)
-        self._hidden = next(iter(self._drawn))
+        self._hidden = named_cameras(scene)[0].name
         self._show_cameras()
 
     def jump(self, client: Any, camera: NamedCamera) -> None:

@@ -26,7 +26,7 @@ class TrainingStatus:
         self._evaluated = ""
         self._points: list[tuple[float, float]] = []
         gui = server.gui
-        with gui.add_folder("Training"):
+        with gui.add_folder("Training", order=-1.0):
             self._text = gui.add_markdown("Not one line yet.")
             self._plot = gui.add_uplot(
                 (np.zeros(1), np.full(1, np.nan)),

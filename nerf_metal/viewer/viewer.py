@@ -69,20 +69,19 @@ class Viewer:
         centre, reach = box.mean(0), float((box[1] - box[0]).norm())
         if cameras:
             pose, camera = cameras[0].c2w, cameras[0].camera
-            fov, shape = fov_and_aspect(camera)[0], (camera.width // 2 * 2, camera.height // 2 * 2)
+            fov, aspect = fov_and_aspect(camera)
             distance = float((pose[:3, 3] - centre).norm())
         else:
             pose = look_at(centre + reach * torch.tensor([0.8, -0.8, 0.5]), centre, (0.0, 0.0, 1.0))
-            fov, shape, distance = FOV, (800, 600), reach
-        controls = Controls(self.server, self.loop, cameras, centre, fov, self.loop.settings)
-        CameraPathPanel(
+            fov, aspect, distance = FOV, 4 / 3, reach
+        self.controls = controls = Controls(self.server, self.loop, cameras, centre, fov, self.loop.settings)
+        self.path = CameraPathPanel(
             self.server,
-            run / "camera_paths",
             run,
-            lambda: controls.fov.value,
-            centre,
-            FRUSTUM_SIZE * distance,
-            shape,
+            fov=lambda: controls.fov.value,
+            aspect=aspect,
+            centre=centre,
+            size=FRUSTUM_SIZE * distance,
         )
         if scene is not None:
             controls.draw(scene)

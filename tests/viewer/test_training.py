@@ -1,0 +1,126 @@
+"""A page looks on while a run trains: the run is the same, the page is told, and it closes when the run dies."""
+
+import dataclasses
+import json
+import socket
+
+import pytest
+import torch
+
+from nerf_metal import trainer
+from nerf_metal.cli import train as cli_train
+from nerf_metal.config import preset_config
+from nerf_metal.run_folder import RunFolder
+from nerf_metal.trainer import train
+from nerf_metal.viewer.render_loop import View
+from nerf_metal.viewer.training import TrainingViewer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch):
+    """Its plots take longer than these runs do."""
+    monkeypatch.setattr(trainer.report, "write_report", lambda folder: None)
+
+
+class Restless(TrainingViewer):
+    """Somebody who moves all the time, without a browser; keeps what it is told."""
+
+    def __init__(self, viewer, pose):
+        super().__init__(viewer)
+        self.pose, self.lines, self.pictures, self.closed = pose, [], [], 0
+        viewer.loop._send = lambda client, picture: self.pictures.append(picture)
+
+    def line(self, event, values):
+        super().line(event, values)
+        self.lines.append({"event": event, **values})
+
+    def after_step(self, method):
+        self.viewer.loop.look(1, View(self.pose, 0.7, 160, 100))
+        super().after_step(method)
+
+
+@pytest.mark.parametrize("preset", ["small", "fast"])
+def test_a_run_is_the_same_watched_or_not(preset, viewer, cube_scene, tiny_config, tmp_path):
+    config = tiny_config
+    if preset == "fast":
+        config = dataclasses.replace(
+            preset_config("fast"),
+            out=config.out,
+            max_seconds=None,
+            levels=4,
+            log2_table_size=10,
+            hidden_width=16,
+            grid_resolution=16,
+            march_steps=64,
+            batch_samples=1024,
+            device="cpu",
+            quiet=True,
+            eval_views=2,
+        )
+    config = dataclasses.replace(config, eval_every_seconds=None, steps=12)
+    results = []
+    observer = Restless(viewer, cube_scene.splits["test"].c2w[0])
+    for name, observers in (("alone", ()), ("watched", (observer,))):
+        folder = RunFolder.create(dataclasses.replace(config, out=str(tmp_path / name)), cube_scene.name)
+        results.append(train(config, cube_scene, folder, CPU, observers=observers))
+    alone, watched = (result.method.module.state_dict() for result in results)
+    assert observer.pictures
+    for key, value in alone.items():
+        assert torch.equal(value, watched[key]), key
+    written = [json.loads(line) for line in (tmp_path / "watched" / "metrics.jsonl").read_text().splitlines()]
+    assert observer.lines == written
+    assert "PSNR of batches" in observer.status._text.content
+
+
+def test_nobody_looks_and_nothing_is_rendered(viewer):
+    class Untouched:
+        box = torch.zeros(2, 3)
+
+        def render(self, *_):
+            raise AssertionError
+
+    TrainingViewer(viewer).after_step(Untouched())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def words(cube_scene, tmp_path, monkeypatch):
+    """A run of the command line with a page; and its port."""
+    monkeypatch.setattr("nerf_metal.scenes.open_scene", lambda config: cube_scene)
+    monkeypatch.setattr(cli_train, "_print_end", lambda folder: None)
+    port = free_port()
+    options = f"--preset small --steps 3 --device cpu --hidden-width 16 --depth 1 --view --view-port {port}"
+    return [*options.split(), "--out", str(tmp_path / "run")], port
+
+
+def open_at(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_page_stays_after_the_training_until_asked_to_end(words, monkeypatch, capsys):
+    stayed = []
+    monkeypatch.setattr(TrainingViewer, "stay", lambda self, stop: stayed.append(open_at(words[1])))
+    assert cli_train.run(words[0]) == 0
+    assert stayed == [True] and not open_at(words[1])
+    out = capsys.readouterr().out
+    assert f"open http://127.0.0.1:{words[1]} to look on" in out
+    assert f"the page stays at http://127.0.0.1:{words[1]} (Ctrl-C ends)" in out
+
+
+def test_the_page_closes_with_a_run_that_dies(words, monkeypatch):
+    def die(*args, observers, **options):
+        assert open_at(words[1]) and len(observers) == 1
+        raise RuntimeError("died")
+
+    monkeypatch.setattr(trainer, "train", die)
+    with pytest.raises(RuntimeError, match="died"):
+        cli_train.run(words[0])
+    assert not open_at(words[1])
