@@ -49,6 +49,7 @@ def test_a_run_is_the_same_watched_or_not(preset, viewer, cube_scene, tiny_confi
             preset_config("fast"),
             out=config.out,
             max_seconds=None,
+            steps=12,
             levels=4,
             log2_table_size=10,
             hidden_width=16,

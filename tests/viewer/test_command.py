@@ -1,0 +1,63 @@
+"""``nerf-metal view``."""
+
+import os
+import signal
+import threading
+
+import pytest
+import torch
+
+from nerf_metal import trainer
+from nerf_metal.cli import main
+from nerf_metal.errors import InputError
+from nerf_metal.run_folder import RunFolder
+from nerf_metal.trainer import train
+from nerf_metal.viewer.viewer import Viewer
+
+
+@pytest.fixture
+def run(cube_scene, tiny_config, monkeypatch):
+    monkeypatch.setattr(trainer.report, "write_report", lambda folder: None)
+    monkeypatch.setattr("nerf_metal.scenes.open_scene", lambda config: cube_scene)
+    folder = RunFolder.create(tiny_config, cube_scene.name)
+    train(tiny_config, cube_scene, folder, torch.device("cpu"))
+    return str(folder.path)
+
+
+def test_it_serves_until_ctrl_c(run, monkeypatch, capsys):
+    served = []
+    serve = Viewer.serve
+
+    def look(self, method, stop):
+        served.append(self.address)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        serve(self, method, stop)
+
+    monkeypatch.setattr(Viewer, "serve", look)
+    assert main(["view", run, "--device", "cpu", "--port", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"open {served[0]} (Ctrl-C ends)\n" and err == ""
+
+
+def test_a_taken_port_and_an_open_door_are_said(run, viewer, monkeypatch, capsys):
+    monkeypatch.setattr(Viewer, "serve", lambda self, method, stop: None)
+    taken = viewer.server.get_port()
+    assert main(["view", run, "--device", "cpu", "--host", "0.0.0.0", "--port", str(taken)]) == 0
+    err = capsys.readouterr().err.splitlines()
+    assert err[0].startswith(f"note: port {taken} is taken: the page is on ")
+    assert err[1] == "note: the page is open to everybody in the network, without a password"
+
+
+def test_a_run_whose_photographs_are_gone(run, monkeypatch, capsys):
+    def gone(config):
+        raise InputError("[data] gone")
+
+    monkeypatch.setattr("nerf_metal.scenes.open_scene", gone)
+    monkeypatch.setattr(Viewer, "serve", lambda self, method, stop: None)
+    assert main(["view", run, "--device", "cpu", "--port", "0"]) == 0
+    assert capsys.readouterr().err == "note: no cameras are shown: [data] gone\n"
+
+
+def test_no_run_there(tmp_path, capsys):
+    assert main(["view", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: [view] the run must be a folder with a config.json")
