@@ -28,8 +28,8 @@ BAND_SECONDS = 0.04
 """Of a band of rays: short enough to drop it, or to train on, unnoticed; long enough that launching it costs little."""
 LEAST_BAND = 512
 """Rays: fewer take as long."""
-LEAST_PIXELS = 768
-"""Of a picture, 32 x 24: with less nothing is recognised."""
+LEAST_PIXELS = 6144
+"""Of a picture, 96 x 64: with less nothing is recognised, and on a GPU or a busy machine it takes as long."""
 FIRST_SPEED = 20_000.0
 """Rays per second before any was measured: a slow laptop's."""
 
@@ -67,6 +67,7 @@ class _Job:
     parts: list[RenderedPixels] = field(default_factory=list)
     cosines: list[torch.Tensor] = field(default_factory=list)
     done: int = 0
+    seconds: float = 0.0
 
 
 @dataclass
@@ -98,7 +99,7 @@ class RenderLoop:
         self._box = box.detach().cpu()
         self._lock = threading.Lock()
         self._visitors: dict[int, _Visitor] = {}
-        self._speed = FIRST_SPEED
+        self._speed = self._band_speed = FIRST_SPEED  # rays per second: of whole pictures, of the last band
         self.settings = Settings()
         self.asked = threading.Event()
 
@@ -144,7 +145,8 @@ class RenderLoop:
         client, job = chosen
         start = self._clock()
         self._render_band(job, render, device)
-        if job.done == job.width * job.height:
+        finished = job.done == job.width * job.height
+        if finished:
             with self._lock:
                 visitor = self._visitors.get(client)
                 if visitor is not None and visitor.job is job:
@@ -153,7 +155,11 @@ class RenderLoop:
                         visitor.shown = job.done
             if visitor is not None:
                 self._send(client, self._picture(job))
-        return max(self._clock() - start, 1e-9)
+        spent = max(self._clock() - start, 1e-9)
+        job.seconds += spent
+        if finished:  # of whole pictures: bands of sky are many times as fast as bands of what is looked at
+            self._speed += 0.5 * (job.done / job.seconds - self._speed)
+        return spent
 
     def _choose(self) -> tuple[int, _Job] | None:
         """Quick pictures first, then pages in turn."""
@@ -197,7 +203,7 @@ class RenderLoop:
 
     def _render_band(self, job: _Job, render: Render, device: torch.device) -> None:
         start = self._clock()
-        rays = max(LEAST_BAND, int(self._speed * BAND_SECONDS))
+        rays = max(LEAST_BAND, int(min(self._speed, self._band_speed) * BAND_SECONDS))
         index = torch.arange(job.done, min(job.done + rays, job.width * job.height), device=device)
         view = job.view
         camera = camera_of_page(view.fov, view.width / view.height, job.width, job.height)
@@ -209,9 +215,7 @@ class RenderLoop:
         job.parts.append(RenderedPixels(*(column.detach().float().cpu() for column in rendered)))  # waits for a GPU
         job.cosines.append(-(rays_d * c2w[:3, 2]).sum(-1).cpu())
         job.done += len(index)
-        seconds = max(self._clock() - start, 1e-6)
-        share = 0.3 * len(index) / rays  # the last few bands count: rays differ; a short one says little
-        self._speed += share * (len(index) / seconds - self._speed)
+        self._band_speed = len(index) / max(self._clock() - start, 1e-6)
 
     def _picture(self, job: _Job) -> Picture:
         x, y, z = self._box.T
