@@ -90,7 +90,8 @@ def render_image(
     bounds = ops.intersect_rays(rays_o, rays_d, model.aabb, near=sampler.near, far=sampler.far, backend=sampler.backend)
     nothing = torch.zeros_like(rays_o[:, 0])
     picture = RenderedPixels(background.expand(len(rays_o), 3).clone(), nothing, nothing.clone())
-    for chunk in bounds.hits.nonzero()[:, 0].split(rays_per_chunk):
+    hits = bounds.hits.nonzero()[:, 0]
+    for chunk in hits.split(rays_per_chunk) if len(hits) else ():  # split gives one empty chunk of nothing
         rendered = render_rays(model, sampler, rays_o[chunk], rays_d[chunk], background=background)
         for whole, part in zip(picture, RenderedPixels.of(rendered.fine), strict=True):
             whole[chunk] = part

@@ -96,6 +96,13 @@ def test_networks_never_see_rays_that_miss():
     assert seen == [int((rays_o[:, 0].abs() <= 1).sum())]
 
 
+def test_a_picture_of_nothing_is_background():
+    """No ray meets the box: a camera that looks away."""
+    away = torch.tensor([[0.0, 0.0, 1.0]]).repeat(5, 1)
+    picture = render_image(make_model(), SAMPLER, 3.0 * away, away, background=WHITE, rays_per_chunk=2)
+    assert torch.equal(picture.rgb, torch.ones(5, 3)) and not picture.opacity.any()
+
+
 def test_both_networks_learn():
     """Every parameter of both networks gets a gradient from the picture they are responsible for."""
     model, (rays_o, rays_d) = make_model(), rays(9)
