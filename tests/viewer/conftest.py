@@ -1,15 +1,19 @@
-"""A page that is served for a test, and somebody who looks at it without a browser."""
+"""A page that is served for a test."""
 
 import pytest
 
-viser = pytest.importorskip("viser", reason="viser is not installed: pip install 'nerf-metal[view]'")
 
-from nerf_metal.viewer.viewer import Viewer  # noqa: E402
+@pytest.fixture
+def needs_viser():
+    """The extra that most of it needs."""
+    pytest.importorskip("viser", reason="viser is not installed: pip install 'nerf-metal[view]'")
 
 
 @pytest.fixture
-def viewer(cube_scene, tmp_path):
+def viewer(needs_viser, cube_scene, tmp_path):
     """The cube's page on a free port."""
+    from nerf_metal.viewer.viewer import Viewer
+
     page = Viewer(
         cube_scene,
         cube_scene.aabb,

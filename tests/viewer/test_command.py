@@ -14,6 +14,8 @@ from nerf_metal.run_folder import RunFolder
 from nerf_metal.trainer import train
 from nerf_metal.viewer.viewer import Viewer
 
+pytestmark = pytest.mark.usefixtures("needs_viser")
+
 
 @pytest.fixture
 def run(cube_scene, tiny_config, monkeypatch):

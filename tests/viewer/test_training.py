@@ -16,6 +16,7 @@ from nerf_metal.viewer.render_loop import View
 from nerf_metal.viewer.training import TrainingViewer
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("needs_viser")
 
 
 @pytest.fixture(autouse=True)
