@@ -54,6 +54,11 @@ class Placement(NamedTuple):
         placed[:, :3, :3] /= np.cbrt(np.linalg.det(self.capture_to_scene[:3, :3]))
         return placed
 
+    def positions(self, points: Array) -> Array:
+        """Points ``[P, 3]`` in the scene."""
+        placed: Array = points @ self.capture_to_scene[:3, :3].T + self.capture_to_scene[:3, 3]
+        return placed
+
 
 def place(capture: Capture, orient: bool = True, scene_scale: float = 1.0, cascades: int | None = None) -> Placement:
     """Place a capture.

@@ -21,7 +21,7 @@ from nerf_metal.losses import PHOTOMETRIC
 from nerf_metal.matmul_check import MatmulFinding, check_mlp_gradients
 from nerf_metal.methods.average import update_average
 from nerf_metal.methods.base import Step
-from nerf_metal.occupancy_grid import WARMUP_UPDATES, OccupancyGrid
+from nerf_metal.occupancy_grid import OccupancyGrid
 from nerf_metal.optimizers import FusedAdam
 from nerf_metal.pixels import RenderedPixels
 from nerf_metal.view_corrections import ViewCorrections
@@ -103,9 +103,7 @@ class HashGridMethod:
             deterministic=config.deterministic,
             backend=config.backend,
         )
-        grid = OccupancyGrid(
-            aabb, config.grid_resolution, cascades, warmup_updates=WARMUP_UPDATES * cascades, backend=config.backend
-        )
+        grid = OccupancyGrid(aabb, config.grid_resolution, cascades, backend=config.backend)
         self.module = HashGridModule(field, grid, ViewCorrections(config, views))
         self._near, self._far, self._step_size = near, far, 0.0
         self._marched_per_ray: float | None = None  # of the step before, where it is known
@@ -269,6 +267,6 @@ class HashGridMethod:
             step=update,
             seed=seed,
             threshold=OPAQUE_STEP / self._step_size,
-            num_cells=UPDATE_CELLS,
-            decay=EARLY_DECAY if update < grid.warmup_updates else LATE_DECAY,
+            num_cells=UPDATE_CELLS * grid.levels,
+            decay=EARLY_DECAY if grid.levels == 1 and update < grid.warmup_updates else LATE_DECAY,
         )
