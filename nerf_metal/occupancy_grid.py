@@ -140,10 +140,6 @@ class OccupancyGrid(nn.Module):
         self.density.index_copy_(0, cells, seen.masked_fill(seen.isinf(), 0.0))
         values = density_fn(chosen.positions).to(self.density.dtype)
         ops.occupancy_update(self.density, chosen.cells, values, decay=decay, backend=self.backend)
-        if self.levels > 1:
-            seen = ~self.density.isinf()
-            mean = self.density.masked_fill(~seen, 0.0).sum() / seen.sum().clamp(min=1)
-            threshold = min(threshold, float(mean))
         ops.occupancy_pack(self.density, threshold, out=self.bits, backend=self.backend)
         self.bits.bitwise_and_(self.allowed)
 

@@ -92,8 +92,8 @@ def test_importing_the_package_is_cheap():
         ),
         (
             ("trian",),
-            "error: [nerf-metal] the command must be one of train, render, eval, report, make-scene, presets, "
-            "doctor, got trian; ",
+            "error: [nerf-metal] the command must be one of train, inspect, render, eval, export, view, report, "
+            "make-scene, presets, doctor, got trian; ",
         ),
     ],
 )

@@ -35,6 +35,7 @@ def run(args: Sequence[str]) -> int:
         _check_same_run(before, config)
 
     # From here on torch is needed: help and bad options came first.
+    from nerf_metal.checkpoint import find_checkpoint
     from nerf_metal.devices import check_backend, pick_device
     from nerf_metal.extras import require
     from nerf_metal.interrupt import StopRequest
@@ -42,10 +43,13 @@ def run(args: Sequence[str]) -> int:
     from nerf_metal.recovery import TrainingStoppedError
     from nerf_metal.run_folder import RunFolder, check_out
     from nerf_metal.scenes import open_scene
+    from nerf_metal.tensorboard_log import open_log
     from nerf_metal.trainer import train
 
     if config.view:
         require("viser", extra="view", command="train")
+    if config.log == "tensorboard":
+        require("tensorboard", extra="tensorboard", command="train")
     device = pick_device(config.device)
     check_backend(config.backend, device)
     if resumed is None and config.out:
@@ -65,7 +69,8 @@ def run(args: Sequence[str]) -> int:
 
     with contextlib.ExitStack() as stack:
         viewer = _open_viewer(config, scene, folder, say) if config.view else None
-        observers = [observer for observer in (viewer,) if observer is not None]
+        done = 0 if resumed is None else find_checkpoint(folder.checkpoints).step
+        observers = [observer for observer in (viewer, open_log(config, folder, done)) if observer is not None]
         for observer in observers:
             stack.callback(observer.close)
         stop = stack.enter_context(StopRequest())
