@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import colormaps
+from PIL import Image
 
 from nerf_metal.cameras import Intrinsics
 from nerf_metal.cli import main
 from nerf_metal.cli.eval import _ranks, _table
-from nerf_metal.data.photos import Photos
+from nerf_metal.data.photos import PhotoSource, open_photos
 from nerf_metal.data.scene import Split
 from nerf_metal.evaluate import Evaluation, ViewScore, best_and_worst, evaluate
 from nerf_metal.pixels import RenderedPixels
@@ -28,13 +29,16 @@ SIZES = [(30, 20), (20, 30), (16, 16), (45, 12), (12, 45), (20, 30), (30, 20)]  
 
 
 @pytest.fixture
-def photographs() -> Split:
+def photographs(tmp_path) -> Split:
     """Grey photographs of several sizes, each with its own camera."""
-    images = [torch.full((*size, 3), 128, dtype=torch.uint8) for size in SIZES]
+    files = [tmp_path / f"{i}.png" for i in range(len(SIZES))]
+    for file, (height, width) in zip(files, SIZES, strict=True):
+        Image.new("RGB", (width, height), (128, 128, 128)).save(file)
+    photos = open_photos([PhotoSource(file, None, None) for file in files], downscale=1, max_bytes=10**6)
     cameras = [Intrinsics.from_fov_x(1.0, width, height) for height, width in SIZES]
     poses = torch.eye(4).repeat(len(SIZES), 1, 1)
     names = [f"images/{i}" for i in range(len(SIZES))]
-    return Split("test", Photos(images), poses, cameras, names, has_alpha=False)
+    return Split("test", photos, poses, cameras, names, has_alpha=False)
 
 
 def off_by(errors: list[float]):

@@ -32,7 +32,8 @@ UPDATE_CELLS = 2**17
 """Cells looked at in an update: a sixteenth of 128^3, as many as in two steps."""
 EARLY_DECAY, LATE_DECAY = 0.7, 0.95
 """What an update keeps of a cell's density. At 0.95, instant-ngp's, empty space is remembered as full for hundreds of
-steps; while all cells are looked at often, less memory is as safe."""
+steps; while all cells are looked at often, less memory is as safe. Without alpha it is not: a fog fills the pictures at
+the start, and what lies thin in it is forgotten before it is looked at again."""
 OPAQUE_STEP = 0.01
 """Opacity of a step from which a cell counts as occupied: instant-ngp's least optical thickness."""
 FEWEST_RAYS = 64
@@ -145,6 +146,7 @@ class HashGridMethod:
             eps=1e-15,
             backend=config.backend,
         )
+        self._early_decay = EARLY_DECAY if split.has_alpha else LATE_DECAY
         self._batches = PixelBatches(
             split, config.background, near_object=config.tight_box, device=self.module.grid.aabb.device
         )
@@ -268,5 +270,5 @@ class HashGridMethod:
             seed=seed,
             threshold=OPAQUE_STEP / self._step_size,
             num_cells=UPDATE_CELLS * grid.levels,
-            decay=EARLY_DECAY if grid.levels == 1 and update < grid.warmup_updates else LATE_DECAY,
+            decay=self._early_decay if update < grid.warmup_updates else LATE_DECAY,
         )

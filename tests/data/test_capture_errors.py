@@ -232,7 +232,7 @@ def test_a_forced_format_that_is_not_there(tmp_path: Path, name: str, words: str
     [
         ({"format": "usd"}, r"--format must be one of auto, blender, .* got usd"),
         ({"splits": ["dev"]}, r"splits must name some of train, val, test, got 'dev'"),
-        ({"downscale": 9}, r"must be at most 8 for an image of 12x8, got 9"),
+        ({"downscale": 9}, r"--downscale must be at most 8 for .*01.png of 12x8 pixels, got 9"),
     ],
 )
 def test_arguments(tmp_path: Path, options: dict[str, Any], words: str) -> None:
