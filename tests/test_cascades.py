@@ -90,5 +90,4 @@ def test_it_learns_what_is_far(cube_scene, tmp_path):
         last = method.train_step(step, config.lr)
     assert last.mse < 0.02 < first.mse  # 17 dB; one colour for all scores 11
     assert last.signs.opaque_rays > 0.95  # nothing of the random background shines through
-    print(method.module.grid.occupied_fraction())
     assert method.box.tolist() == [[-12.0] * 3, [12.0] * 3]

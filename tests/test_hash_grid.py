@@ -280,8 +280,7 @@ def test_it_learns(cube_scene, fast_config) -> None:
 
 
 def test_it_learns_without_alpha(cube_scene, fast_config) -> None:
-    """Opaque pictures have no hull: the box stays, and every cell is allowed. (That the grid finds empty space by itself
-    is tested in test_cascades: white fog before white pictures may stay.)"""
+    """Opaque pictures have no hull: the box stays, and every cell is allowed."""
     splits = {}
     for name, split in cube_scene.splits.items():
         images = split.images.clone()
