@@ -164,7 +164,7 @@ class RayBatches:
             height, width = height - 2 * top, width - 2 * left
         ends = (height * width).cumsum(0)
         pixel = torch.randint(int(ends[-1]), (candidates,), generator=generator)
-        view = torch.searchsorted(ends, pixel, right=True)
+        view = (pixel[:, None] >= ends).sum(-1)  # no searchsorted: MPS falls back for it
         pixel = pixel - (ends - height * width)[view]
         y, x = top[view] + pixel // width[view], left[view] + pixel % width[view]
         rays_o, rays_d = pixel_rays(split.c2w[view], _cameras(split, view), torch.stack((x, y), dim=-1))

@@ -66,7 +66,7 @@ def covered_arc(c2w: Tensor) -> tuple[float, float]:
     the widest gap; a full circle where no gap is wider than half of it."""
     offset = c2w[:, :3, 3].double() - centre_of_view(c2w)
     azimuth = torch.atan2(offset[:, 1], offset[:, 0])
-    turns = azimuth.sort().values
+    turns = torch.tensor(sorted(azimuth.tolist()), dtype=torch.float64)
     gaps = torch.cat((turns[1:], turns[:1] + 2 * math.pi)) - turns
     widest = int(gaps.argmax())
     if float(gaps[widest]) <= math.pi + 1e-3:  # float32 poses of two opposite cameras
