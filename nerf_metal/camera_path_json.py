@@ -93,7 +93,7 @@ def camera_path_from_json(text: str, where: str, capture_to_scene: Tensor) -> Pa
     """
     try:
         about = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"[camera path] {where} must be JSON, got {error}; save the path again") from None
     if not isinstance(about, dict):
         raise InputError(f"[camera path] {where} must hold an object, got {_shown(about)}; save the path again")

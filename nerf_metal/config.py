@@ -266,8 +266,11 @@ class TrainConfig(
                 _reject(field.name, f"be at least {least}", value, "give a number in that range or leave it out")
         for name in _MORE_THAN_0:
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                _reject(name, "be more than 0", value, "leave it out for the preset's value")
+            if value is not None and not 0 < value < math.inf:
+                _reject(name, "be more than 0 and finite", value, "leave it out for the preset's value")
+        # Beyond, nothing of a capture is left in its box, or all of it is in one cell.
+        if not 1e-3 <= self.scene_scale <= 1e3:
+            _reject("scene_scale", "be from 0.001 to 1000", self.scene_scale, "1 is usual")
         if self.cascades is not None and self.cascades > MOST_CASCADES:
             _reject("cascades", f"be at most {MOST_CASCADES}", self.cascades, "5 reach 16 times as far as the box")
         if self.lr_decay > 1:

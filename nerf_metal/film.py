@@ -70,8 +70,14 @@ class Film:
             )
         for kind in {kind for kinds in OUTPUTS.values() for kind in kinds}:
             sweep_temporaries(self.folder / kind)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _write_json(self.folder / "path.json", about)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write_json(self.folder / "path.json", about)
+        except OSError as error:
+            raise InputError(
+                f"[render] --out must be a folder that can be written, got {self.folder} ({error.strerror}); "
+                "give another"
+            ) from None
 
     def _about(self) -> dict[str, Any]:
         digest = hashlib.sha256()

@@ -22,8 +22,8 @@ OPAQUE = 0.5
 """Opacity from which a ray has met something: for less, most of its colour is the background's."""
 RAYS = 2**16
 """Rays drawn at once."""
-BARREN = 50
-"""Draws in a row without a point after which there is none: three million rays."""
+BARREN = 5
+"""Draws in a row without a point after which there is none: a third of a million rays."""
 NORMAL_STEPS = 256
 """Parts of the scene's box over which a normal's differences are taken: the fineness of a mesh of the usual
 resolution."""

@@ -80,6 +80,12 @@ class RunFolder:
         about = cls(folder)._about()
         return cls(folder), from_json(about.get("config", {}), str(folder / "config.json"))
 
+    @property
+    def data(self) -> str | None:
+        """Where the photographs are, by ``config.json``: a person may mend it where they were moved."""
+        data = self._about().get("config", {}).get("data")
+        return None if data is None else str(data)
+
     def write_config(self, config: TrainConfig, scene_name: str, **about_run: Any) -> None:
         """Write ``config.json``: the options, the versions they were used with, and what else there is to know of the
         run (``notes``, ``aabb`` and ``capture_to_scene`` of the scene, ``device``, ``machine``)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nerf_metal.config import TrainConfig
 from nerf_metal.data import Scene, load_scene, make_embedded_scene
 from nerf_metal.errors import InputError
@@ -40,3 +42,17 @@ def open_scene(config: TrainConfig, splits: tuple[str, ...] = ("train", "test"))
             f"use at most {EMBEDDED_WIDTH // 8}"
         )
     return make_embedded_scene(resolution=width, splits=splits)
+
+
+def open_scene_of(run: Path, config: TrainConfig, splits: tuple[str, ...] = ("train", "test")) -> Scene:
+    """The scene that a run was trained on.
+
+    Raises:
+        InputError: it is not where it was, or cannot be used any more.
+    """
+    if config.data is not None and not Path(config.data).exists():
+        raise InputError(
+            f"[run] the images of {run} must be at {config.data}, got nothing there; put them back, or write where "
+            f'they are as "data" into {run / "config.json"}'
+        )
+    return open_scene(config, splits=splits)

@@ -183,6 +183,25 @@ def test_make_scene_and_train_on_it(tmp_path, capsys):
     assert "4 train, 2 test views of 16 x 16" in capsys.readouterr().out
 
 
+def test_a_run_whose_images_were_moved(tmp_path, capsys):
+    """The message says what to do, and doing it helps."""
+    scene, run = tmp_path / "scene", tmp_path / "run"
+    assert main(["make-scene", str(scene), "--resolution", "16", "--train-views", "4", "--test-views", "2"]) == 0
+    train = ["train", "--data", str(scene), *TINY, "--downscale", "1", "--steps", "2", "--out", str(run)]
+    assert main(train) == 0
+    scene.rename(tmp_path / "moved")
+    look = ["render", str(run), "--views", "1", "--device", "cpu"]
+    assert main(look) == 2
+    assert f"must be at {scene}, got nothing there; put them back, or " in capsys.readouterr().err
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["data"] = str(tmp_path / "moved")
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(look) == 0
+    (tmp_path / "moved").rename(tmp_path / "again")
+    resume = ["train", "--resume", str(run), "--steps", "3", "--quiet", "--device", "cpu"]
+    assert main([*resume, "--data", str(tmp_path / "again")]) == 0
+
+
 def test_presets_side_by_side(capsys):
     """A column each, stars where they differ from the first, at 80 columns also with all of them."""
     assert main(["presets"]) == 0

@@ -72,7 +72,9 @@ def test_stable_is_its_planned_repair():
     ("args", "message"),
     [
         (("--steps", "-1"), r"\[train\] --steps must be at least 1, got -1; "),
-        (("--max-seconds", "0"), r"--max-seconds must be more than 0, got 0\.0; "),
+        (("--scene-scale", "inf"), "--scene-scale must be more than 0 and finite, got inf; "),
+        (("--scene-scale", "1e-9"), "--scene-scale must be from 0.001 to 1000, got 1e-09; "),
+        (("--max-seconds", "0"), r"--max-seconds must be more than 0 and finite, got 0\.0; "),
         (("--max-seconds", "nan"), r"--max-seconds must be at least 0, got nan; "),
         (("--lr", "-0.1"), r"--lr must be at least 0, got -0\.1; "),
         (("--lr-decay", "2"), r"--lr-decay must be at most 1, got 2\.0; "),

@@ -281,6 +281,7 @@ def test_usdz_texels_are_the_faces_colours(ball_run, tmp_path):
         (["--threshold", "20000"], "--threshold must be below the density of something"),
         (["--box", "1", "0", "0", "0", "1", "1"], "--box must be tight, scene or a least and a greater corner"),
         (["--min-component", "1"], r"--min-component must be in [0, 1), got 1.0"),
+        (["--kind", "points", "--format", "glb"], "--format must be ply with --kind points, got glb"),
         (["--simplify", "3"], "--simplify must be at least 4, got 3"),
         (["--kind", "points", "--points", "0"], "--points must be at least 1, got 0"),
         (["--kind", "points", "--box", "5", "5", "5", "6", "6", "6"], "--box must hold a surface that cameras see"),

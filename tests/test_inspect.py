@@ -148,6 +148,15 @@ def test_implausible_lenses():
     )
 
 
+@pytest.mark.parametrize(("k1", "k2", "odd"), [(0.0578, -0.0805, False), (-0.3, 0.1, False), (-50.0, 0.0, True)])
+def test_a_lens_that_folds_its_picture(k1, k2, odd):
+    lens = dataclasses.replace(Intrinsics.from_fov_x(1.2, 8, 8), k1=k1, k2=k2)
+    finding = found(scene(ring(), lens)).get("lenses")
+    assert (finding is not None) is odd
+    if odd:
+        assert finding.evidence == "a distortion that folds the picture over before its corners"
+
+
 def test_facts(tmp_path, noise_photo):
     sources = [PhotoSource(noise_photo(i)) for i in range(24)]
     photos = open_photos(sources, downscale=1, max_bytes=1)
@@ -203,6 +212,12 @@ def test_the_command(cube_scene, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "12 train, 3 test" in text and "8x8 pixels" in text and "No likely mistakes found." in text
     assert out.stat().st_size > 10000
+    command = ["inspect", str(tmp_path / "cube"), "--out", str(out)]
+    assert main(command) == 0  # its own picture is made again, nobody else's
+    out.write_bytes(b"a photograph")
+    assert main(command) == 2
+    assert "--out must be a new file, got" in capsys.readouterr().err and out.read_bytes() == b"a photograph"
+    assert main([*command, "--overwrite"]) == 0 and out.stat().st_size > 10000
 
 
 def test_the_command_prints_mistakes_within_80_columns(cube_scene, tmp_path, capsys):

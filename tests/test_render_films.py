@@ -109,7 +109,7 @@ def sphere_run(tmp_path, monkeypatch, cube_scene):
 
     def render(*args: str, left: float = math.inf) -> int:
         checkpoint = types.SimpleNamespace(
-            config=types.SimpleNamespace(background="random"), step=step[0], near=2.0, far=6.0
+            config=types.SimpleNamespace(background="random", data=None), step=step[0], near=2.0, far=6.0
         )
         opened = OpenedMethod(RunFolder(tmp_path), checkpoint, Sphere(left), torch.device("cpu"))
         monkeypatch.setattr(nerf_metal.cli.render, "open_method", lambda *_: opened)
@@ -286,7 +286,7 @@ def test_a_video_that_cannot_be_made(tmp_path):
         ),
         (["--path", "orbit", "--split", "test"], "--split must be left out beside --path, got test; "),
         (["--path", "orbit", "--frames", "0"], "--frames must be at least 1, got 0; "),
-        (["--path", "orbit", "--fps", "-1"], "--fps must be above 0 and at most 240, got -1.0; "),
+        (["--path", "orbit", "--fps", "-1"], "--fps must be from 0.1 to 240, got -1.0; "),
         (
             ["--path", "orbit", "--frames", "4", "--seconds", "1"],
             "--seconds must be left out beside --frames, got 1.0; ",
@@ -299,6 +299,7 @@ def test_a_video_that_cannot_be_made(tmp_path):
         (["--path", "interpolate", "--cameras", "0,"], "--cameras must name training cameras, got nothing; "),
         (["--outputs", "rgb,sky"], "--outputs must be of rgb, depth, opacity, normals, got sky; "),
         (["--downscale", "2", "--width", "3"], "--downscale must be left out beside --width and --height, got 2; "),
+        (["--path", "orbit", "--width", "20000"], "--width must give at most 16384 pixels a side, got 20000; "),
         (["--downscale", "99"], "factor must be at most 16 for an image of 16x16, got 99; "),
     ],
 )

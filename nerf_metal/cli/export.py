@@ -209,6 +209,13 @@ def _check(options: ExportOptions) -> None:
         (faces is None or faces >= 4, "simplify", faces, "at least 4", "it is how many faces are left"),
         (0 <= share < 1, "min-component", share, "in [0, 1)", "0 keeps all"),
         (options.points >= 1, "points", options.points, "at least 1", "200000 is usual"),
+        (
+            options.kind == "mesh" or options.format == ("ply",),
+            "format",
+            " ".join(options.format),
+            "ply with --kind points",
+            "leave it out",
+        ),
         (bool(options.format), "format", "none", "one or more of ply, obj, glb and usdz", "leave it out for ply"),
     )
     for good, name, got, expected, cure in checks:

@@ -28,6 +28,8 @@ class InspectOptions:
     """Picture to write."""
     format: SceneFormat = "auto"
     """Of the folder. auto: by the files that are there."""
+    overwrite: bool = False
+    """Replace --out where it exists and is no picture of this command."""
     downscale: int | None = None
     """Shrink images by this factor."""
     hold_out: int = TrainConfig.hold_out
@@ -49,10 +51,20 @@ def run(args: Sequence[str]) -> int:
     out = Path(given.pop("out"))
     if out.is_dir() or not out.parent.is_dir():
         raise InputError(f"[inspect] --out must be a file in a folder that exists, got {out}; make the folder first")
+    overwrite = given.pop("overwrite")
     config = TrainConfig(**given)
-    from nerf_metal.inspection import find_mistakes, list_facts, plot_cameras  # torch: after help and bad options
+    from nerf_metal.inspection import (  # torch: after help and bad options
+        find_mistakes,
+        is_ours,
+        list_facts,
+        plot_cameras,
+    )
     from nerf_metal.scenes import open_scene
 
+    if out.exists() and not overwrite and not is_ours(out):
+        raise InputError(
+            f"[inspect] --out must be a new file, got {out}, which exists; add --overwrite or another name"
+        )
     scene = open_scene(config)
     findings = find_mistakes(scene)
     plot_cameras(out, scene, findings)

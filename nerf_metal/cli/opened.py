@@ -65,10 +65,10 @@ def open_run(
 
     # From here on torch is needed: help and bad options came first.
     from nerf_metal.data.scene import spread
-    from nerf_metal.scenes import open_scene
+    from nerf_metal.scenes import open_scene_of
 
     opened = open_method(command, run, device, backend, which)
-    images = open_scene(opened.checkpoint.config, splits=(split,)).splits[split]
+    images = open_scene_of(opened.folder.path, opened.checkpoint.config, (split,)).splits[split]
     opened.method.reserve(images.image_bytes)
     count = len(images)
     return Opened(*opened, images, spread(count, views or count))

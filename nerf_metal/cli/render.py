@@ -89,10 +89,10 @@ class RenderOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 _reject(name, "be at least 1", value, "leave it out for the default")
-        for name, most in (("seconds", 3600), ("fps", 240)):
+        for name, least, most in (("seconds", 0.01, 3600), ("fps", 0.1, 240)):
             value = getattr(self, name)
-            if value is not None and not 0 < value <= most:
-                _reject(name, f"be above 0 and at most {most}", value, "leave it out for the default")
+            if value is not None and not least <= value <= most:
+                _reject(name, f"be from {least} to {most}", value, "leave it out for the default")
         unknown = [word for word in self.wanted if word not in OUTPUTS]
         if unknown:
             _reject("outputs", f"be of {', '.join(OUTPUTS)}", ",".join(unknown), "mend its name")
@@ -189,11 +189,11 @@ def run(args: Sequence[str]) -> int:
 def _plan(options: RenderOptions, opened: OpenedMethod) -> Plan:
     from nerf_metal.camera_paths import film_camera
     from nerf_metal.data.scene import spread
-    from nerf_metal.scenes import open_scene
+    from nerf_metal.scenes import open_scene_of
 
     config, fps = opened.checkpoint.config, options.fps or FPS
     wanted = {"interpolate": "train"}.get(options.name, options.name if options.name in SPLITS else "test")
-    scene = open_scene(config, splits=(wanted,))
+    scene = open_scene_of(opened.folder.path, config, (wanted,))
     split = scene.splits[wanted]
     if options.name in SPLITS:
         names = [name.rsplit("/", 1)[-1] for name in split.names]
@@ -261,11 +261,16 @@ def _read_path(options: RenderOptions, scene: Scene) -> tuple[CameraPath, float]
 
 
 def _sized(camera: Intrinsics, options: RenderOptions) -> Intrinsics:
+    from nerf_metal.camera_path_json import MOST_PIXELS
     from nerf_metal.camera_paths import resized
 
     if options.downscale:
         return camera.reduced(options.downscale)
-    return resized(camera, options.width, options.height)
+    camera = resized(camera, options.width, options.height)
+    for name in ("width", "height"):
+        if getattr(camera, name) > MOST_PIXELS:
+            _reject(name, f"give at most {MOST_PIXELS} pixels a side", getattr(camera, name), "lower it")
+    return camera
 
 
 def _find(word: str, split: Split) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,6 +59,8 @@ def run(args: Sequence[str]) -> int:
     if config.data is None:
         say("making the scene of the package ...")
     scene = open_scene(config)
+    if config.data is not None:  # a run is looked at from other folders too
+        config = dataclasses.replace(config, data=str(Path(config.data).resolve()))
     if resumed is None:
         folder = RunFolder.create(config, scene.name)
     for note in scene.notes:
@@ -130,6 +133,8 @@ def _print_end(folder: RunFolder) -> None:
 def _check_same_run(before: options.TrainConfig, now: options.TrainConfig) -> None:
     for name in options.FIXED_IN_A_RUN:
         had, got = getattr(before, name), getattr(now, name)
+        if name == "data" and had is not None and not Path(had).exists():
+            continue  # the photographs were moved
         if had != got:
             raise InputError(
                 f"[train --resume] --{name.replace('_', '-')} must be {had} as in the run, got {got}; "

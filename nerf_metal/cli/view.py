@@ -44,7 +44,7 @@ def run(args: Sequence[str]) -> int:
     from nerf_metal.interrupt import StopRequest
     from nerf_metal.methods import load_method
     from nerf_metal.run_folder import RunFolder
-    from nerf_metal.scenes import open_scene
+    from nerf_metal.scenes import open_scene_of
     from nerf_metal.viewer.viewer import Viewer
 
     require("viser", extra="view", command="view")  # before the seconds that loading takes
@@ -56,7 +56,7 @@ def run(args: Sequence[str]) -> int:
         print(f"note: {note}", file=sys.stderr)
     method.to(device)
     try:
-        scene = open_scene(checkpoint.config)
+        scene = open_scene_of(folder.path, checkpoint.config)
     except InputError as error:  # the photographs may be elsewhere by now: the field is not
         print(f"note: no cameras are shown: {error}", file=sys.stderr)
         scene = None

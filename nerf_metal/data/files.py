@@ -29,7 +29,7 @@ def read_json(file: Path, where: str) -> dict[str, Any]:
             f"[{where}] {file} must be valid JSON, got {error.msg} at line {error.lineno} "
             f"column {error.colno}; mend that place or export the file again"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
             f"[{where}] {file} must be a readable UTF-8 text, got {error}; check its permissions and encoding"
         ) from None

@@ -150,6 +150,7 @@ class Photos:
         self._first = np.concatenate(([0], np.cumsum(self.sizes.prod(1).numpy())))
         self.on_disk = self._bytes > max_bytes
         self._store: Store | None = None
+        self._kept = False  # whether any pixel is not masked
         self._missing = set(range(len(photos)))
         self._filling = threading.Lock()  # a page that shows the training asks too
 
@@ -220,6 +221,11 @@ class Photos:
             with ThreadPoolExecutor(DECODE_THREADS) as pool:
                 for index in pool.map(self._decode, todo):
                     self._missing.remove(index)
+            if self._masks and not self._missing and not self._kept:
+                raise InputError(
+                    f"[photos] masks of {self._photos[0].mask} and others must keep some pixels, got none that is not "
+                    "black; what is to be learnt is white in a mask"
+                )
             return self._store
 
     def _decode(self, index: int) -> int:
@@ -233,6 +239,7 @@ class Photos:
                 f"were {width}x{height}; start again"
             )
         keep = self._keep(photo, height, width) if self._masks else None
+        self._kept = self._kept or keep is None or bool(keep.any())
         for top in range(0, height, _BAND):
             band = image.crop((0, top, width, min(top + _BAND, height)))
             rows = np.asarray(band.convert("RGBA") if self.has_alpha else band).reshape(-1, self._colors)
@@ -246,7 +253,8 @@ class Photos:
         if photo.mask is None:
             return np.full((height, width), 255, np.uint8)
         mask: Image.Image = read_image(photo.mask)
-        keep = np.asarray(mask)[..., :3].max(-1)
+        keep = np.asarray(mask.convert("RGBA"))
+        keep = np.minimum(keep[..., :3].max(-1), keep[..., 3])  # transparent is black
         if keep.shape != (height, width):
             factor = self._downscale
             boxes = keep[: height * factor, : width * factor].reshape(height, factor, width, factor)

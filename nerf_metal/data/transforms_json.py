@@ -61,6 +61,8 @@ def read_transforms(root: Path) -> Capture:
         notes.append(f"depth_file_path of {depths} frames is not used")
     frames = in_order(frames)
     scale = meta.get("aabb_scale")
+    if isinstance(scale, int | float) and scale <= 0:
+        raise InputError(f"[load_scene: {file}] aabb_scale must be more than 0, got {scale}; 1 is an object alone")
     return Capture(
         root,
         "transforms",
@@ -78,7 +80,7 @@ def _path(root: Path, text: object, key: str, where: str) -> Path:
 
 
 def _number(value: object, key: str, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
         raise InputError(f"[{where}] {key} must be a finite number, got {value!r}; export the cameras again")
     return float(value)
 

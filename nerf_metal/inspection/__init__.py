@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from nerf_metal.inspection.facts import list_facts
 from nerf_metal.inspection.findings import Finding, find_mistakes
-from nerf_metal.inspection.plot import plot_cameras
+from nerf_metal.inspection.plot import is_ours, plot_cameras
 
-__all__ = ["Finding", "find_mistakes", "list_facts", "plot_cameras"]
+__all__ = ["Finding", "find_mistakes", "is_ours", "list_facts", "plot_cameras"]

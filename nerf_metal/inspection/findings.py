@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_metal.cameras import Intrinsics
 from nerf_metal.data.scene import Scene
+from nerf_metal.distortion import fold_radius
 from nerf_metal.inspection.views import Focus, Views, fields_of_view, focus
 
 FEW_VIEWS = 10
@@ -218,20 +220,36 @@ def _lenses(views: Views) -> Finding | None:
     odd: NDArray[np.bool_] = np.any((angles < low) | (angles > high), axis=-1)
     middle = np.array([(abs(c.cx / c.width - 0.5), abs(c.cy / c.height - 0.5)) for c in views.cameras])
     off: NDArray[np.bool_] = np.any(middle > OFF_CENTRE, axis=-1)
-    if not (odd | off).any():
+    folds = np.array([_folds(camera) for camera in views.cameras])
+    if not (odd | off | folds).any():
         return None
     evidence = []
     if odd.any():
         evidence.append(f"fields of view from {angles[odd].min():.3g} to {angles[odd].max():.3g} degrees")
     if off.any():
         evidence.append(f"a principal point {middle.max():.0%} of the size off the middle")
+    if folds.any():
+        evidence.append("a distortion that folds the picture over before its corners")
     return Finding(
         "lenses",
-        f"The intrinsics of {(odd | off).sum()} of {len(odd)} cameras are implausible.",
+        f"The intrinsics of {(odd | off | folds).sum()} of {len(odd)} cameras are implausible.",
         ", ".join(evidence),
-        "check that focal lengths and principal point are in pixels of the size that the capture states",
-        _named(views, odd | off),
+        "check that focal lengths and principal point are in pixels of the size that the capture states, and the signs "
+        "of the distortion",
+        _named(views, odd | off | folds),
     )
+
+
+def _folds(camera: Intrinsics) -> bool:
+    """Whether the picture reaches farther out than the lens's formula ever gets: no ray goes through its corners."""
+    fold = fold_radius(camera)
+    if fold == math.inf:
+        return False
+    r2 = fold * fold
+    most = fold * (1.0 + r2 * (camera.k1 + r2 * (camera.k2 + r2 * (camera.k3 + r2 * camera.k4))))
+    right = max(camera.cx, camera.width - camera.cx) / camera.fl_x
+    down = max(camera.cy, camera.height - camera.cy) / camera.fl_y
+    return most < math.hypot(right, down)
 
 
 def _named(views: Views, which: NDArray[np.bool_]) -> tuple[str, ...]:

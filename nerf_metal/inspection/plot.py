@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from nerf_metal.checkpoint import write_atomically
 from nerf_metal.data.scene import Scene, Split
@@ -17,6 +19,8 @@ from nerf_metal.report.plots import BLUE, GREEN, GREY, ORANGE, RED
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MADE_BY = "nerf-metal inspect"
+"""What a picture says that made it, so that it may be made again."""
 FRUSTUM = 0.07
 """Length of a camera's frustum, in the picture's width: seen, but small enough for hundreds of them."""
 MOST_POINTS = 20000  # more fill the picture with grey
@@ -58,7 +62,18 @@ def plot_cameras(path: Path, scene: Scene, findings: Sequence[Finding] = ()) -> 
         axes.grid(alpha=0.25)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    write_atomically(path, lambda to: figure.savefig(to, format="png"))
+    with warnings.catch_warnings():  # a folder's name may have letters that the font has not
+        warnings.filterwarnings("ignore", "Glyph")
+        write_atomically(path, lambda to: figure.savefig(to, format="png", metadata={"Software": MADE_BY}))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is a picture that :func:`plot_cameras` made, which may be made again."""
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == MADE_BY
+    except OSError:
+        return False
 
 
 def _draw_points(axes: Axes, scene: Scene, limits: Array, x: int, y: int) -> None:

@@ -26,6 +26,7 @@ def load_method(
         InputError: there is no such checkpoint that is whole.
     """
     checkpoint = find_checkpoint(folder.checkpoints, which)
+    checkpoint = dataclasses.replace(checkpoint, config=dataclasses.replace(checkpoint.config, data=folder.data))
     config = dataclasses.replace(checkpoint.config, backend=backend)
     views = max((checkpoint.shapes.get(name, [0])[0] for name in ("corrections.poses", "corrections.gains")), default=0)
     method = build_method(config, torch.zeros(2, 3), checkpoint.near, checkpoint.far, views)  # the box is a weight

@@ -175,6 +175,16 @@ def test_black_of_a_mask_is_left_out(tmp_path, noise, small, max_bytes):
     assert torch.equal(photos.pixels(*at[1]), opened(images, downscale=2)[1])
 
 
+def test_masks_that_leave_nothing_are_refused(tmp_path, noise):
+    """Black, or transparent."""
+    image = save(tmp_path / "0.png", noise(6, 9, 3, 0))
+    for values in (np.zeros((6, 9), np.uint8), np.full((6, 9, 4), (255, 255, 255, 0), np.uint8)):
+        mask = save(tmp_path / "mask.png", values)
+        photos = open_photos([PhotoSource(image, mask=mask)], downscale=1, max_bytes=PLENTY)
+        at = all_pixels(photos)[0]
+        _refused("masks of .*mask.png and others must keep some pixels", lambda: photos.pixels(*at))  # noqa: B023
+
+
 def _refused(match: str, call) -> None:
     with pytest.raises(InputError, match=match) as caught:
         call()

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("needs_viser")
 @pytest.fixture
 def run(cube_scene, tiny_config, monkeypatch):
     monkeypatch.setattr(trainer.report, "write_report", lambda folder: None)
-    monkeypatch.setattr("nerf_metal.scenes.open_scene", lambda config: cube_scene)
+    monkeypatch.setattr("nerf_metal.scenes.open_scene", lambda config, **_: cube_scene)
     folder = RunFolder.create(tiny_config, cube_scene.name)
     train(tiny_config, cube_scene, folder, torch.device("cpu"))
     return str(folder.path)
@@ -51,7 +51,7 @@ def test_a_taken_port_and_an_open_door_are_said(run, viewer, monkeypatch, capsys
 
 
 def test_a_run_whose_photographs_are_gone(run, monkeypatch, capsys):
-    def gone(config):
+    def gone(config, **_):
         raise InputError("[data] gone")
 
     monkeypatch.setattr("nerf_metal.scenes.open_scene", gone)

@@ -95,7 +95,7 @@ def free_port() -> int:
 @pytest.fixture
 def words(cube_scene, tmp_path, monkeypatch):
     """A run of the command line with a page; and its port."""
-    monkeypatch.setattr("nerf_metal.scenes.open_scene", lambda config: cube_scene)
+    monkeypatch.setattr("nerf_metal.scenes.open_scene", lambda config, **_: cube_scene)
     monkeypatch.setattr(cli_train, "_print_end", lambda folder: None)
     port = free_port()
     options = f"--preset small --steps 3 --device cpu --hidden-width 16 --depth 1 --view --view-port {port}"
