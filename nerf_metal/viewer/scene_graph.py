@@ -22,6 +22,9 @@ THUMBNAIL = 64
 FRUSTUM_SIZE = 0.045
 """Of a frustum, by the cameras' median distance from the box: neighbours among a hundred around an object do not
 overlap."""
+FRUSTUM_ROOM = 0.35
+"""Of a frustum at most, by the cameras' median distance from their nearest neighbour: a capture by hand has rows of
+them close together, one before the other."""
 LINE = 1.5
 """Width of lines, pixels."""
 COLORS = {"train": (60, 60, 70), "test": (230, 120, 20)}
@@ -48,8 +51,7 @@ def named_cameras(scene: Scene) -> list[NamedCamera]:
 def add_cameras(server: Any, scene: Scene, jump: Callable[[Any, NamedCamera], None]) -> dict[str, Any]:
     """Draw the cameras; ``jump(client, camera)`` is called for one that is clicked. Returns the page's nodes, which
     can be hidden, by the cameras' names."""
-    poses = torch.cat([split.c2w for split in scene.splits.values()])
-    distance = (poses[:, :3, 3] - scene.aabb.mean(0)).norm(dim=-1).median()
+    size, crowded = frustum_size(scene)
     nodes, cameras = {}, iter(named_cameras(scene))
     for split in scene.splits.values():
         own = list(itertools.islice(cameras, len(split)))
@@ -61,11 +63,11 @@ def add_cameras(server: Any, scene: Scene, jump: Callable[[Any, NamedCamera], No
                 f"/cameras/{split.name}/{index}",
                 fov=fov,
                 aspect=aspect,
-                scale=FRUSTUM_SIZE * float(distance),
+                scale=size,
                 thickness=LINE,
                 thickness_units="screen",
                 color=COLORS.get(split.name, COLORS["test"]),
-                image=thumbnail(split, index),
+                image=None if crowded else thumbnail(split, index),
                 wxyz=wxyz,
                 position=position,
                 cast_shadow=False,
@@ -74,6 +76,17 @@ def add_cameras(server: Any, scene: Scene, jump: Callable[[Any, NamedCamera], No
             node.on_click(lambda event, camera=camera: jump(event.client, camera))
             nodes[camera.name] = node
     return nodes
+
+
+def frustum_size(scene: Scene) -> tuple[float, bool]:
+    """Length of the cameras' frusta, world units, and whether it is less than usual, since cameras are close together:
+    then their photographs would hide the field from whoever stands among them.
+    """
+    places = torch.cat([split.c2w for split in scene.splits.values()])[:, :3, 3]
+    usual = FRUSTUM_SIZE * float((places - scene.aabb.mean(0)).norm(dim=-1).median())
+    nearest = torch.cdist(places, places).fill_diagonal_(torch.inf).amin(-1).median()
+    size = min(usual, max(FRUSTUM_ROOM * float(nearest), 0.1 * usual))  # never too small to be seen
+    return size, size < usual
 
 
 def add_box(server: Any, box: torch.Tensor) -> Any:

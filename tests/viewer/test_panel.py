@@ -1,5 +1,6 @@
 """What a page draws, and the camera path's panel, without a browser."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import torch
 from nerf_metal.camera_path_json import camera_path_from_json
 from nerf_metal.viewer import scene_graph
 from nerf_metal.viewer.axes import pose_for_page, pose_of_page
-from nerf_metal.viewer.scene_graph import add_box, add_cameras, named_cameras, thumbnail
+from nerf_metal.viewer.scene_graph import add_box, add_cameras, frustum_size, named_cameras, thumbnail
 
 
 def somebody(c2w):
@@ -37,6 +38,20 @@ def test_the_box_has_its_twelve_edges(viewer):
     lengths = np.abs(points[:, 0] - points[:, 1])
     assert sorted(lengths.sum(1).tolist()) == [3.0] * 4 + [4.0] * 4 + [5.0] * 4
     assert ((lengths > 0).sum(1) == 1).all()
+
+
+def test_frusta_keep_out_of_each_others_way(cube_scene):
+    """Twelve cameras around a cube have room; a row of them close together has less, down to a tenth."""
+    split = cube_scene.splits["train"]
+    alone, crowded = frustum_size(dataclasses.replace(cube_scene, splits={"train": split}))
+    assert not crowded and alone == pytest.approx(0.045 * float(split.c2w[:, :3, 3].norm(dim=-1).median()))
+    for apart, expected in ((0.2, 0.35 * 0.2), (1e-4, 0.1 * alone)):
+        row = split.c2w[:1].repeat(12, 1, 1)
+        row[:, 2, 3] += apart * (torch.arange(12) - 5.5)
+        size, crowded = frustum_size(
+            dataclasses.replace(cube_scene, splits={"train": dataclasses.replace(split, c2w=row)})
+        )
+        assert crowded and size == pytest.approx(expected, rel=0.1)
 
 
 def test_a_thumbnail_is_the_image_made_small_over_white(cube_scene):
