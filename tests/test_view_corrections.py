@@ -87,7 +87,9 @@ def with_train(scene: Scene, split: Split) -> Scene:
     return dataclasses.replace(scene, splits={**scene.splits, "train": split})
 
 
-@pytest.mark.parametrize(("field", "steps"), [("hashgrid", 150), ("frequency", 120)])
+@pytest.mark.parametrize(
+    ("field", "steps"), [("hashgrid", 150), pytest.param("frequency", 120, marks=pytest.mark.slow)]
+)
 def test_it_finds_how_images_were_exposed(cube_scene, field, steps, monkeypatch):
     """Every other image is half as bright: their gains come out a factor of two apart."""
     monkeypatch.setattr(view_corrections, "EXPOSURE_LR", 2e-2)  # as far in these steps as a run gets in thousands
@@ -101,7 +103,9 @@ def test_it_finds_how_images_were_exposed(cube_scene, field, steps, monkeypatch)
     assert 1.3 < (gains[1::2].mean() - gains[::2].mean()).exp() < 2.5
 
 
-@pytest.mark.parametrize(("field", "steps"), [("hashgrid", 200), ("frequency", 150)])
+@pytest.mark.parametrize(
+    ("field", "steps"), [("hashgrid", 200), pytest.param("frequency", 150, marks=pytest.mark.slow)]
+)
 def test_it_finds_how_cameras_stood(field, steps):
     """Cameras that are turned by three degrees, each another way, see the cube where it is again."""
     split = cube_split("train", 12, 40, 0.0)  # a pixel is a degree
