@@ -167,10 +167,10 @@ class CameraPathPanel:
             fov = math.radians(self._fov())
             start = time.monotonic()
             while self._playing.is_set() and client.client_id in self._server.get_clients():
-                index = int((time.monotonic() - start) * PREVIEW_RATE)
-                if index >= len(path):
-                    break
+                index = min(int((time.monotonic() - start) * PREVIEW_RATE), len(path) - 1)
                 look_from(client, path[index][0], fov, self._centre)
+                if index == len(path) - 1:  # also where a busy machine passed some over
+                    break
                 time.sleep(1.0 / PREVIEW_RATE)
         finally:
             self._playing.clear()

@@ -24,7 +24,7 @@ PANEL, NOTE = 340, 160  # pixels that the panel covers on the right, and a note 
 CLOSE = 0.02
 """Mean difference of a screenshot and the truth: JPEG, the box's lines and edges half a pixel off are 0.003 to 0.007; a
 picture of another view is 0.1."""
-PATIENCE = 20.0  # seconds; a busy machine draws a frame a second
+PATIENCE = 60.0  # seconds; a busy machine draws a frame a second
 
 
 @pytest.fixture
@@ -141,7 +141,8 @@ def test_the_page(viewer, page, cube_scene, tmp_path, monkeypatch):
     )
     page.get_by_role("button", name="Preview").click()
     until(lambda: near(viewer, keys[-1]), "the preview ends at the last key")
-    torch.testing.assert_close(flown[0], keys[0], atol=1e-3, rtol=0)
+    for flown_to, key in ((flown[0], keys[0]), (flown[-1], keys[-1])):
+        torch.testing.assert_close(flown_to, key, atol=1e-3, rtol=0)
     page.get_by_role("button", name="Remove all").click()
 
     # a jump to a camera
