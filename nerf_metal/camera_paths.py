@@ -5,6 +5,7 @@ World z is up, as in NeRF-synthetic scenes and in captures that were turned upri
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -40,8 +41,9 @@ def resized(camera: Intrinsics, width: int | None, height: int | None) -> Intrin
     factor = max(width / camera.width, height / camera.height)
     cx = 0.5 * width + (camera.cx - 0.5 * camera.width) * factor
     cy = 0.5 * height + (camera.cy - 0.5 * camera.height) * factor
-    lens = {name: getattr(camera, name) for name in ("k1", "k2", "k3", "k4", "p1", "p2")}
-    return Intrinsics(camera.fl_x * factor, camera.fl_y * factor, cx, cy, width, height, **lens)
+    return dataclasses.replace(
+        camera, fl_x=camera.fl_x * factor, fl_y=camera.fl_y * factor, cx=cx, cy=cy, width=width, height=height
+    )
 
 
 def forward_facing(c2w: Tensor) -> bool:

@@ -94,10 +94,19 @@ class Intrinsics:
                 f"[Intrinsics.scaled] factor must leave at least one pixel of {self.width}x{self.height}, "
                 f"got {factor!r}; use a larger factor"
             )
+        return self.stretched(width, height)
+
+    def stretched(self, width: int, height: int) -> "Intrinsics":
+        """The same camera for its image at another size, each axis by itself."""
         along_x, along_y = width / self.width, height / self.height
-        lengths = (self.fl_x * along_x, self.fl_y * along_y, self.cx * along_x, self.cy * along_y)
         return dataclasses.replace(
-            self, **dict(zip(("fl_x", "fl_y", "cx", "cy"), lengths, strict=True)), width=width, height=height
+            self,
+            fl_x=self.fl_x * along_x,
+            cx=self.cx * along_x,
+            fl_y=self.fl_y * along_y,
+            cy=self.cy * along_y,
+            width=width,
+            height=height,
         )
 
     def reduced(self, factor: int) -> "Intrinsics":

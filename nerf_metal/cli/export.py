@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import tyro
 
+from nerf_metal.cli.opened import open_method
 from nerf_metal.config import Backend, TrainConfig
 from nerf_metal.errors import InputError
 
@@ -78,21 +79,14 @@ def run(args: Sequence[str]) -> int:
     import torch
 
     from nerf_metal.checkpoint import write_atomically
-    from nerf_metal.devices import check_backend, pick_device
     from nerf_metal.export_files import point_cloud_bytes
     from nerf_metal.mesh import Space, filled_box, surface_density
-    from nerf_metal.methods import load_method
     from nerf_metal.point_cloud import Cameras, field_points
-    from nerf_metal.run_folder import RunFolder
 
-    device = pick_device(options.device)
-    check_backend(options.backend, device)
-    folder, _ = RunFolder.open(options.run, "export")
+    folder, checkpoint, method, device = open_method(
+        "export", options.run, options.device, options.backend, options.checkpoint
+    )
     files = _files(options, folder)
-    method, checkpoint = load_method(folder, options.backend, options.checkpoint)
-    for note in checkpoint.notes:
-        print(f"note: {note}", file=sys.stderr)
-    method.to(device)
     method.reserve(0)
 
     outer = method.box.double().cpu()

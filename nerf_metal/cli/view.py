@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from nerf_metal.cli.opened import open_method
 from nerf_metal.config import Backend, TrainConfig
 from nerf_metal.errors import InputError
 
@@ -39,22 +40,15 @@ def run(args: Sequence[str]) -> int:
     """Serve as ``args`` say, until Ctrl-C; returns 0."""
     options = tyro.cli(ViewOptions, prog="nerf-metal view", args=list(args))
 
-    from nerf_metal.devices import check_backend, pick_device
     from nerf_metal.extras import require
     from nerf_metal.interrupt import StopRequest
-    from nerf_metal.methods import load_method
-    from nerf_metal.run_folder import RunFolder
     from nerf_metal.scenes import open_scene_of
     from nerf_metal.viewer.viewer import Viewer
 
     require("viser", extra="view", command="view")  # before the seconds that loading takes
-    device = pick_device(options.device)
-    check_backend(options.backend, device)
-    folder, _ = RunFolder.open(options.run, "view")
-    method, checkpoint = load_method(folder, options.backend, options.checkpoint)
-    for note in checkpoint.notes:
-        print(f"note: {note}", file=sys.stderr)
-    method.to(device)
+    folder, checkpoint, method, _ = open_method(
+        "view", options.run, options.device, options.backend, options.checkpoint
+    )
     try:
         scene = open_scene_of(folder.path, checkpoint.config)
     except InputError as error:  # the photographs may be elsewhere by now: the field is not

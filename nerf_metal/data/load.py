@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from nerf_metal.cameras import Intrinsics
 from nerf_metal.data.blender import load_blender
 from nerf_metal.data.capture import Capture, Frame, find_image, image_folders
 from nerf_metal.data.colmap import model_folder, read_colmap
@@ -210,23 +209,10 @@ def _at_file_size(frame: Frame) -> Frame:
         factor = round(camera.width / width)
         off = max(abs(camera.width - factor * width), abs(camera.height - factor * height))
         if (factor == 1 and off == 0) or (factor > 1 and off < factor):
-            return frame._replace(camera=_resized(camera, width, height))
+            return frame._replace(camera=camera.stretched(width, height))
     raise InputError(
         f"[load_scene] {frame.image} must have the size of its camera, {camera.width}x{camera.height}, or that divided "
         f"by a whole number, got {size[0]}x{size[1]}; restore the photograph that the cameras were found from"
-    )
-
-
-def _resized(camera: Intrinsics, width: int, height: int) -> Intrinsics:
-    along_x, along_y = width / camera.width, height / camera.height
-    return dataclasses.replace(
-        camera,
-        fl_x=camera.fl_x * along_x,
-        cx=camera.cx * along_x,
-        fl_y=camera.fl_y * along_y,
-        cy=camera.cy * along_y,
-        width=width,
-        height=height,
     )
 
 
