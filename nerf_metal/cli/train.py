@@ -15,6 +15,7 @@ from nerf_metal.errors import InputError
 
 if TYPE_CHECKING:
     from nerf_metal.data.scene import Scene
+    from nerf_metal.observer import Observer
     from nerf_metal.run_folder import RunFolder
     from nerf_metal.viewer.training import TrainingViewer
 
@@ -71,11 +72,17 @@ def run(args: Sequence[str]) -> int:
     say(f"run folder: {folder.path}")
 
     with contextlib.ExitStack() as stack:
+        observers: list[Observer] = []
+        if config.log != "none":  # to find the checkpoint means to read all of it
+            done = 0 if resumed is None else find_checkpoint(folder.checkpoints).step
+            log = open_log(config, folder, done)
+            if log is not None:
+                observers.append(log)
+                stack.callback(log.close)
         viewer = _open_viewer(config, scene, folder, say) if config.view else None
-        done = 0 if resumed is None else find_checkpoint(folder.checkpoints).step
-        observers = [observer for observer in (viewer, open_log(config, folder, done)) if observer is not None]
-        for observer in observers:
-            stack.callback(observer.close)
+        if viewer is not None:
+            observers.append(viewer)
+            stack.callback(viewer.close)
         stop = stack.enter_context(StopRequest())
         try:
             result = train(config, scene, folder, device, resume=resumed is not None, stop=stop, observers=observers)
