@@ -15,6 +15,13 @@ WARMUP_UPDATES = 16
 _OTHER_SEED = 0x5BD1E995  # tells the two draws of an update apart; any odd number does
 
 
+def outermost_box(aabb: torch.Tensor, cascades: int) -> torch.Tensor:
+    """The box ``[2, 3]`` of the last of ``cascades``, each twice as large as the one before about the same middle."""
+    middle, half = aabb.mean(0), 0.5 * (aabb[1] - aabb[0])
+    reach = half * 2 ** (cascades - 1)
+    return torch.stack((middle - reach, middle + reach))
+
+
 class OccupancyGrid(nn.Module):
     """The occupancy grid of instant-ngp (Müller et al., SIGGRAPH 2022, appendix E.2).
 
@@ -67,9 +74,7 @@ class OccupancyGrid(nn.Module):
     @property
     def outer_box(self) -> torch.Tensor:
         """The box of the coarsest cascade ``[2, 3]``."""
-        middle, half = self.aabb.mean(0), 0.5 * (self.aabb[1] - self.aabb[0])
-        reach = half * 2 ** (self.levels - 1)
-        return torch.stack((middle - reach, middle + reach))
+        return outermost_box(self.aabb, self.levels)
 
     @torch.no_grad()
     def mark(self, mask: torch.Tensor) -> None:

@@ -19,6 +19,7 @@ from nerf_metal.losses import photometric_loss
 from nerf_metal.matmul_check import MatmulFinding, check_weight_gradients
 from nerf_metal.methods.average import update_average
 from nerf_metal.methods.base import Step
+from nerf_metal.occupancy_grid import outermost_box
 from nerf_metal.ops import Composited
 from nerf_metal.pixels import RenderedPixels, inside_box
 from nerf_metal.render import RenderedRays, render_image, render_rays
@@ -32,9 +33,8 @@ class CoarseFineMethod:
     def __init__(self, config: TrainConfig, aabb: torch.Tensor, near: float, far: float, views: int) -> None:
         """Make the networks; see :func:`nerf_metal.methods.build_method`."""
         self.config = config
-        middle, half = aabb.mean(0), 0.5 * (aabb[1] - aabb[0]) * 2.0 ** ((config.cascades or 1) - 1)
         self.field = CoarseFineField(
-            torch.stack((middle - half, middle + half)),
+            outermost_box(aabb, config.cascades or 1),
             hidden_width=config.hidden_width,
             depth=config.depth,
             skip=config.skip,
