@@ -32,17 +32,17 @@ import torch
 
 from benchmarks.ablation_report import Run, check_marks, plot, section, write_section
 from benchmarks.corrupted_linear import corrupted_linear
-from nerf_metal.background import composite_over
-from nerf_metal.checkpoint import write_atomically
-from nerf_metal.config import TrainConfig, preset_config
+from nerf_metal.data.background import composite_over
 from nerf_metal.data.scene import Scene
-from nerf_metal.errors import InputError
-from nerf_metal.machine import machine
-from nerf_metal.methods import CoarseFineMethod, Step
-from nerf_metal.recovery import Recovery, TrainingStoppedError
-from nerf_metal.run_folder import RunFolder
-from nerf_metal.scenes import open_scene
-from nerf_metal.trainer import train
+from nerf_metal.models import CoarseFineMethod, Step
+from nerf_metal.train.loop import train
+from nerf_metal.train.options import TrainConfig, preset_config
+from nerf_metal.train.recovery import Recovery, TrainingStoppedError
+from nerf_metal.train.run_folder import RunFolder
+from nerf_metal.train.scenes import open_scene
+from nerf_metal.util.atomic import write_atomically
+from nerf_metal.util.errors import InputError
+from nerf_metal.util.machine import machine
 
 EVALUATIONS = 15
 """Of a run, evenly spaced: enough to see when something is lost."""

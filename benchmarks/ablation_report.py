@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nerf_metal.checkpoint import write_atomically
-from nerf_metal.config import TrainConfig
-from nerf_metal.errors import InputError
-from nerf_metal.watchdog import BETTER_DB
+from nerf_metal.train.options import TrainConfig
+from nerf_metal.train.watchdog import BETTER_DB
+from nerf_metal.util.atomic import write_atomically
+from nerf_metal.util.errors import InputError
 
 COLLAPSE_DB = TrainConfig.collapse_db
 """Fall below its own best by which a run counts as collapsed, as the watchdog's default has it."""

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import machine
 from benchmarks.race import Contest, Result, run_race
 from benchmarks.table import LEGEND, table
-from nerf_metal.memory import keep_freed_memory
+from nerf_metal.models.memory import keep_freed_memory
 
 _RESULTS = pytest.StashKey[list[Result]]()
 _LOAD = pytest.StashKey[float]()

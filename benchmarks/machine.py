@@ -10,7 +10,7 @@ import time
 import torch
 
 from nerf_metal import kernels
-from nerf_metal.machine import processor
+from nerf_metal.util.machine import processor
 
 _COPY_BYTES = 256 << 20  # eight times the caches of most machines, small enough for 1 GB of memory
 _COPIES = 7

@@ -22,15 +22,15 @@ from typing import Any
 
 import torch
 
-from nerf_metal.checkpoint import write_atomically
-from nerf_metal.config import preset_config
-from nerf_metal.devices import pick_device
-from nerf_metal.errors import InputError
-from nerf_metal.interrupt import StopRequest
-from nerf_metal.machine import processor
-from nerf_metal.run_folder import RunFolder
-from nerf_metal.scenes import open_scene
-from nerf_metal.trainer import train
+from nerf_metal.train.devices import pick_device
+from nerf_metal.train.interrupt import StopRequest
+from nerf_metal.train.loop import train
+from nerf_metal.train.options import preset_config
+from nerf_metal.train.run_folder import RunFolder
+from nerf_metal.train.scenes import open_scene
+from nerf_metal.util.atomic import write_atomically
+from nerf_metal.util.errors import InputError
+from nerf_metal.util.machine import processor
 
 BARS = (20.0, 25.0, 28.0, 30.0, 32.5, 34.0)
 """dB whose first seconds are named."""

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from nerf_metal import report
-from nerf_metal.cameras import Intrinsics, image_rays, look_at
-from nerf_metal.config import TrainConfig, preset_config
+from nerf_metal.data.cameras import Intrinsics, image_rays, look_at
 from nerf_metal.data.scene import Scene, Split
 from nerf_metal.reference import intersect_rays
+from nerf_metal.train.options import TrainConfig, preset_config
 
 torch.set_num_threads(1)  # tiny tensors: a second thread gains nothing, and costs much on a busy machine
 CUBE = torch.tensor([[-0.5, -0.4, -0.6], [0.5, 0.4, 0.6]])

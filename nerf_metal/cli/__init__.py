@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import nerf_metal
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 COMMANDS = {
     "train": "train a NeRF on a folder of posed images, or on the scene of the package",

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from nerf_metal.config import GROUPS, TrainConfig
+from nerf_metal.train.options import GROUPS, TrainConfig
 
 
 def given(args: Sequence[str], option: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import tyro
 
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 BACKENDS = {"metal": "MPS tensors", "host": "CPU tensors", "torch": "any tensors"}
 
@@ -65,9 +65,9 @@ def run(args: Sequence[str]) -> int:
 
 
 def _run_full(options: DoctorOptions) -> int:
-    from nerf_metal.machine import machine
     from nerf_metal.selftest.report import check_report_path, software
     from nerf_metal.selftest.runner import run_self_test
+    from nerf_metal.util.machine import machine
 
     path = Path(options.report or "nerf_metal_doctor.json")
     check_report_path(path)

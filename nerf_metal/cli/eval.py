@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from nerf_metal.cli.opened import open_run
-from nerf_metal.config import Backend
-from nerf_metal.errors import InputError
+from nerf_metal.train.options import Backend
+from nerf_metal.util.errors import InputError
 
 if TYPE_CHECKING:
-    from nerf_metal.evaluate import Evaluation, ViewScore
+    from nerf_metal.train.evaluation import Evaluation, ViewScore
 
 RANKS = ("best", "2nd best", "2nd worst", "worst")
 LONGEST_NAME = 30
@@ -52,10 +52,10 @@ def run(args: Sequence[str]) -> int:
 
     from tqdm import tqdm
 
-    from nerf_metal.checkpoint import write_atomically
-    from nerf_metal.evaluate import best_and_worst, evaluate
-    from nerf_metal.perceptual import Lpips
     from nerf_metal.report.comparison import save_comparison
+    from nerf_metal.train.evaluation import best_and_worst, evaluate
+    from nerf_metal.train.perceptual import Lpips
+    from nerf_metal.util.atomic import write_atomically
 
     lpips = None if options.lpips is None else Lpips(options.lpips)
     config = checkpoint.config

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import tyro
 
 from nerf_metal.cli.opened import open_method
-from nerf_metal.config import Backend, TrainConfig
-from nerf_metal.errors import InputError
+from nerf_metal.train.options import Backend, TrainConfig
+from nerf_metal.util.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from nerf_metal.export_files import MeshFormat
-    from nerf_metal.mesh import Space
-    from nerf_metal.point_cloud import Cameras
-    from nerf_metal.run_folder import RunFolder
+    from nerf_metal.export.files import MeshFormat
+    from nerf_metal.export.mesh import Space
+    from nerf_metal.export.point_cloud import Cameras
+    from nerf_metal.train.run_folder import RunFolder
 
 Box = tuple[float, float, float, float, float, float]
 MOST_RESOLUTION = 512  # of a cube: 0.5 GB of opacities, and several copies of them
@@ -78,10 +78,10 @@ def run(args: Sequence[str]) -> int:
     # From here on torch is needed: help and bad options came first.
     import torch
 
-    from nerf_metal.checkpoint import write_atomically
-    from nerf_metal.export_files import point_cloud_bytes
-    from nerf_metal.mesh import Space, filled_box, surface_density
-    from nerf_metal.point_cloud import Cameras, field_points
+    from nerf_metal.export.files import point_cloud_bytes
+    from nerf_metal.export.mesh import Space, filled_box, surface_density
+    from nerf_metal.export.point_cloud import Cameras, field_points
+    from nerf_metal.util.atomic import write_atomically
 
     folder, checkpoint, method, device = open_method(
         "export", options.run, options.device, options.backend, options.checkpoint
@@ -126,12 +126,12 @@ def _export_mesh(
     """Make the mesh, write ``files``, and print what it is like."""
     import imageio.v3 as iio
 
-    from nerf_metal.checkpoint import write_atomically
-    from nerf_metal.export_files import mesh_bytes
-    from nerf_metal.mesh import field_mesh
-    from nerf_metal.mesh_check import check_mesh
-    from nerf_metal.mesh_preview import picture
+    from nerf_metal.export.files import mesh_bytes
+    from nerf_metal.export.mesh import field_mesh
+    from nerf_metal.export.mesh_check import check_mesh
+    from nerf_metal.export.mesh_preview import picture
     from nerf_metal.report import format_table
+    from nerf_metal.util.atomic import write_atomically
 
     mesh = field_mesh(
         space,
@@ -171,8 +171,8 @@ def _export_mesh(
 
 def _training_cameras(config: TrainConfig) -> Cameras | None:
     """The cameras of the run, if its data can still be read."""
-    from nerf_metal.point_cloud import Cameras
-    from nerf_metal.scenes import open_scene
+    from nerf_metal.export.point_cloud import Cameras
+    from nerf_metal.train.scenes import open_scene
 
     try:
         split = open_scene(config, splits=("train",)).splits["train"]

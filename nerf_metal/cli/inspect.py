@@ -10,8 +10,8 @@ from typing import Annotated
 
 import tyro
 
-from nerf_metal.config import SceneFormat, TrainConfig
-from nerf_metal.errors import InputError
+from nerf_metal.train.options import SceneFormat, TrainConfig
+from nerf_metal.util.errors import InputError
 
 COLUMNS = 80  # of a terminal
 NAMED = 6  # views of a finding that are printed; all are in the picture
@@ -53,13 +53,13 @@ def run(args: Sequence[str]) -> int:
         raise InputError(f"[inspect] --out must be a file in a folder that exists, got {out}; make the folder first")
     overwrite = given.pop("overwrite")
     config = TrainConfig(**given)
-    from nerf_metal.inspection import (  # torch: after help and bad options
+    from nerf_metal.inspect import (  # torch: after help and bad options
         find_mistakes,
         is_ours,
         list_facts,
         plot_cameras,
     )
-    from nerf_metal.scenes import open_scene
+    from nerf_metal.train.scenes import open_scene
 
     if out.exists() and not overwrite and not is_ours(out):
         raise InputError(

@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from nerf_metal.config import Backend
-from nerf_metal.errors import InputError
+from nerf_metal.train.options import Backend
+from nerf_metal.util.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from nerf_metal.checkpoint import Checkpoint
     from nerf_metal.data.scene import Split
-    from nerf_metal.methods import Method
-    from nerf_metal.run_folder import RunFolder
+    from nerf_metal.models import Method
+    from nerf_metal.train.checkpoint import Checkpoint
+    from nerf_metal.train.run_folder import RunFolder
 
 
 class OpenedMethod(NamedTuple):
@@ -53,7 +53,7 @@ def open_run(
         run: folder of the run.
         split: whose cameras.
         views: how many, evenly spaced; None is all.
-        device: as :func:`nerf_metal.devices.pick_device` takes it.
+        device: as :func:`nerf_metal.train.devices.pick_device` takes it.
         backend: of what has a kernel.
         which: the newest checkpoint or the one with the greatest PSNR; damaged ones are named on stderr.
 
@@ -65,7 +65,7 @@ def open_run(
 
     # From here on torch is needed: help and bad options came first.
     from nerf_metal.data.scene import spread
-    from nerf_metal.scenes import open_scene_of
+    from nerf_metal.train.scenes import open_scene_of
 
     opened = open_method(command, run, device, backend, which)
     images = open_scene_of(opened.folder.path, opened.checkpoint.config, (split,)).splits[split]
@@ -81,9 +81,9 @@ def open_method(command: str, run: str, device: str, backend: Backend, which: Li
     Raises:
         InputError: as :func:`open_run`, but for the scene.
     """
-    from nerf_metal.devices import check_backend, pick_device
-    from nerf_metal.methods import load_method
-    from nerf_metal.run_folder import RunFolder
+    from nerf_metal.models import load_method
+    from nerf_metal.train.devices import check_backend, pick_device
+    from nerf_metal.train.run_folder import RunFolder
 
     place = pick_device(device)
     check_backend(backend, place)

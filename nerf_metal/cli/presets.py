@@ -9,9 +9,9 @@ from typing import Annotated
 
 import tyro
 
-from nerf_metal import config as options
-from nerf_metal.errors import InputError
-from nerf_metal.presets import PRESETS
+from nerf_metal.train import options
+from nerf_metal.train.presets import PRESETS
+from nerf_metal.util.errors import InputError
 
 FIELDS = ("hashgrid", "frequency")
 """Groups of options that count with the field of their name alone."""

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn
 import tyro
 
 from nerf_metal.cli.opened import OpenedMethod, open_method
-from nerf_metal.config import Backend
-from nerf_metal.errors import InputError
+from nerf_metal.train.options import Backend
+from nerf_metal.util.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nerf_metal.camera_paths import CameraPath
-    from nerf_metal.cameras import Intrinsics
+    from nerf_metal.data.cameras import Intrinsics
     from nerf_metal.data.scene import Scene, Split
+    from nerf_metal.export.camera_paths import CameraPath
 
 SPLITS = ("train", "val", "test")
 MADE = ("orbit", "spiral", "interpolate")
@@ -140,9 +140,9 @@ def run(args: Sequence[str]) -> int:
     import torch
     from tqdm import tqdm
 
-    from nerf_metal.background import background_color, evaluation_background
-    from nerf_metal.film import Film, render_frames
-    from nerf_metal.video import require_ffmpeg, write_video
+    from nerf_metal.data.background import background_color, evaluation_background
+    from nerf_metal.export.film import Film, render_frames
+    from nerf_metal.export.video import require_ffmpeg, write_video
 
     video = options.video and (options.name not in SPLITS or "--video" in args)
     if video:
@@ -187,9 +187,9 @@ def run(args: Sequence[str]) -> int:
 
 
 def _plan(options: RenderOptions, opened: OpenedMethod) -> Plan:
-    from nerf_metal.camera_paths import film_camera
     from nerf_metal.data.scene import spread
-    from nerf_metal.scenes import open_scene_of
+    from nerf_metal.export.camera_paths import film_camera
+    from nerf_metal.train.scenes import open_scene_of
 
     config, fps = opened.checkpoint.config, options.fps or FPS
     wanted = {"interpolate": "train"}.get(options.name, options.name if options.name in SPLITS else "test")
@@ -213,8 +213,8 @@ def _plan(options: RenderOptions, opened: OpenedMethod) -> Plan:
 
 def _made(options: RenderOptions, split: Split, camera: Intrinsics, frames: int, opened: OpenedMethod) -> CameraPath:
     """A path of ours around or through a split's cameras."""
-    from nerf_metal import camera_paths as paths
     from nerf_metal.data.scene import spread
+    from nerf_metal.export import camera_paths as paths
 
     c2w, kind = split.c2w, options.name
     if kind == "interpolate":
@@ -240,8 +240,8 @@ def _focus(opened: OpenedMethod, hub: Tensor, camera: Intrinsics) -> float:
     where nothing is seen."""
     import torch
 
-    from nerf_metal.camera_paths import paper_focus
-    from nerf_metal.frame_pictures import visible_depths
+    from nerf_metal.export.camera_paths import paper_focus
+    from nerf_metal.export.frame_pictures import visible_depths
 
     depths = visible_depths(opened.method, hub, camera, opened.device)
     near, far = opened.checkpoint.near, opened.checkpoint.far
@@ -249,7 +249,7 @@ def _focus(opened: OpenedMethod, hub: Tensor, camera: Intrinsics) -> float:
 
 
 def _read_path(options: RenderOptions, scene: Scene) -> tuple[CameraPath, float]:
-    from nerf_metal.camera_path_json import camera_path_from_json
+    from nerf_metal.export.camera_path_json import camera_path_from_json
 
     try:
         text = Path(options.name).read_text()
@@ -261,8 +261,8 @@ def _read_path(options: RenderOptions, scene: Scene) -> tuple[CameraPath, float]
 
 
 def _sized(camera: Intrinsics, options: RenderOptions) -> Intrinsics:
-    from nerf_metal.camera_path_json import MOST_PIXELS
-    from nerf_metal.camera_paths import resized
+    from nerf_metal.export.camera_path_json import MOST_PIXELS
+    from nerf_metal.export.camera_paths import resized
 
     if options.downscale:
         return camera.reduced(options.downscale)
@@ -285,7 +285,7 @@ def _find(word: str, split: Split) -> int:
 
 
 def _copy(path: Path, to: Path) -> None:
-    from nerf_metal.checkpoint import write_atomically
+    from nerf_metal.util.atomic import write_atomically
 
     write_atomically(to, lambda temporary: shutil.copyfile(path, temporary))
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def run(args: Sequence[str]) -> int:
 
     from nerf_metal.report import write_report
     from nerf_metal.report.markdown import gist
-    from nerf_metal.run_folder import RunFolder
+    from nerf_metal.train.run_folder import RunFolder
 
     folder, _ = RunFolder.open(options.run, "report")
     try:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerf_metal import config as options
 from nerf_metal.cli.arguments import given, parse
-from nerf_metal.errors import InputError
+from nerf_metal.train import options
+from nerf_metal.util.errors import InputError
 
 if TYPE_CHECKING:
     from nerf_metal.data.scene import Scene
-    from nerf_metal.observer import Observer
-    from nerf_metal.run_folder import RunFolder
+    from nerf_metal.train.observer import Observer
+    from nerf_metal.train.run_folder import RunFolder
     from nerf_metal.viewer.training import TrainingViewer
 
 VIEW_WIDTH = 512
@@ -30,23 +30,23 @@ def run(args: Sequence[str]) -> int:
     if resumed is None:
         config = parse(args, options.preset_config(given(args, "--preset") or "fast"))
     else:
-        from nerf_metal.run_folder import RunFolder
+        from nerf_metal.train.run_folder import RunFolder
 
         folder, before = RunFolder.open(resumed, "train --resume")
         config = parse(args, before)
         _check_same_run(before, config)
 
     # From here on torch is needed: help and bad options came first.
-    from nerf_metal.checkpoint import find_checkpoint
-    from nerf_metal.devices import check_backend, pick_device
-    from nerf_metal.extras import require
-    from nerf_metal.interrupt import StopRequest
-    from nerf_metal.progress import clock
-    from nerf_metal.recovery import TrainingStoppedError
-    from nerf_metal.run_folder import RunFolder, check_out
-    from nerf_metal.scenes import open_scene
-    from nerf_metal.tensorboard_log import open_log
-    from nerf_metal.trainer import train
+    from nerf_metal.train.checkpoint import find_checkpoint
+    from nerf_metal.train.devices import check_backend, pick_device
+    from nerf_metal.train.interrupt import StopRequest
+    from nerf_metal.train.loop import train
+    from nerf_metal.train.recovery import TrainingStoppedError
+    from nerf_metal.train.run_folder import RunFolder, check_out
+    from nerf_metal.train.scenes import open_scene
+    from nerf_metal.train.tensorboard_log import open_log
+    from nerf_metal.util.extras import require
+    from nerf_metal.util.text import clock
 
     if config.view:
         require("viser", extra="view", command="train")
@@ -130,7 +130,7 @@ def _open_viewer(
 def _print_end(folder: RunFolder) -> None:
     """How it went, and where everything is."""
     from nerf_metal.report import final_rows, format_table, read_report
-    from nerf_metal.report.markdown import wrap
+    from nerf_metal.util.text import wrap
 
     told = read_report(folder)
     print("\n".join(wrap(told.verdict)))

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import tyro
 
 from nerf_metal.cli.opened import open_method
-from nerf_metal.config import Backend, TrainConfig
-from nerf_metal.errors import InputError
+from nerf_metal.train.options import Backend, TrainConfig
+from nerf_metal.util.errors import InputError
 
 WIDTH = 1024
 """Most pixels of a picture's row to begin with: sharp in a window of usual size."""
@@ -40,9 +40,9 @@ def run(args: Sequence[str]) -> int:
     """Serve as ``args`` say, until Ctrl-C; returns 0."""
     options = tyro.cli(ViewOptions, prog="nerf-metal view", args=list(args))
 
-    from nerf_metal.extras import require
-    from nerf_metal.interrupt import StopRequest
-    from nerf_metal.scenes import open_scene_of
+    from nerf_metal.train.interrupt import StopRequest
+    from nerf_metal.train.scenes import open_scene_of
+    from nerf_metal.util.extras import require
     from nerf_metal.viewer.viewer import Viewer
 
     require("viser", extra="view", command="view")  # before the seconds that loading takes

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 # What Pillow raises for files that are not images, are cut short or are damaged inside.
 _DECODE_ERRORS = (

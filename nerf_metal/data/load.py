@@ -11,16 +11,16 @@ from pathlib import Path
 
 import torch
 
-from nerf_metal.data.blender import load_blender
-from nerf_metal.data.capture import Capture, Frame, find_image, image_folders
-from nerf_metal.data.colmap import model_folder, read_colmap
-from nerf_metal.data.files import SPLITS, check_folder, listing
-from nerf_metal.data.llff import read_llff
 from nerf_metal.data.normalise import place
 from nerf_metal.data.photos import Photos, PhotoSource, open_photos, photo_size
+from nerf_metal.data.readers.blender import load_blender
+from nerf_metal.data.readers.capture import Capture, Frame, find_image, image_folders
+from nerf_metal.data.readers.colmap import model_folder, read_colmap
+from nerf_metal.data.readers.files import SPLITS, check_folder, listing
+from nerf_metal.data.readers.llff import read_llff
+from nerf_metal.data.readers.transforms import read_transforms
 from nerf_metal.data.scene import Scene, Split
-from nerf_metal.data.transforms_json import read_transforms
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 READERS: dict[str, Callable[[Path], Capture]] = {
     "transforms": read_transforms,

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nerf_metal.cameras import Intrinsics
-from nerf_metal.data.capture import Array, Capture
+from nerf_metal.data.cameras import Intrinsics
+from nerf_metal.data.readers.capture import Array, Capture
 
 MOST_CASCADES = 8  # of the kernel that marches through the occupancy grid
 UNKNOWN_CASCADES = 5

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nerf_metal.data.images import read_header, read_image, reduced, turned
 from nerf_metal.data.pixel_store import MemoryStore, ScratchStore, Store
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 DECODE_THREADS = 2  # each holds a decoded photograph, 50 MB for 12 MP
 _BAND = 256  # rows that are copied at once on their way to the store: a photograph is not held twice
@@ -78,7 +78,7 @@ def open_photos(sources: Iterable[PhotoSource], *, downscale: int, max_bytes: in
     Args:
         sources: which.
         downscale: boxes of so many pixels along each side are averaged; what fills no box is cut off on the right and
-            at the bottom, as :meth:`nerf_metal.cameras.Intrinsics.reduced` has it.
+            at the bottom, as :meth:`nerf_metal.data.cameras.Intrinsics.reduced` has it.
         max_bytes: photographs that take more are kept in a scratch file.
 
     Raises:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 
 class MemoryStore:

@@ -7,9 +7,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from nerf_metal.cameras import Intrinsics, Lenses
+from nerf_metal.data.cameras import Intrinsics, Lenses
 from nerf_metal.data.photos import Photos
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Split:
         images: uint8 ``[N, H, W, 4]``, RGB and straight alpha; alpha is 255 where a file has none. Bytes,
             because 100 views of 800x800 are 256 MB like this and 1 GB as float32. Photographs, which may be
             of several sizes and more than fit into memory: :class:`nerf_metal.data.photos.Photos`.
-        c2w: float32 ``[N, 4, 4]``, conventions of `nerf_metal.cameras`.
+        c2w: float32 ``[N, 4, 4]``, conventions of `nerf_metal.data.cameras`.
         intrinsics: the camera of all images, or one for each.
         names: ``N`` names, the images' paths relative to the scene without extension.
         has_alpha: whether any file had an alpha channel.

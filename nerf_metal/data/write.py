@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nerf_metal.cameras import Intrinsics
-from nerf_metal.data.blender import IMAGE_SUFFIXES
+from nerf_metal.data.cameras import Intrinsics
+from nerf_metal.data.readers.blender import IMAGE_SUFFIXES
 from nerf_metal.data.scene import Scene, Split
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 VAL_VIEWS = 4  # a scene without a val split names so many test views as val: some readers demand the file
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from nerf_metal.checkpoint import write_atomically
 from nerf_metal.report.html import render_html
 from nerf_metal.report.markdown import render_markdown
 from nerf_metal.report.plots import plot_losses, plot_scores
 from nerf_metal.report.record import read_record
 from nerf_metal.report.story import Report, tell
 from nerf_metal.report.tables import final_rows, format_table
-from nerf_metal.run_folder import RunFolder
+from nerf_metal.train.run_folder import RunFolder
+from nerf_metal.util.atomic import write_atomically
 
 __all__ = ["Report", "final_rows", "format_table", "read_report", "write_report"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nerf_metal.checkpoint import write_atomically
-from nerf_metal.evaluate import ViewScore
 from nerf_metal.report.tables import shorten
+from nerf_metal.train.evaluation import ViewScore
+from nerf_metal.util.atomic import write_atomically
 
 PANEL = 440
 """Pixels that a picture fills at most along a side: three beside each other fit on a screen."""

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from nerf_metal.report.phases import Phase, find_phases
 from nerf_metal.report.record import Eval, Health, Record, Train, WatchdogEvent, steps_per_epoch
-from nerf_metal.watchdog import BETTER_DB
+from nerf_metal.train.watchdog import BETTER_DB
 
 Status = Literal["good", "unfinished", "failed", "unknown"]
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from nerf_metal.report.cause import Cause
 from nerf_metal.report.story import CERTAINTY, Report
 from nerf_metal.report.tables import Table
-
-WIDTH = 80
+from nerf_metal.util.text import wrap
 
 
 def render_markdown(report: Report, plots: Sequence[str]) -> str:
@@ -46,18 +44,6 @@ def gist(report: Report) -> str:
         lines += ["What to change:", *bullets(report.changes), ""]
     lines += ["Not known:", *bullets(report.unknown), ""] if report.unknown and report.status != "good" else []
     return "\n".join(lines)
-
-
-def wrap(text: str, first: str = "", rest: str | None = None) -> list[str]:
-    """Lines of at most 80 columns; options and paths stay whole."""
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=" " * len(first) if rest is None else rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def bullets(items: Iterable[str]) -> list[str]:

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerf_metal.checkpoint import write_atomically
 from nerf_metal.report.findings import GREY_DB, best_eval
 from nerf_metal.report.phases import Phase
 from nerf_metal.report.record import Record
+from nerf_metal.util.atomic import write_atomically
+from nerf_metal.util.palette import BLUE, GREEN, GREY, ORANGE, RED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito 2008: told apart by colour-blind eyes, and as greys.
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
 SHADES = {"improving": GREEN, "plateau": GREY, "collapse": RED, "recovered": BLUE}
 SMOOTH_PART = 50
 """The smooth line of the loss is a mean over this part of the lines: a picture has not many more details."""

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from nerf_metal.run_folder import RunFolder
+from nerf_metal.train.run_folder import RunFolder
 
 Unit = Literal["epoch", "step", "evaluation"]
 

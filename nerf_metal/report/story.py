@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from nerf_metal.config import GROUPS
-from nerf_metal.progress import clock
 from nerf_metal.report.cause import Cause, Certainty
 from nerf_metal.report.causes import find_causes
 from nerf_metal.report.findings import Status, action, best_eval, find
 from nerf_metal.report.phases import Phase
 from nerf_metal.report.record import Eval, Health, Record, Train
 from nerf_metal.report.tables import Table, key_rows
+from nerf_metal.train.options import GROUPS
+from nerf_metal.util.text import clock
 
 ROWS = 24
 """Most rows of the progress table: a screenful."""

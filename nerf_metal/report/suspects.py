@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median
 
-from nerf_metal.fields import MAX_ROWS
+from nerf_metal.models.coarse_fine.field import MAX_ROWS
 from nerf_metal.report.cause import SHOWN_CAUSES, STABLE, Cause, Certainty, at, fill, short
 from nerf_metal.report.findings import Findings
 from nerf_metal.report.record import Health, Record, Train
-from nerf_metal.watchdog import BETTER_DB
+from nerf_metal.train.watchdog import BETTER_DB
 
 EXPLODED = 10.0
 """A gradient or weight norm this many times its own median has exploded: healthy ones stay within a factor of 3."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nerf_metal.checkpoint import checkpoint_files
-from nerf_metal.progress import clock
 from nerf_metal.report.findings import best_eval
 from nerf_metal.report.record import Record, Train
-from nerf_metal.run_folder import RunFolder
+from nerf_metal.train.checkpoint import checkpoint_files
+from nerf_metal.train.run_folder import RunFolder
+from nerf_metal.util.text import clock
 
 Rows = Sequence[tuple[str, str]]
 

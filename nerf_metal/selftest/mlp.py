@@ -12,9 +12,9 @@ import torch
 
 from nerf_metal import ops
 from nerf_metal.reference import mlp
-from nerf_metal.rounding import DEVIATIONS, products
 from nerf_metal.selftest.modes import Mode
 from nerf_metal.selftest.tolerances import SIGMOID, SIGMOID_SLOPE, TINY, all_close, require
+from nerf_metal.util.rounding import DEVIATIONS, products
 
 ACTIVATIONS = ("none", "relu", "sigmoid")
 

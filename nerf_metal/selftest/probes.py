@@ -10,14 +10,14 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
-from nerf_metal.cameras import Intrinsics, image_rays, look_at
-from nerf_metal.encodings import FrequencyEncoding
-from nerf_metal.fields import MAX_ROWS, CoarseFineField
-from nerf_metal.hash_field import HashField
-from nerf_metal.losses import HUBER_DELTA
+from nerf_metal.data.cameras import Intrinsics, image_rays, look_at
+from nerf_metal.models.coarse_fine.field import MAX_ROWS, CoarseFineField
+from nerf_metal.models.hash_grid.field import HashField
+from nerf_metal.models.losses import HUBER_DELTA
+from nerf_metal.nn.frequency_encoding import FrequencyEncoding
 from nerf_metal.reference import pack_bits, pack_counts, unpack_bits
-from nerf_metal.rounding import DEVIATIONS, products
 from nerf_metal.selftest.tolerances import TORCH_ELEMENTWISE, TRAINING_STEP, all_close, require
+from nerf_metal.util.rounding import DEVIATIONS, products
 
 Outputs = dict[str, torch.Tensor]
 _Module = TypeVar("_Module", bound=torch.nn.Module)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
-from nerf_metal.fields import MAX_ROWS
+from nerf_metal.models.coarse_fine.field import MAX_ROWS
 from nerf_metal.selftest.probes import Outputs, Probe, Side, linear, normal
 
 

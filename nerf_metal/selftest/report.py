@@ -16,10 +16,10 @@ import torch
 
 import nerf_metal
 from nerf_metal import kernels
-from nerf_metal.checkpoint import write_atomically
-from nerf_metal.errors import InputError
-from nerf_metal.machine import machine
 from nerf_metal.selftest.versions import PACKAGES, package_version
+from nerf_metal.util.atomic import write_atomically
+from nerf_metal.util.errors import InputError
+from nerf_metal.util.machine import machine
 
 KIND, FORMAT = "nerf_metal doctor report", 1
 WIDTH = 80  # columns of a plain terminal

@@ -1,5 +1,5 @@
 """How far a kernel's float32 may lie from the float64 reference: the only place with such numbers, for the tests and
-the self-test alike, beside ``nerf_metal/rounding.py``, which has those of sums of products.
+the self-test alike, beside ``nerf_metal/util/rounding.py``, which has those of sums of products.
 
 Every bound is relative to a magnitude that belongs to the entry itself (the sum of the absolute values of the terms
 it is made of), so that a small entry next to a large one is still tested. ``EPS`` is the distance from 1 to the next
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nerf_metal.rounding import EPS
+from nerf_metal.util.rounding import EPS
 
 # Below the least normal float32 a GPU may flush: that much absolute error per term is nobody's fault.
 TINY = 2.0**-126

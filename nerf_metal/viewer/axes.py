@@ -1,7 +1,7 @@
 """Cameras of the page and ours: the one file that converts them.
 
 viser's cameras have OpenCV axes (x right, y down, looking along +z), a unit quaternion (w, x, y, z) and a position;
-ours OpenGL axes (:mod:`nerf_metal.cameras`). World axes are the same: z is up in both.
+ours OpenGL axes (:mod:`nerf_metal.data.cameras`). World axes are the same: z is up in both.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation  # type: ignore[import-untyped]
 
-from nerf_metal.cameras import Intrinsics
+from nerf_metal.data.cameras import Intrinsics
 
 FLIP = np.array([1.0, -1.0, -1.0])
 """Signs of the columns right, up and back as viser's right, down and forward."""

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from nerf_metal.camera_path_json import camera_path_to_json
-from nerf_metal.camera_paths import CameraPath, interpolate
-from nerf_metal.checkpoint import write_atomically
-from nerf_metal.errors import InputError
+from nerf_metal.export.camera_path_json import camera_path_to_json
+from nerf_metal.export.camera_paths import CameraPath, interpolate
+from nerf_metal.util.atomic import write_atomically
+from nerf_metal.util.errors import InputError
 from nerf_metal.viewer.axes import camera_of_page, pose_for_page, pose_of_page
 from nerf_metal.viewer.controls import look_from
 

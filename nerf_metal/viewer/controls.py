@@ -10,7 +10,7 @@ import torch
 
 from nerf_metal.data.scene import Scene
 from nerf_metal.viewer.axes import fov_and_aspect, pose_for_page
-from nerf_metal.viewer.render_loop import RenderLoop, Settings
+from nerf_metal.viewer.live_picture import RenderLoop, Settings
 from nerf_metal.viewer.scene_graph import NamedCamera, add_cameras, named_cameras
 
 OUTPUTS = {"colour": "color", "depth": "depth", "opacity": "opacity"}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nerf_metal.pixels import RenderedPixels
+from nerf_metal.models.pixels import RenderedPixels
 
 Output = Literal["color", "depth", "opacity"]
 FAR = 160.0

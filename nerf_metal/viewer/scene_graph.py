@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nerf_metal.background import composite_over
-from nerf_metal.cameras import Intrinsics
+from nerf_metal.data.background import composite_over
+from nerf_metal.data.cameras import Intrinsics
 from nerf_metal.data.scene import Scene, Split, spread
 from nerf_metal.viewer.axes import fov_and_aspect, pose_for_page
 

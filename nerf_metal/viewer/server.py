@@ -9,8 +9,8 @@ import ipaddress
 import socket
 from typing import Any
 
-from nerf_metal.errors import InputError
-from nerf_metal.extras import require
+from nerf_metal.util.errors import InputError
+from nerf_metal.util.extras import require
 
 PORTS_TRIED = 100
 """From the one asked for: nobody has so many pages open."""

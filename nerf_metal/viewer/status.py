@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nerf_metal import metrics
-from nerf_metal.progress import clock
+from nerf_metal.train import metrics
+from nerf_metal.util.text import clock
 
 UPDATE_SECONDS = 0.5
 """Between two of the panel's updates: a line comes every few steps, and nobody reads faster."""

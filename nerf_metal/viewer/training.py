@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nerf_metal.methods import Method
+from nerf_metal.models import Method
 from nerf_metal.viewer.status import TrainingStatus
 from nerf_metal.viewer.viewer import Viewer
 
@@ -20,7 +20,7 @@ REFRESH_SECONDS = 2.0
 
 
 class TrainingViewer:
-    """An :class:`nerf_metal.observer.Observer` that renders for a page.
+    """An :class:`nerf_metal.train.observer.Observer` that renders for a page.
 
     Args:
         viewer: the page.

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from nerf_metal.background import background_color, evaluation_background
-from nerf_metal.cameras import look_at
+from nerf_metal.data.background import background_color, evaluation_background
+from nerf_metal.data.cameras import look_at
 from nerf_metal.data.scene import Scene
-from nerf_metal.methods import Method
+from nerf_metal.models import Method
 from nerf_metal.viewer.axes import fov_and_aspect, pose_of_page
 from nerf_metal.viewer.camera_path import CameraPathPanel
 from nerf_metal.viewer.controls import Controls
+from nerf_metal.viewer.live_picture import RenderLoop, Settings, View
 from nerf_metal.viewer.picture import Picture
-from nerf_metal.viewer.render_loop import RenderLoop, Settings, View
 from nerf_metal.viewer.scene_graph import FRUSTUM_SIZE, add_box, named_cameras
 from nerf_metal.viewer.server import close_server, is_private, open_server, url
 

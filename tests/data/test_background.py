@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from nerf_metal.background import (
+from nerf_metal.data.background import (
     BACKGROUNDS,
     background_color,
     check_background,
     composite_over,
     evaluation_background,
 )
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 
 def test_composite_over_by_hand() -> None:

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from nerf_metal.background import background_color, composite_over
-from nerf_metal.cameras import Intrinsics
 from nerf_metal.data import load_blender
+from nerf_metal.data.background import background_color, composite_over
+from nerf_metal.data.cameras import Intrinsics
 from nerf_metal.data.images import box_downscale
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 LEGO = Path(__file__).parents[2] / ".." / "shared" / "data" / "nerf_synthetic" / "lego"
 Meta = dict[str, Any]

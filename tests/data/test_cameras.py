@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from nerf_metal.cameras import Intrinsics, Lenses, check_c2w, image_rays, look_at, pixel_rays, project
-from nerf_metal.errors import InputError
+from nerf_metal.data.cameras import Intrinsics, Lenses, check_c2w, image_rays, look_at, pixel_rays, project
+from nerf_metal.util.errors import InputError
 
 # Right angle of view over 4 pixels: the focal length is 2 pixels.
 RIGHT_ANGLE = Intrinsics.from_fov_x(math.pi / 2, 4, 2)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from nerf_metal.cli import main
 from nerf_metal.data import load_scene
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 from tests.data.written import ring, write_colmap, write_llff, write_transforms
 
 Change = Callable[[Path], object]

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerf_metal.config import MOST_CASCADES, SceneFormat, TrainConfig
 from nerf_metal.data import load_scene, normalise
-from nerf_metal.data.colmap import read_colmap
-from nerf_metal.data.llff import read_llff
 from nerf_metal.data.load import MARKS, detect_format
-from nerf_metal.data.transforms_json import read_transforms
-from nerf_metal.errors import InputError
-from nerf_metal.scenes import open_scene
+from nerf_metal.data.readers.colmap import read_colmap
+from nerf_metal.data.readers.llff import read_llff
+from nerf_metal.data.readers.transforms import read_transforms
+from nerf_metal.train.options import MOST_CASCADES, SceneFormat, TrainConfig
+from nerf_metal.train.scenes import open_scene
+from nerf_metal.util.errors import InputError
 from tests.data.written import ring, save_photos, write_blender, write_colmap, write_llff, write_transforms
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from nerf_metal.cameras import pixel_rays
 from nerf_metal.data import Scene, load_scene
+from nerf_metal.data.cameras import pixel_rays
 from nerf_metal.data.load import MARKS
 from tests.data.written import Shot, ring, write_blender, write_colmap, write_llff, write_transforms
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nerf_metal.cameras import Intrinsics, check_c2w, look_at, pixel_rays
 from nerf_metal.data import Scene, make_embedded_scene
-from nerf_metal.data.embedded import CAMERA_ANGLE_X, RADIUS, SUN, render_view
-from nerf_metal.data.locomotive import BRASS, locomotive
-from nerf_metal.data.raytrace import NOTHING, trace_any
-from nerf_metal.data.solids import Ball, Box, Cone, Material, Solid
-from nerf_metal.errors import InputError
+from nerf_metal.data.cameras import Intrinsics, check_c2w, look_at, pixel_rays
+from nerf_metal.data.toy.locomotive import BRASS, locomotive
+from nerf_metal.data.toy.raytrace import NOTHING, trace_any
+from nerf_metal.data.toy.scene import CAMERA_ANGLE_X, RADIUS, SUN, render_view
+from nerf_metal.data.toy.solids import Ball, Box, Cone, Material, Solid
+from nerf_metal.util.errors import InputError
 
 PLAIN = Material((0.5, 0.5, 0.5))
 

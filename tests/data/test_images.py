@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nerf_metal.data.images import box_downscale, read_rgba
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 
 def _png16(samples: NDArray[np.uint16]) -> bytes:

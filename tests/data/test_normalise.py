@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nerf_metal.cameras import Intrinsics
-from nerf_metal.data.capture import Capture, Frame
+from nerf_metal.data.cameras import Intrinsics
 from nerf_metal.data.normalise import Array, Placement, place, upright
+from nerf_metal.data.readers.capture import Capture, Frame
 from tests.data.written import Shot, look, ring
 
 TURN = look(np.zeros(3), np.array([0.3, -0.5, 0.8]))[0]  # any rotation

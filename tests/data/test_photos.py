@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from nerf_metal.cameras import Intrinsics
 from nerf_metal.data import photos as module
+from nerf_metal.data.cameras import Intrinsics
 from nerf_metal.data.photos import Photos, PhotoSource, open_photos, photo_size
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 PLENTY = 1 << 30
 

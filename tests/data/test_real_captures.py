@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from nerf_metal.cameras import project
 from nerf_metal.data import Scene, load_scene
-from nerf_metal.data.colmap import read_colmap
-from nerf_metal.data.llff import read_llff
-from nerf_metal.data.transforms_json import read_transforms
+from nerf_metal.data.cameras import project
+from nerf_metal.data.readers.colmap import read_colmap
+from nerf_metal.data.readers.llff import read_llff
+from nerf_metal.data.readers.transforms import read_transforms
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 

@@ -10,7 +10,7 @@ import torch
 
 from nerf_metal.data import Scene, Split, load_blender, write_scene
 from nerf_metal.data import write as write_module
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 
 
 def _same(a: Split, b: Split) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from nerf_metal.kernels.shaders import embedded_kernels
 from tests.kernels.double import Double
-from tests.test_doctor import doctor, few
+from tests.selftest.test_doctor import doctor, few
 
 pytestmark = pytest.mark.metal_encoding
 TABLE = embedded_kernels()

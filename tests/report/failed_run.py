@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from nerf_metal.run_folder import MARK, RunFolder
+from nerf_metal.train.run_folder import MARK, RunFolder
 
 OPTIONS = {
     **{"field": "frequency", "steps": 250_000, "steps_per_epoch": 500, "batch_rays": 2048},

@@ -9,7 +9,7 @@ from typing import Any
 
 from nerf_metal.report.record import read_record
 from nerf_metal.report.story import Report, tell
-from nerf_metal.run_folder import MARK, RunFolder
+from nerf_metal.train.run_folder import MARK, RunFolder
 
 OPTIONS = {
     **{"preset": "classic", "field": "frequency", "steps": 1000, "max_seconds": None, "steps_per_epoch": 100},

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from nerf_metal.config import TrainConfig
 from nerf_metal.report.causes import find_causes
 from nerf_metal.report.findings import find
 from nerf_metal.report.record import read_record
+from nerf_metal.train.options import TrainConfig
 from tests.report.runs import BLANK, COLLAPSED, HEALTHY, lines_of, told, watchdog, write_run
 
 

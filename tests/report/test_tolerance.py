@@ -10,8 +10,8 @@ import pytest
 
 from nerf_metal import report
 from nerf_metal.cli import main
-from nerf_metal.errors import InputError
 from nerf_metal.report.record import read_record
+from nerf_metal.util.errors import InputError
 from tests.report.runs import HEALTHY, lines_of, told, watchdog, write_run
 
 

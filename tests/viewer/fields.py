@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from nerf_metal.pixels import RenderedPixels
+from nerf_metal.models.pixels import RenderedPixels
 from nerf_metal.reference import intersect_rays
 
 CUBE = torch.tensor([[-0.5, -0.4, -0.6], [0.5, 0.4, 0.6]])

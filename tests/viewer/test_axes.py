@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from nerf_metal.cameras import Intrinsics, image_rays, look_at
+from nerf_metal.data.cameras import Intrinsics, image_rays, look_at
 from nerf_metal.viewer.axes import camera_of_page, fov_and_aspect, pose_for_page, pose_of_page
 
 

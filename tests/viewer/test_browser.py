@@ -10,7 +10,7 @@ import imageio.v3 as iio
 import pytest
 import torch
 
-from nerf_metal.camera_path_json import camera_path_from_json
+from nerf_metal.export.camera_path_json import camera_path_from_json
 from nerf_metal.viewer import camera_path
 from nerf_metal.viewer.axes import pose_of_page
 from nerf_metal.viewer.controls import look_from

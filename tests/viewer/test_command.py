@@ -7,11 +7,11 @@ import threading
 import pytest
 import torch
 
-from nerf_metal import trainer
 from nerf_metal.cli import main
-from nerf_metal.errors import InputError
-from nerf_metal.run_folder import RunFolder
-from nerf_metal.trainer import train
+from nerf_metal.train import loop as trainer
+from nerf_metal.train.loop import train
+from nerf_metal.train.run_folder import RunFolder
+from nerf_metal.util.errors import InputError
 from nerf_metal.viewer.viewer import Viewer
 
 pytestmark = pytest.mark.usefixtures("needs_viser")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("needs_viser")
 @pytest.fixture
 def run(cube_scene, tiny_config, monkeypatch):
     monkeypatch.setattr(trainer.report, "write_report", lambda folder: None)
-    monkeypatch.setattr("nerf_metal.scenes.open_scene", lambda config, **_: cube_scene)
+    monkeypatch.setattr("nerf_metal.train.scenes.open_scene", lambda config, **_: cube_scene)
     folder = RunFolder.create(tiny_config, cube_scene.name)
     train(tiny_config, cube_scene, folder, torch.device("cpu"))
     return str(folder.path)
@@ -54,7 +54,7 @@ def test_a_run_whose_photographs_are_gone(run, monkeypatch, capsys):
     def gone(config, **_):
         raise InputError("[data] gone")
 
-    monkeypatch.setattr("nerf_metal.scenes.open_scene", gone)
+    monkeypatch.setattr("nerf_metal.train.scenes.open_scene", gone)
     monkeypatch.setattr(Viewer, "serve", lambda self, method, stop: None)
     assert main(["view", run, "--device", "cpu", "--port", "0"]) == 0
     assert capsys.readouterr().err == "note: no cameras are shown: [data] gone\n"

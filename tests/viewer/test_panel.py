@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nerf_metal.camera_path_json import camera_path_from_json
+from nerf_metal.export.camera_path_json import camera_path_from_json
 from nerf_metal.viewer import scene_graph
 from nerf_metal.viewer.axes import pose_for_page, pose_of_page
 from nerf_metal.viewer.scene_graph import add_box, add_cameras, frustum_size, named_cameras, thumbnail

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nerf_metal.cli import main
-from nerf_metal.errors import InputError
+from nerf_metal.util.errors import InputError
 from nerf_metal.viewer.server import close_server, is_private, open_server, url
 
 pytestmark = pytest.mark.usefixtures("needs_viser")

@@ -7,12 +7,12 @@ import socket
 import pytest
 import torch
 
-from nerf_metal import trainer
 from nerf_metal.cli import train as cli_train
-from nerf_metal.config import preset_config
-from nerf_metal.run_folder import RunFolder
-from nerf_metal.trainer import train
-from nerf_metal.viewer.render_loop import View
+from nerf_metal.train import loop as trainer
+from nerf_metal.train.loop import train
+from nerf_metal.train.options import preset_config
+from nerf_metal.train.run_folder import RunFolder
+from nerf_metal.viewer.live_picture import View
 from nerf_metal.viewer.training import TrainingViewer
 
 CPU = torch.device("cpu")
@@ -95,7 +95,7 @@ def free_port() -> int:
 @pytest.fixture
 def words(cube_scene, tmp_path, monkeypatch):
     """A run of the command line with a page; and its port."""
-    monkeypatch.setattr("nerf_metal.scenes.open_scene", lambda config, **_: cube_scene)
+    monkeypatch.setattr("nerf_metal.train.scenes.open_scene", lambda config, **_: cube_scene)
     monkeypatch.setattr(cli_train, "_print_end", lambda folder: None)
     port = free_port()
     options = f"--preset small --steps 3 --device cpu --hidden-width 16 --depth 1 --view --view-port {port}"

@@ -1,0 +1,179 @@
+"""Random batches of training rays: what a step sees depends on the seed and the step alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+
+from nerf_metal import ops
+from nerf_metal.data.background import background_color, composite_over
+from nerf_metal.data.cameras import Intrinsics, Lenses, pixel_rays
+from nerf_metal.data.scene import Split
+
+OVERSAMPLING = 4
+"""Pixels drawn for each ray wanted. Rays that miss the box teach nothing; with a tight box about a third hit
+it, so four are enough to fill the batch with hits."""
+PRECROP = 0.5
+"""Part of a picture's width and height, in its middle, that the first steps see: nerf-pytorch's ``precrop_frac``."""
+
+
+def step_seed(seed: int, step: int, part: int = 0) -> int:
+    """A 63-bit seed for a step of a run, or a part of its batch. Runs, and parts, lie far apart in the low 32 bits too,
+    which are what the kernels take: no two steps or parts of a run share one.
+    """
+    return (seed * 0x9E3779B97F4A7C15 + part * 0xC2B2AE35 + step) & (2**63 - 1)
+
+
+class RayBatch(NamedTuple):
+    """Rays with their truth: ``rays_o, rays_d, truth, background``, each ``[R, 3]`` float32, the pixels' ``alpha``
+    ``[R, 1]``, and the image that each is of, int64 ``[R]``."""
+
+    rays_o: torch.Tensor
+    rays_d: torch.Tensor
+    truth: torch.Tensor
+    background: torch.Tensor
+    alpha: torch.Tensor
+    views: torch.Tensor
+
+    def split(self, rays: int) -> Iterator[RayBatch]:
+        """Parts of at most ``rays`` rays, in order."""
+        for parts in zip(*(tensor.split(rays) for tensor in self), strict=True):
+            yield RayBatch(*parts)
+
+
+def _with_truth(
+    rays_o: torch.Tensor,
+    rays_d: torch.Tensor,
+    rgba: torch.Tensor,
+    views: torch.Tensor,
+    background: str,
+    generator: torch.Generator,
+    device: torch.device,
+) -> RayBatch:
+    """Rays and their pixels ``rgba [R, 4]`` over a background that may be drawn, on ``device``."""
+    colors = background_color(background, rgba, generator).expand(len(rgba), 3)
+    batch = (rays_o, rays_d, composite_over(rgba, colors), colors, rgba[..., 3:], views)
+    return RayBatch(*(tensor.contiguous().to(device) for tensor in batch))
+
+
+TILE = 16
+"""Pixels along a tile's side: small beside an object, and few enough tiles that a list of them is short."""
+
+
+class PixelBatches:
+    """Draws rays through pixels of all images, on the CPU, and hands them to ``device``. How many changes from step to
+    step.
+
+    Args:
+        split: the images; they stay on the CPU.
+        background: name of the background, see :mod:`nerf_metal.data.background`.
+        near_object: leave out pixels farther than a tile from any that is not transparent, for fields that know there
+            to be nothing: their rays have no samples.
+        device: where batches go.
+    """
+
+    def __init__(self, split: Split, background: str, *, near_object: bool, device: torch.device) -> None:
+        """List the tiles to draw from."""
+        self._split, self._background, self._device = split, background, device
+        near_object = near_object and split.has_alpha
+        tiles = []
+        for index, (height, width) in enumerate(split.sizes.tolist()):
+            if near_object:
+                near = _tiles_near(split.image(index))
+            else:
+                near = torch.ones((-(-height // TILE), -(-width // TILE)), dtype=torch.bool)
+            places = near.nonzero().to(torch.int32)  # half: photographs have millions of tiles
+            tiles.append(torch.cat((torch.full_like(places[:, :1], index), places), -1))
+        self._tiles = torch.cat(tiles)
+
+    def draw(self, count: int, seed: int) -> RayBatch:
+        """``count`` rays, or fewer where masks leave some out; the seed alone decides which."""
+        split = self._split
+        generator = torch.Generator().manual_seed(seed)
+        chosen = self._tiles[torch.randint(len(self._tiles), (count,), generator=generator)]
+        view, row, column = chosen.long().unbind(-1)
+        inside = torch.randint(TILE * TILE, (count,), generator=generator)
+        # A tile that reaches over an edge counts its last pixels more than once.
+        height, width = split.sizes[view].unbind(-1)
+        y = torch.minimum(row * TILE + inside // TILE, height - 1)
+        x = torch.minimum(column * TILE + inside % TILE, width - 1)
+        masked = split.masked(view, y, x)
+        if masked is not None and not bool(masked.all()):
+            view, y, x = view[~masked], y[~masked], x[~masked]
+        rays_o, rays_d = pixel_rays(split.c2w[view], _cameras(split, view), torch.stack((x, y), dim=-1))
+        rgba = split.pixels(view, y, x)
+        return _with_truth(rays_o, rays_d, rgba, view, self._background, generator, self._device)
+
+
+def _cameras(split: Split, view: torch.Tensor) -> Intrinsics | Lenses:
+    """The cameras of images ``view [R]``."""
+    return split.intrinsics if isinstance(split.intrinsics, Intrinsics) else split.lenses.at(view)
+
+
+def _tiles_near(image: torch.Tensor) -> torch.Tensor:
+    """Tiles of an RGBA image that have an opaque pixel in them or in a neighbour: bool ``[rows, columns]``."""
+    opaque = (image[None, None, :, :, 3] > 0).float()
+    opaque = F.max_pool2d(opaque, TILE, ceil_mode=True)
+    return F.max_pool2d(opaque, 3, stride=1, padding=1)[0, 0] > 0
+
+
+class RayBatches:
+    """Draws batches over all pixels of all images, on the CPU, and hands them to ``device``.
+
+    Args:
+        split: the images; they stay on the CPU.
+        aabb: the box ``[2, 3]`` that the rays should hit, on the CPU.
+        near: least distance along a ray, world units.
+        far: greatest distance, world units.
+        rays: of a batch.
+        background: name of the background, see :mod:`nerf_metal.data.background`.
+        seed: of the run.
+        device: where batches go.
+        precrop_steps: first steps, which see only the middle of the pictures.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        aabb: torch.Tensor,
+        *,
+        near: float,
+        far: float,
+        rays: int,
+        background: str,
+        seed: int,
+        device: torch.device,
+        precrop_steps: int = 0,
+    ) -> None:
+        """Keep what to draw from; nothing is drawn yet."""
+        self._precrop_steps = precrop_steps
+        self._split, self._aabb, self._near, self._far = split, aabb, near, far
+        self._rays, self._background, self._seed, self._device = rays, background, seed, device
+
+    def draw(self, step: int) -> RayBatch:
+        """The batch of ``step``: rays that hit the box before those that miss it."""
+        generator = torch.Generator().manual_seed(step_seed(self._seed, step))
+        split = self._split
+        candidates = OVERSAMPLING * self._rays
+        height, width = split.sizes.unbind(-1)
+        left, top = torch.zeros_like(width), torch.zeros_like(height)
+        if step < self._precrop_steps:
+            left, top = ((side * (1 - PRECROP) / 2).long() for side in (width, height))
+            height, width = height - 2 * top, width - 2 * left
+        ends = (height * width).cumsum(0)
+        pixel = torch.randint(int(ends[-1]), (candidates,), generator=generator)
+        view = (pixel[:, None] >= ends).sum(-1)  # no searchsorted: MPS falls back for it
+        pixel = pixel - (ends - height * width)[view]
+        y, x = top[view] + pixel // width[view], left[view] + pixel % width[view]
+        rays_o, rays_d = pixel_rays(split.c2w[view], _cameras(split, view), torch.stack((x, y), dim=-1))
+        hits = ops.intersect_rays(rays_o, rays_d, self._aabb, near=self._near, far=self._far, backend="auto").hits
+        keep = torch.cat((hits.nonzero()[:, 0], (~hits).nonzero()[:, 0]))
+        masked = split.masked(view, y, x)
+        if masked is not None and not bool(masked.all()):
+            keep = keep[~masked[keep]]
+        keep = keep[: self._rays]
+        rgba = split.pixels(view[keep], y[keep], x[keep])
+        return _with_truth(rays_o[keep], rays_d[keep], rgba, view[keep], self._background, generator, self._device)

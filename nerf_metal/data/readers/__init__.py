@@ -1,0 +1,1 @@
+"""Readers of captures, one file a format."""

@@ -1,0 +1,1 @@
+"""What leaves a run: camera paths, frames, films, meshes, point clouds."""

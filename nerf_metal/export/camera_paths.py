@@ -1,0 +1,190 @@
+"""Films' camera paths: a pose (camera-to-world, float32 ``[4, 4]``) and a camera for each frame.
+
+World z is up, as in NeRF-synthetic scenes and in captures that were turned upright.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nerf_metal.data.cameras import Intrinsics, look_at
+from nerf_metal.util.errors import InputError
+
+CameraPath = list[tuple[Tensor, Intrinsics]]
+FORWARD_DEGREES = 30.0
+"""Cameras face forward where nine of ten look within so much of their mean direction: LLFF's captures stay below 10,
+a walk along one side of an object reaches 50."""
+DENSE = 256  # points between two key poses where the length of a path is measured: below a hundredth of a frame
+SWAY = 1 / 8  # of the distance to the focus: where cameras look in all directions, a spiral sways by 7 degrees
+
+
+def film_camera(camera: Intrinsics, width: int | None = None, height: int | None = None) -> Intrinsics:
+    """The pinhole of a film for what a camera took: no distortion, square pixels, principal point in the middle; the
+    size as :func:`resized` takes it."""
+    pinhole = Intrinsics(camera.fl_y, camera.fl_y, 0.5 * camera.width, 0.5 * camera.height, camera.width, camera.height)
+    return resized(pinhole, width, height)
+
+
+def resized(camera: Intrinsics, width: int | None, height: int | None) -> Intrinsics:
+    """A camera for pictures of another size; one of them alone keeps the shape. Where the shape changes, the picture is
+    cut, never widened: beyond what was photographed there is nothing to see."""
+    if width is None and height is None:
+        return camera
+    width = width or max(1, round(camera.width * (height or 0) / camera.height))
+    height = height or max(1, round(camera.height * width / camera.width))
+    factor = max(width / camera.width, height / camera.height)
+    cx = 0.5 * width + (camera.cx - 0.5 * camera.width) * factor
+    cy = 0.5 * height + (camera.cy - 0.5 * camera.height) * factor
+    return dataclasses.replace(
+        camera, fl_x=camera.fl_x * factor, fl_y=camera.fl_y * factor, cx=cx, cy=cy, width=width, height=height
+    )
+
+
+def forward_facing(c2w: Tensor) -> bool:
+    """Whether cameras ``[N, 4, 4]`` all look the same way, see :data:`FORWARD_DEGREES`."""
+    back = c2w[:, :3, 2].double()
+    mean = torch.nn.functional.normalize(back.mean(0), dim=0)
+    angles = torch.rad2deg(torch.arccos((back @ mean).clamp(-1, 1)))
+    return float(angles.quantile(0.9)) < FORWARD_DEGREES
+
+
+def centre_of_view(c2w: Tensor) -> Tensor:
+    """The point nearest to the optical axes of cameras ``[N, 4, 4]`` in the least squares' sense: float64 ``[3]``."""
+    position, axis = c2w[:, :3, 3].double(), c2w[:, :3, 2].double()
+    across = torch.eye(3, dtype=torch.float64) - axis[:, :, None] * axis[:, None]  # removes what is along an axis
+    mean = position.mean(0)
+    offsets = (across @ (position - mean)[..., None]).sum(0)
+    return mean + (torch.linalg.pinv(across.sum(0), hermitian=True) @ offsets)[:, 0]
+
+
+def covered_arc(c2w: Tensor) -> tuple[float, float]:
+    """Where around their centre cameras stand: the azimuth in radians where they begin, and how far they reach, without
+    the widest gap; a full circle where no gap is wider than half of it."""
+    offset = c2w[:, :3, 3].double() - centre_of_view(c2w)
+    azimuth = torch.atan2(offset[:, 1], offset[:, 0])
+    turns = torch.tensor(sorted(azimuth.tolist()), dtype=torch.float64)
+    gaps = torch.cat((turns[1:], turns[:1] + 2 * math.pi)) - turns
+    widest = int(gaps.argmax())
+    if float(gaps[widest]) <= math.pi + 1e-3:  # float32 poses of two opposite cameras
+        return float(azimuth[0]), 2 * math.pi
+    return float(turns[(widest + 1) % len(turns)]), 2 * math.pi - float(gaps[widest])
+
+
+def orbit(c2w: Tensor, camera: Intrinsics, frames: int) -> CameraPath:
+    """A closed circle around what cameras ``[N, 4, 4]`` look at, at their median distance and height. Where they stand
+    on one side only (:func:`covered_arc`), forth and back along that side.
+
+    Raises:
+        InputError: the cameras stand above one another, so that there is no circle.
+    """
+    centre = centre_of_view(c2w)
+    offset = c2w[:, :3, 3].double() - centre
+    radius, height = torch.linalg.vector_norm(offset[:, :2], dim=1).median(), offset[:, 2].median()
+    if float(radius) < 1e-3 * float(torch.linalg.vector_norm(offset, dim=1).median()):  # look_at would spin
+        raise InputError(
+            "[render] --path orbit must have cameras around what they look at, got cameras above it alone; "
+            "use --path spiral"
+        )
+    start, arc = covered_arc(c2w)
+    phase = torch.arange(frames, dtype=torch.float64) / frames
+    part = phase if arc == 2 * math.pi else 0.5 - 0.5 * torch.cos(2 * math.pi * phase)
+    azimuth = start + arc * part
+    eyes = centre + torch.stack((radius * azimuth.cos(), radius * azimuth.sin(), height.expand(frames)), dim=-1)
+    return [(pose, camera) for pose in look_at(eyes, centre, (0.0, 0.0, 1.0))]
+
+
+def hub_pose(c2w: Tensor) -> Tensor:
+    """Where a spiral turns: the mean pose of cameras ``[N, 4, 4]`` that face forward, else the camera that looks most
+    nearly along their mean direction."""
+    back, up = c2w[:, :3, 2].mean(0), c2w[:, :3, 1].mean(0)
+    if not forward_facing(c2w):
+        return c2w[int((c2w[:, :3, 2] @ back).argmax())]
+    eye = c2w[:, :3, 3].mean(0)
+    return look_at(eye, eye - back, up)
+
+
+def paper_focus(near: float, far: float) -> float:
+    """Depth that a spiral looks at where nothing is known of the scene: the NeRF paper's mean of 1 / depth between its
+    bounds, three quarters of the weight on the far one."""
+    return 1.0 / (0.25 / (0.9 * near) + 0.75 / (5.0 * far))
+
+
+def spiral(c2w: Tensor, camera: Intrinsics, frames: int, focus: float) -> CameraPath:
+    """The spiral of Mildenhall et al. 2019 ("LLFF") and 2020 ("NeRF"): two turns around :func:`hub_pose`, as wide as
+    nine of ten cameras ``[N, 4, 4]`` stand apart, once to and fro, always towards a point at depth ``focus``. It ends
+    where it began."""
+    hub = hub_pose(c2w).double()
+    local = (c2w[:, :3, 3].double() - hub[:3, 3]) @ hub[:3, :3]
+    radii = local.abs().quantile(0.9, dim=0)
+    if not forward_facing(c2w) or float(radii.max()) == 0.0:
+        radii = torch.full((3,), SWAY * focus, dtype=torch.float64)
+    turn = 4 * math.pi * torch.arange(frames, dtype=torch.float64) / frames
+    offsets = torch.stack((turn.cos(), -turn.sin(), -(0.5 * turn).sin()), dim=-1) * radii
+    eyes = hub[:3, 3] + offsets @ hub[:3, :3].T
+    target = hub[:3, 3] - focus * hub[:3, 2]
+    return [(pose, camera) for pose in look_at(eyes, target, hub[:3, 1])]
+
+
+def interpolate(keys: Tensor, camera: Intrinsics, frames: int) -> CameraPath:
+    """A smooth path through key poses ``[K, 4, 4]`` at equal speed: cubic splines of rotations, and of what is looked
+    at and from how far. So a camera goes around what it shows, where a spline of positions would cut through it; poses
+    that face forward have no such point, and their positions are splined.
+
+    Length counts turning too, a radian as much as the poses are spread: a camera that turns on the spot moves.
+
+    Raises:
+        InputError: fewer than two poses, or two equal ones in a row.
+    """
+    from scipy.interpolate import CubicSpline  # type: ignore[import-untyped]
+    from scipy.spatial.transform import Rotation, RotationSpline  # type: ignore[import-untyped]
+
+    if len(keys) < 2:
+        raise InputError(f"[render] --cameras must name at least 2 cameras, got {len(keys)}; add one")
+    poses = keys.double().numpy()
+    positions, rotations = poses[:, :3, 3], Rotation.from_matrix(poses[:, :3, :3])
+    per_radian = float(np.sqrt(((positions - positions.mean(0)) ** 2).sum(1).mean())) or 1.0
+
+    def lengths(at: NDArray[np.float64], turned: Rotation) -> NDArray[np.float64]:
+        turns: NDArray[np.float64] = (turned[:-1].inv() * turned[1:]).magnitude()
+        return np.hypot(np.linalg.norm(np.diff(at, axis=0), axis=1), per_radian * turns)
+
+    steps = lengths(positions, rotations)
+    if not (steps > 1e-6 * per_radian).all():  # float32 poses
+        raise InputError(
+            f"[render] --cameras must have no two equal poses in a row, got them at place {int(steps.argmin())}; "
+            "leave one out"
+        )
+    knots = np.concatenate(([0.0], np.cumsum(np.sqrt(steps))))  # centripetal: no loops between poses near each other
+    away = np.zeros(len(keys))
+    if not forward_facing(keys):
+        away = ((positions - centre_of_view(keys).numpy()) * poses[:, :3, 2]).sum(1).clip(min=0.0)
+    seen = np.column_stack((positions - away[:, None] * poses[:, :3, 2], away))
+    turn, look = RotationSpline(knots, rotations), CubicSpline(knots, seen, bc_type="natural")
+
+    def place(when: NDArray[np.float64]) -> NDArray[np.float64]:
+        at: NDArray[np.float64] = look(when)
+        return at[:, :3] + at[:, 3:] * turn(when).as_matrix()[:, :, 2]
+
+    dense = np.linspace(0.0, knots[-1], DENSE * (len(keys) - 1) + 1)
+    travelled = np.concatenate(([0.0], np.cumsum(lengths(place(dense), turn(dense)))))
+    when = np.interp(np.linspace(0.0, travelled[-1], frames), travelled, dense)
+    c2w = np.tile(np.eye(4), (frames, 1, 1))
+    c2w[:, :3, :3], c2w[:, :3, 3] = turn(when).as_matrix(), place(when)
+    return [(pose, camera) for pose in torch.from_numpy(c2w.astype(np.float32))]
+
+
+def short_tour(c2w: Tensor, indices: list[int]) -> list[int]:
+    """``indices`` of poses ``[N, 4, 4]`` in an order of short ways: from the first to the nearest that is left, and so
+    on. Capture order may jump from side to side, through what was photographed."""
+    left, tour = list(indices), list[int]()
+    while left:
+        near = min(left, key=lambda i: float((c2w[i, :3, 3] - c2w[tour[-1], :3, 3]).norm())) if tour else left[0]
+        left.remove(near)
+        tour.append(near)
+    return tour

@@ -1,0 +1,1 @@
+"""The two networks of the NeRF paper, coarse and fine."""

@@ -1,0 +1,190 @@
+"""The NeRF network: from a point and a direction to a density and a colour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import nn
+
+from nerf_metal.nn.frequency_encoding import FrequencyEncoding
+from nerf_metal.util.errors import InputError
+
+MAX_ROWS = 32_766
+"""Most rows any ``Linear`` is called with. On M1 and M2, torch before 2.14 computes wrong ``Linear`` weight
+gradients on MPS where a call reduces over 32 767 rows or more (pytorch #177116, #193487). Held on every
+device and version: it costs nothing."""
+
+CPU_ROWS = 8_192
+"""Rows of a call on a CPU: its activations stay in the cache, and far below the 32 MiB from which the
+allocator maps and page-faults fresh memory at each call. 4 layers of 64, forward and backward: 0.9 us a
+sample, 1.0 to 1.5 at 32 766."""
+
+RGB_PADDING = 0.001
+"""Colours reach slightly beyond [0, 1], so that a saturated pixel needs no infinite logit (mip-NeRF, Barron
+et al. 2021, section 3 of its supplement)."""
+
+
+class _TruncExp(torch.autograd.Function):
+    """``exp(x)`` whose gradient is cut at ``exp(15)``: large steps cannot run away (instant-ngp, Müller et
+    al. 2022)."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return torch.exp(x)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad_y: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return grad_y * torch.exp(x.clamp(max=15.0))
+
+
+def trunc_exp(x: torch.Tensor) -> torch.Tensor:
+    """``exp(x)`` with the gradient of ``exp(min(x, 15))``."""
+    y: torch.Tensor = _TruncExp.apply(x)
+    return y
+
+
+DENSITY_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    # The shift of -1 starts the scene nearly empty, and softplus has a gradient everywhere: a ReLU that is
+    # negative at the start never learns (mip-NeRF, Barron et al. 2021; the blank page of many a failed run).
+    "softplus": lambda x: F.softplus(x - 1.0),
+    "relu": F.relu,  # the paper's; can die at the start
+    "trunc_exp": lambda x: trunc_exp(x - 1.0),
+}
+
+
+class FieldOutput(NamedTuple):
+    """Colours ``rgbs [R, S, 3]`` and densities ``sigmas [R, S]`` in 1 / world unit."""
+
+    rgbs: torch.Tensor
+    sigmas: torch.Tensor
+
+
+class NerfField(nn.Module):
+    """The multilayer perceptron of NeRF (Mildenhall et al. 2020, figure 7).
+
+    ``depth`` ReLU layers of ``hidden_width`` see the encoded position, which enters once more behind layer
+    ``skip``. From the last one come the density and, with the encoded direction, a layer of half the width
+    and the colour. The paper's further linear layer between trunk and colour branch has no activation: two
+    linear maps in a row are one, so it is left out.
+
+    Args:
+        hidden_width: units of a layer.
+        depth: layers of the trunk, at least 1.
+        skip: the position enters again behind this many layers; 0 or ``>= depth`` never.
+        position_levels: encoding levels of positions.
+        direction_levels: encoding levels of directions.
+        density_activation: a name of :data:`DENSITY_ACTIVATIONS`.
+
+    Attributes:
+        max_rows: most rows of a call; less than :data:`MAX_ROWS` where a self-test found these wrong.
+
+    Raises:
+        InputError: unknown density activation.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_width: int,
+        depth: int,
+        skip: int,
+        position_levels: int,
+        direction_levels: int,
+        density_activation: str,
+    ) -> None:
+        """Make the layers; their weights come from torch's random state."""
+        super().__init__()
+        if density_activation not in DENSITY_ACTIVATIONS:
+            raise InputError(
+                f"[NerfField] density_activation must be one of {', '.join(DENSITY_ACTIVATIONS)}, "
+                f"got {density_activation!r}; softplus is the safe one"
+            )
+        self.max_rows = MAX_ROWS
+        self.skip = skip
+        self.density_activation = density_activation
+        self.encode_position = FrequencyEncoding(position_levels)
+        self.encode_direction = FrequencyEncoding(direction_levels)
+        position_width = self.encode_position.width
+        self.layer_widths = [position_width] + [
+            hidden_width + (position_width if layer == skip else 0) for layer in range(1, depth)
+        ]
+        self.trunk = nn.ModuleList(nn.Linear(width, hidden_width) for width in self.layer_widths)
+        self.density = nn.Linear(hidden_width, 1)
+        # One linear layer on (features, direction), written as two: a ray's direction is encoded and
+        # multiplied once, not once for each of its samples.
+        self.color_features = nn.Linear(hidden_width, hidden_width // 2)
+        self.color_direction = nn.Linear(self.encode_direction.width, hidden_width // 2, bias=False)
+        self.color = nn.Linear(hidden_width // 2, 3)
+        # Glorot and Bengio 2010, as in the authors' code: torch's own default starts the layers too small,
+        # and the first minute of training goes into their growth.
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, positions: torch.Tensor, directions: torch.Tensor) -> FieldOutput:
+        """Evaluate the field at the samples of rays, in calls of at most ``max_rows`` rows
+        (:data:`CPU_ROWS` on a CPU).
+
+        Args:
+            positions: ``[R, S, 3]`` in [-1, 1], float32.
+            directions: ``[R, 3]``, unit length.
+
+        Raises:
+            InputError: more than ``max_rows`` samples on one ray.
+        """
+        samples = positions.shape[1]
+        if samples > self.max_rows:
+            raise InputError(f"[NerfField] samples of a ray must be at most {self.max_rows}, got {samples}; take fewer")
+        rays = max(1, self.rows(positions.device) // max(1, samples))
+        parts = [self._chunk(p, d) for p, d in zip(positions.split(rays), directions.split(rays), strict=True)]
+        if len(parts) == 1:
+            return parts[0]
+        return FieldOutput(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+    def rows(self, device: torch.device) -> int:
+        """Most rows of a call on a device."""
+        return min(CPU_ROWS, self.max_rows) if device.type == "cpu" else self.max_rows
+
+    def _chunk(self, positions: torch.Tensor, directions: torch.Tensor) -> FieldOutput:
+        rays, samples = positions.shape[:2]
+        encoded = self.encode_position(positions.reshape(-1, 3).contiguous())
+        hidden = encoded
+        for layer, linear in enumerate(self.trunk):
+            if layer == self.skip and layer > 0:
+                hidden = torch.cat((encoded, hidden), dim=-1)
+            hidden = F.relu(linear(hidden), inplace=True)
+        sigmas = DENSITY_ACTIVATIONS[self.density_activation](self.density(hidden))
+        along = self.color_direction(self.encode_direction(directions))  # [rays, width / 2]
+        features = self.color_features(hidden).view(rays, samples, -1) + along[:, None]
+        logits = self.color(F.relu(features, inplace=True).view(rays * samples, -1))
+        rgbs = torch.sigmoid(logits) * (1.0 + 2.0 * RGB_PADDING) - RGB_PADDING
+        return FieldOutput(rgbs.view(rays, samples, 3), sigmas.view(rays, samples))
+
+
+class CoarseFineField(nn.Module):
+    """The two networks of NeRF and the box they live in (Mildenhall et al. 2020, section 5.2).
+
+    Args:
+        aabb: the box ``[2, 3]`` float32, world units. Part of the weights: a checkpoint carries it.
+        options: of both :class:`NerfField`.
+    """
+
+    aabb: torch.Tensor
+
+    def __init__(self, aabb: torch.Tensor, **options: int | str) -> None:
+        """Make both networks, the coarse one first."""
+        super().__init__()
+        self.register_buffer("aabb", aabb.detach().clone())
+        self.coarse = NerfField(**options)  # type: ignore[arg-type]
+        self.fine = NerfField(**options)  # type: ignore[arg-type]
+
+    def normalized(self, positions: torch.Tensor) -> torch.Tensor:
+        """World positions ``[..., 3]`` to [-1, 1] over the box, axis by axis."""
+        return (positions - self.aabb[0]) * (2.0 / (self.aabb[1] - self.aabb[0])) - 1.0

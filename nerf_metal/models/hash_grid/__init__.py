@@ -1,0 +1,1 @@
+"""The hash grid of instant-ngp and its small fused networks."""

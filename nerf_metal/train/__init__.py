@@ -1,0 +1,1 @@
+"""Training: options, the loop, checkpoints, the watchdog, statistics, evaluation, the run folder."""

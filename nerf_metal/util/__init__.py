@@ -1,0 +1,1 @@
+"""Errors, files, text, geometry: used everywhere, knows nothing of NeRFs."""
