@@ -33,8 +33,10 @@ import torch
 from benchmarks.ablation_report import Run, check_marks, plot, section, write_section
 from benchmarks.corrupted_linear import corrupted_linear
 from nerf_metal.data.background import composite_over
+from nerf_metal.data.batches import RayBatch
 from nerf_metal.data.scene import Scene
-from nerf_metal.models import CoarseFineMethod, Step
+from nerf_metal.models import StepLoss
+from nerf_metal.models.coarse_fine.model import CoarseFineModel
 from nerf_metal.train.loop import train
 from nerf_metal.train.options import TrainConfig, preset_config
 from nerf_metal.train.recovery import Recovery, TrainingStoppedError
@@ -74,7 +76,7 @@ class Variant:
 
 _LR = {"lr": 5e-4}
 _CLIP = {"clip_norm": 0.0}
-_LEVELS = {"position_levels": 10}
+_LEVELS = {"position_bands": 10}
 _RELU = {"density_activation": "relu"}
 _CROP = {"precrop_steps": 0}
 _WARMUP = {"warmup_steps": 0}
@@ -137,13 +139,13 @@ def over_black(scene: Scene) -> Scene:
 @contextlib.contextmanager
 def corrupted(first_step: float) -> Iterator[None]:
     """Weight gradients are wrong from a step on: what lies behind the operands is left by the steps before, too."""
-    train_step = CoarseFineMethod.train_step
+    loss_of = CoarseFineModel.loss
 
-    def step(self: CoarseFineMethod, step: int, lr: float, **options: Any) -> Step:
+    def loss(self: CoarseFineModel, batch: RayBatch, step: int) -> StepLoss:
         memory.limit = CORRUPTED_ROWS if step >= first_step else sys.maxsize
-        return train_step(self, step, lr, **options)
+        return loss_of(self, batch, step)
 
-    with corrupted_linear(limit=CORRUPTED_ROWS) as memory, mock.patch.object(CoarseFineMethod, "train_step", step):
+    with corrupted_linear(limit=CORRUPTED_ROWS) as memory, mock.patch.object(CoarseFineModel, "loss", loss):
         yield
 
 

@@ -41,7 +41,7 @@ def run(args: Sequence[str]) -> int:
     for group, kind in options.GROUPS.items():
         rows = []
         for option in dataclasses.fields(kind):
-            if option.name in ("preset", *options.NOT_KEPT):
+            if option.name == "preset" or option.name not in options.KEPT:
                 continue
             values = [_value(config, group, option.name) for config in configs]
             if chosen.different and len(set(values)) == 1:
@@ -57,7 +57,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def _value(config: options.TrainConfig, group: str, name: str) -> str:
-    if (group in FIELDS and group != config.field) or (name == "loss" and config.field == "frequency"):
+    if group in FIELDS and group != config.field:
         return "-"
     value = getattr(config, name)
     if isinstance(value, bool):

@@ -37,11 +37,13 @@ def run(args: Sequence[str]) -> int:
         _check_same_run(before, config)
 
     # From here on torch is needed: help and bad options came first.
+    from nerf_metal.models.registry import model_config
+    from nerf_metal.report import write_report
     from nerf_metal.train.checkpoint import find_checkpoint
     from nerf_metal.train.devices import check_backend, pick_device
+    from nerf_metal.train.errors import TrainingStoppedError, folder_errors
     from nerf_metal.train.interrupt import StopRequest
     from nerf_metal.train.loop import train
-    from nerf_metal.train.recovery import TrainingStoppedError
     from nerf_metal.train.run_folder import RunFolder, check_out
     from nerf_metal.train.scenes import open_scene
     from nerf_metal.train.tensorboard_log import open_log
@@ -54,6 +56,7 @@ def run(args: Sequence[str]) -> int:
         require("tensorboard", extra="tensorboard", command="train")
     device = pick_device(config.device)
     check_backend(config.backend, device)
+    model_config(config.field, config, config.field_options)  # before the seconds that loading takes
     if resumed is None and config.out:
         check_out(Path(config.out), config.overwrite)  # before the seconds that loading takes
     say = (lambda line: None) if config.quiet else (lambda line: print(line, flush=True))
@@ -86,7 +89,11 @@ def run(args: Sequence[str]) -> int:
         stop = stack.enter_context(StopRequest())
         try:
             result = train(config, scene, folder, device, resume=resumed is not None, stop=stop, observers=observers)
+            with folder_errors(folder):
+                write_report(folder)
         except TrainingStoppedError as error:  # neither bad input nor a bug
+            with contextlib.suppress(OSError):  # why it stopped matters more
+                write_report(folder)
             _print_end(folder)
             print(f"error: {error}", file=sys.stderr)
             return 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -20,16 +20,35 @@ PRECROP = 0.5
 """Part of a picture's width and height, in its middle, that the first steps see: nerf-pytorch's ``precrop_frac``."""
 
 
-def step_seed(seed: int, step: int, part: int = 0) -> int:
-    """A 63-bit seed for a step of a run, or a part of its batch. Runs, and parts, lie far apart in the low 32 bits too,
-    which are what the kernels take: no two steps or parts of a run share one.
+def step_seed(seed: int, step: int) -> int:
+    """Return a seed of 63 bits for a step of a run.
+
+    Seeds of different runs lie far apart in the low 32 bits too, which are what the kernels take: no two steps, and no
+    two parts of a batch, share one.
     """
-    return (seed * 0x9E3779B97F4A7C15 + part * 0xC2B2AE35 + step) & (2**63 - 1)
+    return (seed * 0x9E3779B97F4A7C15 + step) & _SEED_BITS
+
+
+def _part_seed(seed: int, part: int) -> int:
+    """Return the seed of a part of a batch; the first part has that of the batch."""
+    return (seed + part * 0xC2B2AE35) & _SEED_BITS
+
+
+_SEED_BITS = 2**63 - 1  # what torch's generators take
 
 
 class RayBatch(NamedTuple):
-    """Rays with their truth: ``rays_o, rays_d, truth, background``, each ``[R, 3]`` float32, the pixels' ``alpha``
-    ``[R, 1]``, and the image that each is of, int64 ``[R]``."""
+    """Rays with the colours that the images have there.
+
+    Attributes:
+        rays_o: origins ``[R, 3]`` float32, world units.
+        rays_d: unit directions ``[R, 3]`` float32.
+        truth: colours ``[R, 3]`` float32 of the pixels over ``background``.
+        background: colours ``[R, 3]`` float32 behind the pixels.
+        alpha: opacity ``[R, 1]`` float32 of the pixels.
+        views: image of each ray, int64 ``[R]``.
+        seed: for what else is drawn with the batch, such as the jitter of samples.
+    """
 
     rays_o: torch.Tensor
     rays_d: torch.Tensor
@@ -37,11 +56,20 @@ class RayBatch(NamedTuple):
     background: torch.Tensor
     alpha: torch.Tensor
     views: torch.Tensor
+    seed: int
 
     def split(self, rays: int) -> Iterator[RayBatch]:
-        """Parts of at most ``rays`` rays, in order."""
-        for parts in zip(*(tensor.split(rays) for tensor in self), strict=True):
-            yield RayBatch(*parts)
+        """Yield parts of at most ``rays`` rays, in order, each with a seed of its own."""
+        tensors: tuple[torch.Tensor, ...] = self[:-1]
+        for part, columns in enumerate(zip(*(tensor.split(rays) for tensor in tensors), strict=True)):
+            yield RayBatch._make((*columns, _part_seed(self.seed, part)))
+
+
+class Batches(Protocol):
+    """What the training loop draws its batches from."""
+
+    def draw(self, step: int, rays: int) -> RayBatch:
+        """Return the batch of ``step`` with at most ``rays`` rays. It depends on the seed and the step alone."""
 
 
 def _with_truth(
@@ -52,11 +80,12 @@ def _with_truth(
     background: str,
     generator: torch.Generator,
     device: torch.device,
+    seed: int,
 ) -> RayBatch:
     """Rays and their pixels ``rgba [R, 4]`` over a background that may be drawn, on ``device``."""
     colors = background_color(background, rgba, generator).expand(len(rgba), 3)
     batch = (rays_o, rays_d, composite_over(rgba, colors), colors, rgba[..., 3:], views)
-    return RayBatch(*(tensor.contiguous().to(device) for tensor in batch))
+    return RayBatch._make((*(tensor.contiguous().to(device) for tensor in batch), seed))
 
 
 TILE = 16
@@ -72,12 +101,13 @@ class PixelBatches:
         background: name of the background, see :mod:`nerf_metal.data.background`.
         near_object: leave out pixels farther than a tile from any that is not transparent, for fields that know there
             to be nothing: their rays have no samples.
+        seed: of the run.
         device: where batches go.
     """
 
-    def __init__(self, split: Split, background: str, *, near_object: bool, device: torch.device) -> None:
+    def __init__(self, split: Split, background: str, *, near_object: bool, seed: int, device: torch.device) -> None:
         """List the tiles to draw from."""
-        self._split, self._background, self._device = split, background, device
+        self._split, self._background, self._seed, self._device = split, background, seed, device
         near_object = near_object and split.has_alpha
         tiles = []
         for index, (height, width) in enumerate(split.sizes.tolist()):
@@ -89,9 +119,9 @@ class PixelBatches:
             tiles.append(torch.cat((torch.full_like(places[:, :1], index), places), -1))
         self._tiles = torch.cat(tiles)
 
-    def draw(self, count: int, seed: int) -> RayBatch:
-        """``count`` rays, or fewer where masks leave some out; the seed alone decides which."""
-        split = self._split
+    def draw(self, step: int, rays: int) -> RayBatch:
+        """Return the batch of ``step``: ``rays`` rays, or fewer where masks leave some out."""
+        split, count, seed = self._split, rays, step_seed(self._seed, step)
         generator = torch.Generator().manual_seed(seed)
         chosen = self._tiles[torch.randint(len(self._tiles), (count,), generator=generator)]
         view, row, column = chosen.long().unbind(-1)
@@ -105,7 +135,7 @@ class PixelBatches:
             view, y, x = view[~masked], y[~masked], x[~masked]
         rays_o, rays_d = pixel_rays(split.c2w[view], _cameras(split, view), torch.stack((x, y), dim=-1))
         rgba = split.pixels(view, y, x)
-        return _with_truth(rays_o, rays_d, rgba, view, self._background, generator, self._device)
+        return _with_truth(rays_o, rays_d, rgba, view, self._background, generator, self._device, seed)
 
 
 def _cameras(split: Split, view: torch.Tensor) -> Intrinsics | Lenses:
@@ -128,7 +158,6 @@ class RayBatches:
         aabb: the box ``[2, 3]`` that the rays should hit, on the CPU.
         near: least distance along a ray, world units.
         far: greatest distance, world units.
-        rays: of a batch.
         background: name of the background, see :mod:`nerf_metal.data.background`.
         seed: of the run.
         device: where batches go.
@@ -142,7 +171,6 @@ class RayBatches:
         *,
         near: float,
         far: float,
-        rays: int,
         background: str,
         seed: int,
         device: torch.device,
@@ -151,13 +179,14 @@ class RayBatches:
         """Keep what to draw from; nothing is drawn yet."""
         self._precrop_steps = precrop_steps
         self._split, self._aabb, self._near, self._far = split, aabb, near, far
-        self._rays, self._background, self._seed, self._device = rays, background, seed, device
+        self._background, self._seed, self._device = background, seed, device
 
-    def draw(self, step: int) -> RayBatch:
-        """The batch of ``step``: rays that hit the box before those that miss it."""
-        generator = torch.Generator().manual_seed(step_seed(self._seed, step))
+    def draw(self, step: int, rays: int) -> RayBatch:
+        """Return the batch of ``step``: rays that hit the box before those that miss it."""
+        seed = step_seed(self._seed, step)
+        generator = torch.Generator().manual_seed(seed)
         split = self._split
-        candidates = OVERSAMPLING * self._rays
+        candidates = OVERSAMPLING * rays
         height, width = split.sizes.unbind(-1)
         left, top = torch.zeros_like(width), torch.zeros_like(height)
         if step < self._precrop_steps:
@@ -174,6 +203,8 @@ class RayBatches:
         masked = split.masked(view, y, x)
         if masked is not None and not bool(masked.all()):
             keep = keep[~masked[keep]]
-        keep = keep[: self._rays]
+        keep = keep[:rays]
         rgba = split.pixels(view[keep], y[keep], x[keep])
-        return _with_truth(rays_o[keep], rays_d[keep], rgba, view[keep], self._background, generator, self._device)
+        return _with_truth(
+            rays_o[keep], rays_d[keep], rgba, view[keep], self._background, generator, self._device, seed
+        )

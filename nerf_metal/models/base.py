@@ -1,100 +1,163 @@
-"""What the trainer asks of a method."""
+"""What a model is: five members that the training loop and the commands call, and defaults for the rest."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
 
+from nerf_metal.data.batches import Batches, PixelBatches, RayBatch
 from nerf_metal.data.scene import Split
+from nerf_metal.models.matmul_check import MatmulFinding
 from nerf_metal.models.pixels import RenderedPixels
-from nerf_metal.train.health import BatchSigns, LayerGroups
-from nerf_metal.train.matmul_check import MatmulFinding
+
+LayerGroups = Mapping[str, Sequence[nn.Parameter]]
+"""The parameters that learn, by the name of the part to which they belong, such as ``fine.trunk``."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """What a training step did. The tensors are on the device: reading them waits for it.
+class Space(NamedTuple):
+    """What a model knows of a scene when it is made.
 
     Attributes:
-        loss: what was minimised, without gradient.
-        mse: mean squared error of the pictures' rays.
-        signs: of the batch.
-        grad_norm: of all gradients before clipping; None where it was not measured.
-        rays: drawn.
-        samples: that had gradients.
+        aabb: the box ``[2, 3]`` of what the cameras look at, float32, world units.
+        near: least distance along a ray, world units.
+        far: greatest distance along a ray, world units.
+        cascades: number of nested boxes that the scene needs, each twice as large as the one before.
+        views: number of training images.
+    """
+
+    aabb: torch.Tensor
+    near: float
+    far: float
+    cascades: int = 1
+    views: int = 0
+
+
+class StepLoss(NamedTuple):
+    """What :meth:`Model.loss` found out about a batch of ``R`` rays.
+
+    Attributes:
+        loss: scalar with a gradient to the parameters. Without a gradient the step changes nothing.
+        rgb: predicted colours ``[R, 3]``, without gradient.
+        opacity: predicted opacities ``[R]``, without gradient.
+        samples: number of samples that had a gradient.
     """
 
     loss: torch.Tensor
-    mse: torch.Tensor
-    signs: BatchSigns
-    grad_norm: torch.Tensor | None
-    rays: int
+    rgb: torch.Tensor
+    opacity: torch.Tensor
     samples: int
 
 
-class Method(Protocol):
-    """A field, how it is rendered, and how it learns."""
+class Model(nn.Module, abc.ABC):
+    """A radiance field, how rays sample it, and its loss.
 
-    @property
-    def module(self) -> nn.Module:
-        """Everything that a checkpoint must hold."""
+    A model of your own implements :meth:`fit_to`, :meth:`loss`, :meth:`render`, :meth:`density` and :meth:`colors`, and
+    holds its box as the buffer ``aabb``. All other members have defaults. Everything that a checkpoint must hold is in
+    its ``state_dict``, whose keys do not depend on options such as ``appearance``.
 
-    def to(self, device: torch.device) -> None:
-        """Move everything to a device."""
+    The loop (:mod:`nerf_metal.train.loop`) calls ``loss``, then ``backward`` of what it returned, then ``step`` of the
+    optimizer. A model may fill each of the three calls with one launch of its own.
 
-    def measure(self, split: Split) -> None:
-        """Look at the training images before the first step of a new run: part of the training."""
+    Attributes:
+        Config: frozen dataclass of the model's options. Each is taken from the option of a run that has the same name,
+            else from ``--field-options``, else it has its default.
+        batch_rays: number of rays of the next batch. A model may change it from step to step.
+        part_rays: most rays of one call of :meth:`loss`. The loop splits a batch that has more and adds the gradients.
+        clips_gradients: the loop measures the norm of all gradients in each step, and clips it by ``--clip-norm``.
+            False where that pass over memory is not worth its time; the norm is then measured now and then.
 
-    def prepare(self, split: Split, image_bytes: int) -> torch.optim.Optimizer:
-        """Make what a step draws from, and the optimizer of the module's parameters that learn, in their order; weights
-        that were saved are loaded before.
+    Args:
+        config: an instance of :attr:`Config`.
+        space: of the scene.
+    """
 
-        Args:
-            split: the training images.
-            image_bytes: of all images, which count against ``max_memory``.
+    Config: ClassVar[type]
+    batch_rays: int = 4096  # the NeRF paper's
+    part_rays: int = 2**31  # all
+    clips_gradients: bool = True
 
-        Raises:
-            InputError: ``max_memory`` is too small.
-        """
+    def __init__(self, config: Any, space: Space) -> None:
+        """Keep the options and the range of distances."""
+        super().__init__()
+        self.config, self.near, self.far = config, space.near, space.far
 
-    def self_test(self) -> MatmulFinding:
-        """Check the gradients of the step's matrix products on the device, in a second; where only large calls are
-        wrong, make smaller ones from now on. Draws nothing from torch's random state."""
+    # The five members of a model.
 
-    def train_step(self, step: int, lr: float, *, measure: bool = False) -> Step:
-        """One step with learning rate ``lr``. What it draws depends on the seed and ``step`` alone.
+    @abc.abstractmethod
+    def fit_to(self, split: Split) -> None:
+        """Look at the training images once, before the first step of a new run. The time counts as training."""
 
-        ``measure`` asks for the norms of the gradients, which may cost a pass over all weights.
-        """
+    @abc.abstractmethod
+    def loss(self, batch: RayBatch, step: int) -> StepLoss:
+        """Compute the loss of a batch with gradients. Chance depends on ``batch.seed`` and ``step`` alone."""
 
-    @property
-    def groups(self) -> LayerGroups:
-        """What learns, by parts; after ``prepare``."""
+    @abc.abstractmethod
+    def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> RenderedPixels:
+        """Render rays ``rays_o, rays_d [R, 3]`` over a ``background [3]``, without gradients."""
 
-    @property
-    def grad_norms(self) -> torch.Tensor:
-        """Norm of each group's gradient, before clipping, in the last step that measured them: ``[G]``."""
+    @abc.abstractmethod
+    def density(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return the densities ``[S]``, 1 / world unit, at ``positions [S, 3]``; 0 outside of :attr:`box`."""
+
+    @abc.abstractmethod
+    def colors(self, positions: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+        """Return the colours ``[S, 3]`` in [0, 1] at ``positions [S, 3]`` seen along unit ``directions [S, 3]``."""
+
+    # What has a default.
 
     @property
     def box(self) -> torch.Tensor:
-        """The box ``[2, 3]`` outside of which there is nothing, world units."""
+        """The box ``[2, 3]`` outside of which there is nothing, world units. Default: the buffer ``aabb``."""
+        box: torch.Tensor = self.get_buffer("aabb")
+        return box
 
-    def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> RenderedPixels:
-        """What rays ``[R, 3]`` on the device show over a ``background [3]``."""
+    def batches(self, split: Split, *, background: str, seed: int, device: torch.device) -> Batches:
+        """Return what the loop draws batches from. Default: all pixels of all images.
 
-    def density(self, positions: torch.Tensor) -> torch.Tensor:
-        """Densities ``[S]``, 1 / world unit, at ``positions [S, 3]`` on the device, as pictures have them; 0 outside of
-        the box."""
+        Args:
+            split: the training images.
+            background: name of the background, see :mod:`nerf_metal.data.background`.
+            seed: of the run.
+            device: where batches go.
+        """
+        return PixelBatches(split, background, near_object=False, seed=seed, device=device)
 
-    def colors(self, positions: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-        """Colours ``[S, 3]`` in [0, 1] at ``positions [S, 3]`` seen along unit ``directions [S, 3]``."""
+    def optimizer(self, lr: float) -> torch.optim.Optimizer:
+        """Return the optimizer of everything that learns, in the order of :meth:`parameters`. Default: Adam.
 
-    def reserve(self, image_bytes: int) -> None:
-        """Make room to render beside images of so many bytes.
+        A parameter group may have a ``rate``: a factor on the learning rate that the loop sets in each step.
+        """
+        # eps as in instant-ngp (Müller et al. 2022): gradients of a mean over rays are small numbers.
+        return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], lr=lr, eps=1e-15, fused=True)
+
+    def layer_groups(self) -> LayerGroups:
+        """Return the parameters that learn, by part, for the norms in the record. Default: a group a direct child."""
+        groups: dict[str, list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault(name.partition(".")[0], []).append(parameter)
+        return groups
+
+    def limit_memory(self, max_memory: float, held_bytes: int, *, training: bool) -> None:
+        """Decide on sizes of chunks and batches, so that training or rendering fits. Default: do nothing.
+
+        Args:
+            max_memory: GB for images, weights and activations.
+            held_bytes: bytes that count against it anyway: all images and the averaged weights.
+            training: room is needed for gradients and the optimizer too.
 
         Raises:
-            InputError: ``max_memory`` is too small.
+            InputError: it does not fit.
         """
+
+    def self_test(self) -> MatmulFinding | None:
+        """Check the gradients of the model's matrix products on its device, within a second. Default: do nothing.
+
+        Where only large calls are wrong, a model makes smaller ones from now on. Nothing is drawn from torch's random
+        state.
+        """
+        return None

@@ -55,10 +55,11 @@ def chunk_rays(budget_gb: float, fixed: int, model: CoarseFineField, sampler: Sa
     return min(rays_within(budget_gb, fixed, _FLOAT * floats), max(1, model.fine.max_rows // fine))
 
 
-def fixed_bytes(module: nn.Module, image_bytes: int) -> int:
-    """Bytes held all the time: the images, each weight, and for those that learn a gradient and Adam's two moments."""
+def fixed_bytes(module: nn.Module, held_bytes: int) -> int:
+    """Bytes held all the time: those held anyway, each weight, and a gradient and Adam's two moments of each that
+    learns."""
     floats = sum(p.numel() * (4 if p.requires_grad else 1) for p in module.parameters())
-    return image_bytes + _FLOAT * floats
+    return held_bytes + _FLOAT * floats
 
 
 def rays_within(budget_gb: float, fixed: int, per_ray: int) -> int:
@@ -83,19 +84,19 @@ def rays_within(budget_gb: float, fixed: int, per_ray: int) -> int:
     return rays
 
 
-_TABLE_FLOATS = 5
-"""Of each number of the table: itself, its gradient, Adam's two moments, and the average."""
+_TABLE_FLOATS = 4
+"""Floats for each number of the table: itself, its gradient and Adam's two moments."""
 _SAMPLE_FLOATS = 300
 """Of a sample in a step of the hash grid: place, times and ray; features, geometry and the colour network's input, each
 with its gradient; and the same again of samples that were marched but not kept."""
 
 
-def check_hash_grid(budget_gb: float, image_bytes: int, field: HashField, samples: int) -> None:
+def check_hash_grid(budget_gb: float, held_bytes: int, field: HashField, samples: int) -> None:
     """Check that a hash grid's steps fit into a memory budget.
 
     Args:
         budget_gb: of ``--max-memory``, 1 GB = 10^9 bytes, without torch's own runtime.
-        image_bytes: of all images.
+        held_bytes: of all images and of the averaged weights.
         field: gives the size of the table.
         samples: of a step.
 
@@ -103,7 +104,7 @@ def check_hash_grid(budget_gb: float, image_bytes: int, field: HashField, sample
         InputError: they do not fit.
     """
     floats = _TABLE_FLOATS * field.table.numel() + _SAMPLE_FLOATS * samples
-    needed = _ALLOCATOR * (image_bytes + _FLOAT * floats) / 1e9
+    needed = _ALLOCATOR * (held_bytes + _FLOAT * floats) / 1e9
     if needed > budget_gb:
         raise InputError(
             f"[train] --max-memory must be at least {needed:.3g} GB for these images, this table and these samples, "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
-from nerf_metal.train.options import TrainConfig
+from nerf_metal.models.options import CommonOptions
 
 POSE_PENALTY = 1e-2
 """Of a pose's mean squared turn and shift, in the loss: what no picture tells, such as a drift of all cameras together,
@@ -15,7 +17,11 @@ EXPOSURE_LR = 2e-3
 
 
 class ViewCorrections(nn.Module):
-    """Learnt corrections of ``views`` training images; those that are off have no parameters.
+    """Learnt corrections of the poses and exposures of training images. What is off stays at 0 and does not learn.
+
+    Args:
+        config: its ``refine_poses`` and ``appearance`` say what learns.
+        views: number of training images.
 
     Attributes:
         poses: turn (axis times radians, about the camera's place, world axes) and shift (world units) of each camera,
@@ -23,16 +29,21 @@ class ViewCorrections(nn.Module):
         gains: logarithm of the factor on each colour, ``[views, 3]``.
     """
 
-    def __init__(self, config: TrainConfig, views: int) -> None:
-        """No turn, no shift, no gain."""
+    def __init__(self, config: CommonOptions, views: int) -> None:
+        """Start without any correction."""
         super().__init__()
-        self.poses = nn.Parameter(torch.zeros(views, 6)) if config.refine_poses else None
-        self.gains = nn.Parameter(torch.zeros(views, 3)) if config.appearance == "exposure" else None
+        self._pose_lr = config.pose_lr
+        self.poses = nn.Parameter(torch.zeros(views, 6), requires_grad=config.refine_poses)
+        self.gains = nn.Parameter(torch.zeros(views, 3), requires_grad=config.appearance == "exposure")
 
-    def rates(self, config: TrainConfig) -> list[tuple[nn.Parameter, float]]:
-        """What learns, and its learning rate as a part of the field's."""
-        rates = {"poses": config.pose_lr / config.lr, "gains": EXPOSURE_LR / config.lr}
-        return [(parameter, rates[name]) for name, parameter in self.named_parameters()]
+    def learning(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that learn, by name."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Return a group for an optimizer for each parameter that learns. Its ``rate`` is a factor on ``lr``."""
+        rates = {"poses": self._pose_lr / lr, "gains": EXPOSURE_LR / lr}
+        return [{"params": [parameter], "rate": rates[name]} for name, parameter in self.learning().items()]
 
     def rays(
         self, rays_o: torch.Tensor, rays_d: torch.Tensor, views: torch.Tensor
@@ -44,7 +55,7 @@ class ViewCorrections(nn.Module):
             rays_d: ``[R, 3]``, unit length.
             views: image of each ray, int64 ``[R]``.
         """
-        if self.poses is None:
+        if not self.poses.requires_grad:
             return rays_o, rays_d
         turn, shift = self.poses[views].split(3, dim=-1)
         return rays_o + shift, rotate(turn, rays_d)
@@ -60,7 +71,7 @@ class ViewCorrections(nn.Module):
             background: ``[R, 3]``.
             views: image of each ray, int64 ``[R]``.
         """
-        if self.gains is None:
+        if not self.gains.requires_grad:
             return rgb
         behind = background * (1.0 - opacity)[:, None]
         # Only what differs between the images: a gain of all is the scene's own brightness.
@@ -69,7 +80,7 @@ class ViewCorrections(nn.Module):
 
     def penalty(self) -> torch.Tensor | float:
         """What the corrections add to the loss."""
-        return 0.0 if self.poses is None else POSE_PENALTY * self.poses.square().mean()
+        return POSE_PENALTY * self.poses.square().mean() if self.poses.requires_grad else 0.0
 
 
 def rotate(turn: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:

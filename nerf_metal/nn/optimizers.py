@@ -37,6 +37,9 @@ class FusedAdam(torch.optim.Optimizer):
         ValueError: for numbers that Adam cannot work with, and for parameters that are not contiguous.
     """
 
+    clears_gradients = True
+    """A step leaves all gradients that it used at 0."""
+
     def __init__(
         self,
         params: Iterable[torch.Tensor] | Iterable[dict[str, Any]],

@@ -239,8 +239,8 @@ def _nerf_field(side: Side) -> Outputs:
             hidden_width=64,
             depth=4,
             skip=2,
-            position_levels=4,  # of more, float32 loses digits of the angles
-            direction_levels=2,
+            position_bands=4,  # of more, float32 loses digits of the angles
+            direction_bands=2,
             density_activation="softplus",
         )
 

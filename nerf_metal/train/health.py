@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
-
 import torch
 from torch import nn
 
-EMPTY_OPACITY, OPAQUE_OPACITY = 0.01, 0.99
-"""Opacity of a ray below which nothing shows, above which nothing shines through: three steps of an 8-bit picture."""
+from nerf_metal.models.base import LayerGroups
 
 SAMPLED = 1024
 """Second moments that are looked at of each parameter, at most twice as many: every other one would do as well."""
@@ -17,57 +13,6 @@ ROUNDING = 0.99
 """What rounding may take of a moment in some steps, far more than it does."""
 LEAST_MOMENT = 1e-30
 """Moments below are left out: their products are near float32's smallest numbers, which a device may take for 0."""
-
-LayerGroups = Mapping[str, Sequence[nn.Parameter]]
-"""Parameters that learn, by the name of the part they belong to, such as ``fine.trunk``."""
-
-
-class BatchSigns(NamedTuple):
-    """Of a batch of rays, scalars: ``blank_mse`` of the best page without content, fractions of ``empty_rays`` and
-    ``opaque_rays`` (opacity below 0.01, above 0.99), and the mean ``alpha`` of their pixels."""
-
-    blank_mse: torch.Tensor
-    empty_rays: torch.Tensor
-    opaque_rays: torch.Tensor
-    alpha: torch.Tensor
-
-
-@torch.no_grad()
-def batch_signs(
-    opacity: torch.Tensor, truth: torch.Tensor, background: torch.Tensor, alpha: torch.Tensor
-) -> BatchSigns:
-    """The signs of a batch.
-
-    Args:
-        opacity: of the rays as rendered, ``[R]``.
-        truth: ``[R, 3]``, over ``background``.
-        background: ``[R, 3]``.
-        alpha: of the pixels, ``[R, 1]``.
-    """
-    return BatchSigns(
-        blank_mse(truth, background),
-        (opacity < EMPTY_OPACITY).float().mean(),
-        (opacity > OPAQUE_OPACITY).float().mean(),
-        alpha.mean(),
-    )
-
-
-def blank_mse(truth: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of the best page without content: one colour and one opacity for all rays.
-
-    Such a page shows ``a + b * background``, and the least squares over ``a`` (a number for each channel) and ``b``
-    leave ``ss(truth) - sp(truth, background)^2 / ss(background)``, sums of squares and products about the means over
-    all rays and channels. Over one fixed background the second term is 0: the page has the batch's mean colour. Divided
-    by the degrees of freedom, not the numbers: a page that is fitted to few rays fits those better than others.
-
-    Args:
-        truth: ``[R, 3]``, over ``background``.
-        background: ``[R, 3]``.
-    """
-    t, b = truth - truth.mean(0), background - background.mean(0)
-    varies = b.square().sum()
-    left = t.square().sum() - (t * b).sum().square() / varies.clamp_min(1e-12)  # none varies by less but by 0
-    return left / (t.numel() - 3 - (varies > 1e-12).to(left.dtype)).clamp_min(1.0)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ import time
 
 from tqdm import tqdm
 
+from nerf_metal.train.lines import TrainLine
 from nerf_metal.util.text import clock
 
 LINE_EVERY_SECONDS = 5.0
@@ -37,30 +38,35 @@ class Progress:
                 file=sys.stderr,
             )
 
-    def update(
-        self,
-        *,
-        done: float,
-        step: int,
-        loss: float,
-        psnr: float,
-        rays_per_second: float,
-        seconds_left: float | None,
-    ) -> None:
-        """Show the state: ``done`` in [0, 1], the batch's loss and PSNR (dB), rays/s, seconds left if
-        known."""
+    def __enter__(self) -> Progress:
+        """Show training until the end of the ``with`` block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar away."""
+        self.close()
+
+    def update(self, line: TrainLine, *, done: float, psnr: float, seconds_left: float) -> None:
+        """Show a line of training.
+
+        Args:
+            line: the last one.
+            done: part of the run that is done, in [0, 1].
+            psnr: of the batches, dB.
+            seconds_left: seconds of training left.
+        """
         now = time.monotonic()
         if self.quiet or (self._bar is None and now - self._last_line < LINE_EVERY_SECONDS):
             return
-        left = "" if seconds_left is None else f"  {clock(seconds_left)} left"
-        text = f"loss {loss:.4f}  PSNR {psnr:.1f} dB  {rays_per_second / 1e3:.1f}k rays/s{left}"
+        speed = f"{line.rays_per_second / 1e3:.1f}k rays/s"
+        text = f"loss {line.loss:.4f}  PSNR {psnr:.1f} dB  {speed}  {clock(seconds_left)} left"
         if self._bar is not None:
-            self._bar.set_description_str(f"step {step}  {text}", refresh=False)
+            self._bar.set_description_str(f"step {line.step}  {text}", refresh=False)
             self._bar.n = min(done, 1.0)
             self._bar.refresh()
         else:
             self._last_line = now
-            print(f"{done:4.0%}  step {step}  {text}", flush=True)
+            print(f"{done:4.0%}  step {line.step}  {text}", flush=True)
 
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""

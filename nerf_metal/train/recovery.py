@@ -7,9 +7,11 @@ from typing import NoReturn
 
 from nerf_metal.train import health
 from nerf_metal.train.checkpoint import find_checkpoint
+from nerf_metal.train.errors import TrainingStoppedError
+from nerf_metal.train.lines import SelfTestLine, WatchdogLine
 from nerf_metal.train.options import watchdog_policies
 from nerf_metal.train.progress import Progress
-from nerf_metal.train.run_state import RunState
+from nerf_metal.train.run import TrainingRun
 from nerf_metal.train.watchdog import Fault
 from nerf_metal.util.errors import InputError
 from nerf_metal.util.text import wrap
@@ -18,22 +20,18 @@ NOTHING_TO_GO_BACK_TO = ("checkpoint-not-saved", "wrong-matmul")
 """Faults that another start does not mend: rollback means warn."""
 
 
-class TrainingStoppedError(RuntimeError):
-    """The watchdog has stopped the run, or its folder cannot be written any more. One line, for a person."""
-
-
 class Recovery:
     """Handles the faults of one run as its ``--watchdog`` says.
 
     Args:
-        state: of the run; a rollback changes it.
+        run: a rollback changes it.
         progress: where a person is told.
     """
 
-    def __init__(self, state: RunState, progress: Progress) -> None:
+    def __init__(self, run: TrainingRun, progress: Progress) -> None:
         """Nothing has happened yet."""
-        self._state, self._progress = state, progress
-        self._policies = watchdog_policies(state.config.watchdog)
+        self._run, self._progress = run, progress
+        self._policies = watchdog_policies(run.config.watchdog)
         self._warned: set[str] = set()
 
     def handle(self, fault: Fault) -> bool:
@@ -45,13 +43,13 @@ class Recovery:
         Raises:
             TrainingStoppedError: that was to stop, or there is no rollback left.
         """
-        state, policy = self._state, self._policies[fault.name]
-        if fault.lost and (where := health.not_finite(state.method.module)):
+        run, policy = self._run, self._policies[fault.name]
+        if fault.lost and (where := self._not_finite()):
             fault = Fault(fault.name, fault.sentence, {**fault.evidence, "first": where})
         if (policy == "warn" and not fault.lost) or (policy == "rollback" and fault.name in NOTHING_TO_GO_BACK_TO):
             self.warn(fault)
             return True
-        if policy == "rollback" and state.rollbacks < state.config.max_rollbacks:
+        if policy == "rollback" and run.rollbacks < run.config.max_rollbacks:
             self._roll_back(fault)
             return False
         self._stop(fault)
@@ -78,30 +76,32 @@ class Recovery:
 
     def check_finite(self) -> bool:
         """Never measure or save a network that is lost: False where that led to a rollback."""
-        state = self._state
-        with state.watch:
-            total = state.log.sum()  # waits for the device: what is still running is training
+        run = self._run
+        with run.stopwatch:
+            total = run.statistics.total()  # waits for the device: what is still running is training
         if not math.isfinite(total):
-            sentence = (
-                f"The loss or the gradient is {total} within the steps before {state.step}: the weights are lost."
-            )
+            sentence = f"The loss or the gradient is {total} within the steps before {run.step}: the weights are lost."
             return self.handle(Fault("non-finite", sentence, {"value": str(total)}))
-        where = health.not_finite(state.method.module)
+        where = self._not_finite()
         if where is not None:
-            sentence = f"After step {state.step} {where} is not finite: the weights are lost."
+            sentence = f"After step {run.step} {where} is not finite: the weights are lost."
             return self.handle(Fault("non-finite", sentence))
         return True
 
-    def test_gradients(self) -> None:
-        """Whether torch computes right weight gradients here, at this run's shapes; where only uncut calls are wrong,
-        the run goes on with cut ones.
+    def check_gradients(self) -> None:
+        """Check that torch computes right weight gradients here, at this run's shapes. Where only uncut calls are
+        wrong, the run continues with cut ones.
 
         Raises:
             TrainingStoppedError: nothing is right, and the policy is not to warn.
         """
-        found = self._state.method.self_test()
-        about = {"seconds": round(found.seconds, 3), "tested": len(found.tested), "untested": len(found.untested)}
-        self._state.append("self_test", sentence=found.sentence(), **about)
+        found = self._run.self_test
+        if found is None:
+            return
+        tested, untested = len(found.tested), len(found.untested)
+        self._run.record(
+            SelfTestLine(sentence=found.sentence(), seconds=found.seconds, tested=tested, untested=untested)
+        )
         if found.rows_wrong is None:
             return
         fault = Fault("wrong-matmul", found.sentence(), found.evidence())
@@ -110,47 +110,54 @@ class Recovery:
         else:
             self._stop(fault)
 
+    def _not_finite(self) -> str | None:
+        """Name of a weight that is not finite."""
+        return health.not_finite(self._run.model) or health.not_finite(self._run.average.model)
+
     def _stop(self, fault: Fault) -> NoReturn:
-        state = self._state
+        run = self._run
         self._report(fault, "stop")
-        tried = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
+        tried = f" after {run.rollbacks} rollbacks" if run.rollbacks else ""
         raise TrainingStoppedError(
-            f"[watchdog] {fault.name}: {fault.sentence} Stopped{tried}; {state.folder.summary} says what to change"
+            f"[watchdog] {fault.name}: {fault.sentence} Stopped{tried}; {run.folder.summary} says what to change"
         )
 
     def _roll_back(self, fault: Fault) -> None:
         """As in the last good checkpoint, at a lower rate."""
-        state = self._state
+        run = self._run
         try:
-            checkpoint = find_checkpoint(state.folder.checkpoints, "good", avoid=state.rejected)
+            checkpoint = find_checkpoint(run.folder.checkpoints, "good", avoid=run.rejected)
         except InputError as error:  # somebody has deleted or damaged all of them
             self._progress.say(f"watchdog  no checkpoint to go back to: {error}")
             self._stop(fault)
-        state.lr_scale *= state.config.rollback_lr
-        state.rollbacks += 1
-        self._report(fault, "rollback", to_step=checkpoint.step, lr_scale=state.lr_scale)
+        run.lr_scale *= run.config.rollback_lr
+        run.rollbacks += 1
+        self._report(fault, "rollback", to_step=checkpoint.step, lr_scale=run.lr_scale)
         for note in checkpoint.notes:
             self._progress.say(f"note: {note}")
-        state.restore(checkpoint)
-        state.rejected.append(checkpoint.path.name)
+        run.restore(checkpoint)
+        run.rejected.append(checkpoint.path.name)
         self._warned.clear()
         try:  # so that a run that is killed now remembers its rollback
-            copy = state.save(checkpoint.psnr, good=checkpoint.good)
-            state.rejected.append(copy.with_suffix(".json").name)
+            copy = run.save(checkpoint.psnr, good=checkpoint.good)
+            run.rejected.append(copy.with_suffix(".json").name)
         except OSError as error:
             self.not_saved(error)
 
-    def _report(self, fault: Fault, action: str, **more: float) -> None:
-        state = self._state
-        state.append(
-            "watchdog",
-            name=fault.name,
-            sentence=fault.sentence,
-            evidence=dict(fault.evidence),
-            policy=self._policies[fault.name],
-            action=action,
-            **more,
+    def _report(self, fault: Fault, action: str, *, to_step: int | None = None, lr_scale: float | None = None) -> None:
+        """Write down and say what was found and what is done."""
+        run = self._run
+        run.record(
+            WatchdogLine(
+                name=fault.name,
+                sentence=fault.sentence,
+                evidence=dict(fault.evidence),
+                policy=self._policies[fault.name],
+                action=action,
+                to_step=to_step,
+                lr_scale=lr_scale,
+            )
         )
-        then = f" Back to step {more['to_step']} at {state.lr_scale:g} of the rate." if action == "rollback" else ""
-        text = f"watchdog  step {state.step}  {fault.name}: {fault.sentence}{then}"
+        then = "" if to_step is None else f" Back to step {to_step} at {run.lr_scale:g} of the learning rate."
+        text = f"watchdog  step {run.step}  {fault.name}: {fault.sentence}{then}"
         self._progress.say("\n".join(wrap(text, rest="  ")))

@@ -1,33 +1,68 @@
-"""Sums and seconds of training steps between two lines of ``metrics.jsonl``."""
+"""Adds up what training steps say, on the device, until a line of the record is read."""
 
 from __future__ import annotations
 
+import functools
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 
-from nerf_metal.models import Step
+from nerf_metal.data.batches import RayBatch
+from nerf_metal.models import StepLoss
+from nerf_metal.train.lines import TrainLine
+
+EMPTY_OPACITY, OPAQUE_OPACITY = 0.01, 0.99
+"""Opacity of a ray below which nothing shows, above which nothing shines through: three steps of an 8-bit picture."""
 
 
-@dataclass(frozen=True)
-class LogLine:
-    """Means over the steps since the last line (of ``grad_norm`` the greatest), and what they did together."""
+@torch.no_grad()
+def batch_means(parts: Sequence[tuple[StepLoss, float]], batch: RayBatch) -> torch.Tensor:
+    """Return what a batch says of the run: loss, mse, blank_mse, empty_rays, opaque_rays, alpha; float32 ``[6]``.
 
-    steps: int
-    loss: float
-    mse: float
-    blank_mse: float
-    empty_rays: float
-    opaque_rays: float
-    alpha: float
-    grad_norm: float
-    rays: int
-    samples: int
+    Args:
+        parts: the losses of the parts of the batch, in order, and each part's share of the rays.
+        batch: the whole batch.
+    """
+    rgb, opacity = parts[0][0].rgb, parts[0][0].opacity
+    loss = parts[0][0].loss.detach()
+    if len(parts) > 1:
+        rgb = torch.cat([out.rgb for out, _ in parts])
+        opacity = torch.cat([out.opacity for out, _ in parts])
+        loss = functools.reduce(torch.add, [out.loss.detach() * share for out, share in parts])
+    return torch.stack(
+        (
+            loss,
+            torch.nn.functional.mse_loss(rgb, batch.truth),
+            blank_mse(batch.truth, batch.background),
+            (opacity < EMPTY_OPACITY).float().mean(),
+            (opacity > OPAQUE_OPACITY).float().mean(),
+            batch.alpha.mean(),
+        )
+    )
 
 
-class Log:
-    """Adds up steps on the device, which is waited for when they are read."""
+def blank_mse(truth: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared error of the best picture without content: one colour and one opacity for all rays.
+
+    Such a picture shows ``a + b * background``, and the least squares over ``a`` (a number for each channel) and ``b``
+    leave ``ss(truth) - sp(truth, background)^2 / ss(background)``, sums of squares and products about the means over
+    all rays and channels. Over one fixed background the second term is 0: the picture has the batch's mean colour. The
+    sum is divided by the degrees of freedom, not by the count of the numbers: a picture that is fitted to few rays fits
+    those better than others.
+
+    Args:
+        truth: ``[R, 3]``, over ``background``.
+        background: ``[R, 3]``.
+    """
+    t, b = truth - truth.mean(0), background - background.mean(0)
+    varies = b.square().sum()
+    left = t.square().sum() - (t * b).sum().square() / varies.clamp_min(1e-12)  # none varies by less but by 0
+    return left / (t.numel() - 3 - (varies > 1e-12).to(left.dtype)).clamp_min(1.0)
+
+
+class Statistics:
+    """Sums over the steps since the last line. They stay on the device, which is waited for when they are read."""
 
     def __init__(self, device: torch.device) -> None:
         """Begin the first line."""
@@ -35,24 +70,31 @@ class Log:
         self._grad_norm = torch.zeros((), device=device)
         self._steps = self._rays = self._samples = 0
 
-    def add(self, step: Step) -> None:
-        """One step more; a number that is not finite stays so until the line is read."""
-        self._sums += torch.stack((step.loss, step.mse, *step.signs))
-        if step.grad_norm is not None:
-            self._grad_norm = torch.maximum(self._grad_norm, step.grad_norm)
-        self._steps, self._rays, self._samples = self._steps + 1, self._rays + step.rays, self._samples + step.samples
+    def add(self, parts: Sequence[tuple[StepLoss, float]], batch: RayBatch, grad_norm: torch.Tensor | None) -> None:
+        """Add one step. A number that is not finite stays so until the line is read.
 
-    def sum(self) -> float:
-        """Of losses and gradients so far: not finite where one of them is not."""
+        Args:
+            parts: as :func:`batch_means` takes them.
+            batch: the whole batch.
+            grad_norm: norm of the gradient before clipping; None where it was not measured.
+        """
+        self._sums += batch_means(parts, batch)
+        if grad_norm is not None:
+            self._grad_norm = torch.maximum(self._grad_norm, grad_norm)
+        self._steps += 1
+        self._rays += len(batch.truth)
+        self._samples += sum(out.samples for out, _ in parts)
+
+    def total(self) -> float:
+        """Return the sum of losses and gradient norms so far. It is not finite if one of them is not."""
         return float(self._sums[:2].sum() + self._grad_norm)
 
-    def read(self) -> LogLine:
-        """The line, and begin a new one."""
-        loss, mse, blank_mse, empty, opaque, alpha, norm = torch.cat(
-            (self._sums / self._steps, self._grad_norm[None])
-        ).tolist()
-        line = LogLine(
-            self._steps, loss, mse, blank_mse, empty, opaque, alpha, norm, rays=self._rays, samples=self._samples
+    def read(self) -> TrainLine:
+        """Return the means over the steps so far, and begin a new line. Waits for the device."""
+        names = ("loss", "mse", "blank_mse", "empty_rays", "opaque_rays", "alpha", "grad_norm")
+        means = torch.cat((self._sums / self._steps, self._grad_norm[None])).tolist()
+        line = TrainLine(
+            **dict(zip(names, means, strict=True)), over_steps=self._steps, rays=self._rays, samples=self._samples
         )
         self.clear()
         return line
@@ -64,18 +106,22 @@ class Log:
         self._steps = self._rays = self._samples = 0
 
 
-class Watch:
-    """Adds up the seconds spent inside its ``with`` blocks."""
+class Stopwatch:
+    """Adds up the seconds spent inside its ``with`` blocks.
+
+    Args:
+        seconds: to start from.
+    """
 
     def __init__(self, seconds: float) -> None:
-        """Start from so many seconds."""
+        """Stand still."""
         self.seconds = seconds
         self._start = 0.0
 
     def __enter__(self) -> None:
-        """Start the clock."""
+        """Start."""
         self._start = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        """Stop it."""
+        """Stop."""
         self.seconds += time.perf_counter() - self._start

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nerf_metal.train.lines import TrainLine
+
 BETTER_DB = 0.5
 """A picture counts as better than a blank one from here on: what another choice of views or of the blank page's colour
 may account for is about half of it."""
@@ -34,33 +36,6 @@ NORM_LINES, FEWEST_NORMS = 50, 10
 """Lines of that median, and how few will do."""
 LOST_MOMENTS = 0.1
 """Part of Adam's second moments that fell faster than they can: in a healthy run it is 0."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of training: means over its steps.
-
-    Attributes:
-        step: steps done.
-        loss: what is minimised.
-        mse: mean squared error of the rays.
-        blank_mse: of the best page without content on the same rays.
-        grad_norm: greatest norm of the gradients.
-        empty_rays: fraction of rays whose opacity is below 0.01.
-        opaque_rays: fraction above 0.99.
-        alpha: mean alpha of their pixels.
-        lost_moments: part of Adam's second moments that fell faster than Adam lets them.
-    """
-
-    step: int
-    loss: float
-    mse: float
-    blank_mse: float
-    grad_norm: float
-    empty_rays: float
-    opaque_rays: float
-    alpha: float
-    lost_moments: float
 
 
 @dataclass(frozen=True)
@@ -114,7 +89,7 @@ class Watchdog:
         near_best = _db(self._mse / self._best_mse) <= GOOD_DB
         return near_best and _db(self._blank_mse / self._mse) >= BETTER_DB and not any(self._in_a_row.values())
 
-    def line(self, line: Line) -> list[Fault]:
+    def line(self, line: TrainLine) -> list[Fault]:
         """Look at a line of training; the worst fault comes first, and one that makes the others meaningless alone."""
         for name in ("loss", "mse", "grad_norm"):
             value = getattr(line, name)
@@ -181,7 +156,7 @@ class Watchdog:
         self._in_a_row[name] = self._in_a_row.get(name, 0) + 1 if wrong else 0
         return self._in_a_row[name] >= lines
 
-    def _moments_lost(self, line: Line) -> Fault | None:
+    def _moments_lost(self, line: TrainLine) -> Fault | None:
         if line.lost_moments < LOST_MOMENTS:
             return None
         return Fault(
@@ -191,7 +166,7 @@ class Watchdog:
             {"lost_moments": line.lost_moments},
         )
 
-    def _density(self, line: Line) -> Fault | None:
+    def _density(self, line: TrainLine) -> Fault | None:
         dead = line.empty_rays >= DEAD_RAYS and line.alpha >= LEAST_ALPHA
         if self._lasting("dead", dead, FAULTY_LINES):
             return Fault(
@@ -210,7 +185,7 @@ class Watchdog:
             )
         return None
 
-    def _exploded(self, line: Line) -> Fault | None:
+    def _exploded(self, line: TrainLine) -> Fault | None:
         usual = statistics.median(self._norms) if len(self._norms) >= FEWEST_NORMS else None
         exploded = usual is not None and 0 < EXPLODED * usual < line.grad_norm
         if not exploded:
@@ -225,7 +200,7 @@ class Watchdog:
             {"grad_norm": line.grad_norm, "median": usual},
         )
 
-    def _collapsed(self, line: Line) -> Fault | None:
+    def _collapsed(self, line: TrainLine) -> Fault | None:
         def smooth(before: float | None, now: float) -> float:
             return now if before is None else SMOOTHING * before + (1.0 - SMOOTHING) * now
 
@@ -241,18 +216,19 @@ class Watchdog:
             {"best_psnr": -_db(best), "psnr": -_db(self._mse)},
         )
 
-    def _plateau(self, line: Line) -> Fault | None:
+    def _plateau(self, line: TrainLine) -> Fault | None:
         if self._mse is None or self._blank_mse is None:
             return None
+        step = line.step or 0
         if _db(self._blank_mse / self._mse) >= BETTER_DB:
-            self._better_at = line.step
-        if line.step - self._better_at < self._plateau_steps:
+            self._better_at = step
+        if step - self._better_at < self._plateau_steps:
             return None
         return Fault(
             "blank-plateau",
-            f"For {line.step - self._better_at} steps the training rays have been no better than a blank picture: "
+            f"For {step - self._better_at} steps the training rays have been no better than a blank picture: "
             f"{-_db(self._mse):.2f} dB, where one colour everywhere scores {-_db(self._blank_mse):.2f} dB.",
-            {"psnr": -_db(self._mse), "blank_psnr": -_db(self._blank_mse), "steps": line.step - self._better_at},
+            {"psnr": -_db(self._mse), "blank_psnr": -_db(self._blank_mse), "steps": step - self._better_at},
         )
 
 

@@ -12,7 +12,7 @@ import torch
 from nerf_metal.data.background import background_color, evaluation_background
 from nerf_metal.data.cameras import look_at
 from nerf_metal.data.scene import Scene
-from nerf_metal.models import Method
+from nerf_metal.models import Model
 from nerf_metal.viewer.axes import fov_and_aspect, pose_of_page
 from nerf_metal.viewer.camera_path import CameraPathPanel
 from nerf_metal.viewer.controls import Controls
@@ -104,14 +104,14 @@ class Viewer:
             notes.append("the page is open to everybody in the network, without a password")
         return notes
 
-    def work(self, method: Method) -> float:
+    def work(self, model: Model) -> float:
         """Render a part of what is asked for; returns the seconds that it took, 0 where nothing is."""
-        return self.loop.work(method.render, method.box.device)
+        return self.loop.work(model.render, model.box.device)
 
-    def serve(self, method: Method, stop: Callable[[], bool]) -> None:
+    def serve(self, model: Model, stop: Callable[[], bool]) -> None:
         """Render what is asked for until ``stop`` says so."""
         while not stop():
-            if not self.work(method):
+            if not self.work(model):
                 self.loop.asked.wait(IDLE_SECONDS)
                 self.loop.asked.clear()
 

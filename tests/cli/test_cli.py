@@ -209,7 +209,7 @@ def test_presets_side_by_side(capsys):
     assert lines[0].split() == ["baseline", "stable", "fast"]
     rows = {words[0]: words[1:] for words in map(str.split, lines) if len(words) == 4}
     assert rows["hidden_width"] == ["256", "384*", "64*"] and rows["lr"] == ["0.0005", "0.0001*", "0.02*"]
-    assert rows["direction_levels"] == ["4", "4", "-*"] and rows["levels"] == ["-", "-", "8*"]
+    assert rows["direction_bands"] == ["4", "4", "-*"] and rows["levels"] == ["-", "-", "8*"]
     assert main(["presets", "fast", "small", "classic", "baseline", "stable"]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
     assert main(["presets", "small", "classic", "--different"]) == 0

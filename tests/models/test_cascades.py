@@ -9,6 +9,7 @@ from nerf_metal.data.scene import Scene, Split
 from nerf_metal.models.hash_grid.field import HashField
 from nerf_metal.nn.occupancy_grid import OccupancyGrid
 from nerf_metal.train.options import preset_config
+from tests.stepping import Stepper
 
 BOX = torch.tensor([[-1.0, -2.0, -1.0], [1.0, 2.0, 3.0]])  # its middle is (0, 0, 1)
 
@@ -63,8 +64,6 @@ def test_it_learns_what_is_far(cube_scene, tmp_path):
     """A cube before a wall far outside of its box, opaque photographs: the wall is seen where it is."""
     from PIL import Image
 
-    from nerf_metal.models import build_method
-
     split = cube_scene.splits["train"]
     images = split.images.clone()
     rays = [(pose[:3, :3] @ torch.tensor([0.0, 0.0, -1.0])) for pose in split.c2w]
@@ -82,12 +81,10 @@ def test_it_learns_what_is_far(cube_scene, tmp_path):
     config = dataclasses.replace(
         preset_config("fast"), **sizes, cascades=4, batch_samples=4096, march_steps=100, lr=1e-2, device="cpu"
     )
-    method = build_method(config, scene.aabb, scene.near, scene.far)
-    method.measure(seen)
-    method.prepare(seen, 0)
-    first = method.train_step(0, config.lr)
+    stepper = Stepper(config, scene)
+    first = stepper.step(0, config.lr)
     for step in range(1, 250):
-        last = method.train_step(step, config.lr)
+        last = stepper.step(step, config.lr)
     assert last.mse < 0.02 < first.mse  # 17 dB; one colour for all scores 11
-    assert last.signs.opaque_rays > 0.95  # nothing of the random background shines through
-    assert method.box.tolist() == [[-12.0] * 3, [12.0] * 3]
+    assert last.opaque_rays > 0.95  # nothing of the random background shines through
+    assert stepper.model.box.tolist() == [[-12.0] * 3, [12.0] * 3]

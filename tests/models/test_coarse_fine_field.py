@@ -15,8 +15,8 @@ def make_field(**changes) -> NerfField:
         "hidden_width": 16,
         "depth": 3,
         "skip": 2,
-        "position_levels": 3,
-        "direction_levels": 1,
+        "position_bands": 3,
+        "direction_bands": 1,
         "density_activation": "softplus",
     }
     return NerfField(**{**options, **changes})
@@ -125,8 +125,8 @@ def test_box_is_normalised_axis_by_axis():
         hidden_width=4,
         depth=1,
         skip=0,
-        position_levels=1,
-        direction_levels=0,
+        position_bands=1,
+        direction_bands=0,
         density_activation="softplus",
     )
     points = torch.stack((aabb[0], aabb[1], aabb.mean(0)))

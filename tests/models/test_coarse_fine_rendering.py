@@ -22,8 +22,8 @@ def make_model(aabb: torch.Tensor = BOX, **changes) -> CoarseFineField:
         "hidden_width": 32,
         "depth": 2,
         "skip": 0,
-        "position_levels": 4,
-        "direction_levels": 1,
+        "position_bands": 4,
+        "direction_bands": 1,
         "density_activation": "softplus",
     }
     return CoarseFineField(aabb, **{**options, **changes})
@@ -116,7 +116,7 @@ def test_both_networks_learn():
 @pytest.mark.parametrize(("width", "levels"), [(4, 10), (32, 4), (128, 4), (256, 10)])
 def test_memory_estimate_bounds_the_peak(width, levels):
     """The estimate is at least what a step takes, and not more than two and a half times."""
-    model, sampler = make_model(hidden_width=width, depth=4, position_levels=levels), Sampler(32, 32, 0.0, 10.0)
+    model, sampler = make_model(hidden_width=width, depth=4, position_bands=levels), Sampler(32, 32, 0.0, 10.0)
     rays_o, rays_d = rays(64)
     rays_o[:, 0] = 0.0
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nerf_metal import kernels
-from nerf_metal.models import build_method, hash_grid
+from nerf_metal.models.hash_grid import model as hash_grid
 from nerf_metal.models.hash_grid import rendering as grid_render
 from nerf_metal.models.hash_grid.field import Geometry, HashField
 from nerf_metal.models.hash_grid.rendering import GridSampler, Samples, render_image, render_samples, visible_samples
@@ -21,6 +21,8 @@ from nerf_metal.selftest.tolerances import TRAINING_STEP
 from nerf_metal.train.loop import train
 from nerf_metal.train.options import TrainConfig
 from nerf_metal.train.run_folder import RunFolder
+from nerf_metal.train.statistics import Statistics
+from tests.stepping import Stepper, fresh_model
 
 CPU = torch.device("cpu")
 BOX = torch.tensor([[-1.0, -0.8, -1.2], [1.0, 0.8, 1.2]])
@@ -56,16 +58,8 @@ def run(config: TrainConfig, scene, **options):
     return train(config, scene, folder, CPU, **options), folder
 
 
-def prepared(config: TrainConfig, scene) -> hash_grid.HashGridMethod:
-    """A method that is about to make its first step."""
-    method = build_method(config, scene.aabb, scene.near, scene.far)
-    method.measure(scene.splits["train"])
-    method.prepare(scene.splits["train"], 0)
-    return method
-
-
 def state(result) -> dict[str, torch.Tensor]:
-    return result.method.module.state_dict()
+    return result.model.state_dict()
 
 
 def small_field(backend: str) -> HashField:
@@ -185,12 +179,13 @@ class _Reads(TorchDispatchMode):
 
 def test_a_bounded_step_reads_back_once(cube_scene, fast_config, monkeypatch) -> None:
     """As on a GPU: the samples are marched into a buffer, and nothing is waited for but the number of visible ones."""
-    method = prepared(fast_config, cube_scene)
-    method._bounded = True
-    batches = [method._batches.draw(rays, 7) for rays in (400, 500, 600)]  # drawn on the CPU whatever trains
-    monkeypatch.setattr(method._batches, "draw", lambda count, seed: batches.pop())
-    method.train_step(0, 1e-3)  # asks the grid once whether it is marked
-    steps = [state["step"] for state in method._optimizer.state.values()]
+    stepper = Stepper(fast_config, cube_scene)
+    monkeypatch.setattr(stepper.model, "bounded", lambda: True)
+    batches = [stepper.batches.draw(7, rays) for rays in (400, 500, 600)]  # drawn on the CPU whatever trains
+    monkeypatch.setattr(stepper.batches, "draw", lambda step, rays: batches.pop())
+    monkeypatch.setattr(Statistics, "read", lambda self: None)  # the loop reads every 20th step
+    stepper.step(0, 1e-3)  # asks the grid once whether it is marked
+    steps = [state["step"] for state in stepper.optimizer.state.values()]
     for step in (8, 16):  # with an average, and with an update of the grid
         with _Reads(steps) as reads, monkeypatch.context() as patch:
             for name in ("tolist", "cpu", "numpy"):
@@ -201,7 +196,7 @@ def test_a_bounded_step_reads_back_once(cube_scene, fast_config, monkeypatch) ->
                     return original(self, *arguments)
 
                 patch.setattr(torch.Tensor, name, reading)
-            method.train_step(step, 1e-3)
+            stepper.step(step, 1e-3)
         assert reads.names == ["tolist"]
 
 
@@ -214,24 +209,25 @@ def test_a_bounded_buffer_changes_no_sample() -> None:
     assert all(torch.equal(gradient, again[name]) for name, gradient in gradients.items())
 
 
-def test_the_buffer_follows_what_was_marched(cube_scene, fast_config) -> None:
+def test_the_buffer_follows_what_was_marched(cube_scene, fast_config, monkeypatch) -> None:
     """A quarter more than the rays of the step before would have needed; all there may be where that was cut."""
-    method = prepared(fast_config, cube_scene)
-    method._bounded = True
+    stepper = Stepper(fast_config, cube_scene)
+    model = stepper.model
+    monkeypatch.setattr(model, "bounded", lambda: True)
     most = hash_grid.MOST_MARCHED * fast_config.batch_samples
-    assert method._room() == most
-    method._marched_per_ray, method.module.rays = 10.0, 500
-    assert method._room() == min(most, 2**14)
-    method.config = dataclasses.replace(fast_config, batch_samples=2**18)
-    method.module.rays = 10_000
-    assert method._room() == 2**17  # 125 000 and what is missing to whole 2^14
-    method.train_step(0, 1e-3)
-    assert method._marched_per_ray is not None
+    assert model._room() == most
+    model._marched_per_ray, model.batch_rays = 10.0, 500
+    assert model._room() == min(most, 2**14)
+    model.config = dataclasses.replace(model.config, batch_samples=2**18)
+    model.batch_rays = 10_000
+    assert model._room() == 2**17  # 125 000 and what is missing to whole 2^14
+    stepper.step(0, 1e-3)
+    assert model._marched_per_ray is not None
 
 
 def test_hidden_samples_hold_the_rays_back(cube_scene, fast_config, monkeypatch) -> None:
     """However few samples are visible, no step marches many more than it wants."""
-    method = prepared(fast_config, cube_scene)
+    stepper = Stepper(fast_config, cube_scene)
     found = []
 
     def hidden(*arguments, **options):
@@ -240,9 +236,9 @@ def test_hidden_samples_hold_the_rays_back(cube_scene, fast_config, monkeypatch)
         return samples, 8 * hash_grid.MOST_MARCHED * fast_config.batch_samples
 
     monkeypatch.setattr(hash_grid, "visible_samples", hidden)
-    before = method.module.rays
-    method.train_step(0, 1e-3)
-    assert found[0] < fast_config.batch_samples and method.module.rays == before // 8
+    before = stepper.model.batch_rays
+    stepper.step(0, 1e-3)
+    assert found[0] < fast_config.batch_samples and stepper.model.batch_rays == before // 8
 
 
 def test_early_stop_changes_no_picture() -> None:
@@ -275,7 +271,7 @@ def test_it_learns(cube_scene, fast_config) -> None:
     """150 steps beat the blank picture by far, in the box and the cells of the visual hull."""
     result, _ = run(dataclasses.replace(fast_config, steps=150, lr_decay_steps=None), cube_scene)
     assert result.evaluation.psnr > result.evaluation.blank_psnr + 4
-    grid = result.method.module.grid
+    grid = result.model.grid
     allowed = float(unpack_bits(grid.allowed).float().mean())
     assert grid.occupied_fraction() <= allowed < 1.0  # the hull is not the whole box
 
@@ -293,7 +289,7 @@ def test_it_learns_without_alpha(cube_scene, fast_config) -> None:
     scene = dataclasses.replace(cube_scene, splits=splits)
     result, _ = run(dataclasses.replace(fast_config, steps=200, lr_decay_steps=None, background="white"), scene)
     assert result.evaluation.psnr > result.evaluation.blank_psnr + 2
-    module = result.method.module
+    module = result.model
     assert torch.equal(module.field.aabb, scene.aabb)
     assert bool((module.grid.allowed == -1).all())
 
@@ -319,19 +315,19 @@ def test_resumed_equals_unbroken(cube_scene, fast_config, tmp_path) -> None:
     half = dataclasses.replace(fast_config, steps=20, out=str(tmp_path / "half"))
     _, folder = run(half, cube_scene)
     rest = train(dataclasses.replace(half, steps=40), cube_scene, folder, CPU, resume=True)
-    assert whole.method.module.rays == rest.method.module.rays
+    assert whole.model.batch_rays == rest.model.batch_rays
     for name, tensor in state(whole).items():
         assert torch.equal(tensor, state(rest)[name]), name
 
 
 def test_rays_follow_the_samples(cube_scene, fast_config) -> None:
     """The next step has as many rays as would have given the samples wanted, but no more than twice as many."""
-    method = prepared(fast_config, cube_scene)
+    stepper = Stepper(fast_config, cube_scene)
     for step in range(6):
-        before = method.module.rays
-        done = method.train_step(step, 1e-3)
+        before = stepper.model.batch_rays
+        done = stepper.step(step, 1e-3)
         assert done.rays == before
-        assert method.module.rays == max(64, int(before * min(2.0, fast_config.batch_samples / done.samples)))
+        assert stepper.model.batch_rays == max(64, int(before * min(2.0, fast_config.batch_samples / done.samples)))
 
 
 def test_known_geometry_has_gradients_of_its_own() -> None:
@@ -353,6 +349,6 @@ def test_known_geometry_has_gradients_of_its_own() -> None:
 def test_build_is_seeded(fast_config) -> None:
     """The options' seed alone decides the first weights."""
     torch.manual_seed(9)
-    one = build_method(fast_config, BOX, 2.0, 6.0).module.state_dict()
-    two = build_method(fast_config, BOX, 2.0, 6.0).module.state_dict()
+    one = fresh_model(fast_config, BOX).state_dict()
+    two = fresh_model(fast_config, BOX).state_dict()
     assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())

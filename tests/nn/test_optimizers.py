@@ -6,10 +6,10 @@ import re
 import pytest
 import torch
 
-from nerf_metal.models import build_method
 from nerf_metal.nn.optimizers import FusedAdam
 from nerf_metal.selftest.tolerances import EPS, close
 from nerf_metal.train import checkpoint as checkpoints
+from tests.stepping import fresh_model
 
 BOX = torch.tensor([[-1.0, -2.0, -3.0], [1.0, 2.0, 3.0]])
 
@@ -125,7 +125,7 @@ def test_a_checkpoint_goes_on_identically(tmp_path, tiny_config):
             sum((p * torch.randn(p.shape, generator=random)).square().sum() for p in model.parameters()).backward()
             optimizer.step()
 
-    whole, half, resumed = (build_method(tiny_config, BOX, 2.0, 6.0).module for _ in range(3))
+    whole, half, resumed = (fresh_model(tiny_config, BOX) for _ in range(3))
     for model in (half, resumed):
         model.load_state_dict(whole.state_dict())
     train(whole, FusedAdam(whole.parameters(), lr=0.01), range(6))

@@ -10,7 +10,7 @@ from nerf_metal.train.run_folder import MARK, RunFolder
 OPTIONS = {
     **{"field": "frequency", "steps": 250_000, "steps_per_epoch": 500, "batch_rays": 2048},
     **{"num_samples": 64, "num_importance": 128, "depth": 10, "hidden_width": 256},
-    **{"position_levels": 10, "direction_levels": 4, "lr": 5e-4, "lr_decay": 0.1, "lr_decay_steps": 250_000},
+    **{"position_bands": 10, "direction_bands": 4, "lr": 5e-4, "lr_decay": 0.1, "lr_decay_steps": 250_000},
 }
 EPOCHS = range(50, 501, 50)
 PSNR = (8.2, 8.9, 9.1, 9.3, 9.5, 9.8, 4.33, 4.42, 4.36, 4.31)

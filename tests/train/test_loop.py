@@ -8,31 +8,27 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from nerf_metal.data.batches import RayBatches, step_seed
-from nerf_metal.models import coarse_fine, load_method, memory
+from nerf_metal.data.batches import RayBatch, RayBatches, step_seed
+from nerf_metal.models import memory
+from nerf_metal.models.coarse_fine import model as coarse_fine
 from nerf_metal.models.coarse_fine.sampler import Sampler
 from nerf_metal.reference import intersect_rays
-from nerf_metal.train import loop as trainer
-from nerf_metal.train import statistics as training_log
+from nerf_metal.report import write_report
+from nerf_metal.train import health, recorder, statistics
 from nerf_metal.train.checkpoint import checkpoint_files
 from nerf_metal.train.checkpoint.record import read
+from nerf_metal.train.errors import TrainingStoppedError
 from nerf_metal.train.interrupt import StopRequest
-from nerf_metal.train.loop import learning_rate, train
+from nerf_metal.train.loading import load_model
+from nerf_metal.train.loop import train
 from nerf_metal.train.options import TrainConfig
-from nerf_metal.train.recovery import TrainingStoppedError
 from nerf_metal.train.run_folder import RunFolder
-from nerf_metal.train.run_state import part_done
+from nerf_metal.train.schedule import learning_rate, part_done
 from nerf_metal.util.errors import InputError
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def no_report(request, monkeypatch):
-    """Its plots take longer than these runs do: only where a test is about files."""
-    if "files" not in request.node.name:
-        monkeypatch.setattr(trainer.report, "write_report", lambda folder: None)
 
 
 def run(config: TrainConfig, scene, **options):
@@ -43,7 +39,7 @@ def run(config: TrainConfig, scene, **options):
 
 def weights(result) -> dict[str, torch.Tensor]:
     """The trained weights."""
-    return result.method.module.state_dict()
+    return result.model.state_dict()
 
 
 def assert_same(one, other) -> None:
@@ -61,6 +57,7 @@ def test_it_learns(cube_scene, tiny_config):
 def test_a_run_leaves_its_files(cube_scene, tiny_config):
     """Every file of a run, and metrics lines with exactly the names that other programs read."""
     result, folder = run(tiny_config, cube_scene)
+    write_report(folder)
     names = {path.name for path in folder.path.iterdir()}
     expected = {"config.json", "metrics.jsonl", "checkpoints", "SUMMARY.md", "report.html"}
     assert names == expected | {"training_losses.png", "psnr_ssim.png", "quick_render_epoch_02.png"}
@@ -88,7 +85,7 @@ def test_the_record_of_a_report(cube_scene, tiny_config):
     health = lines[-1]
     parts = {f"{network}.{part}" for network in ("coarse", "fine") for part in ("trunk", "density", "color")}
     assert set(health["groups"]) == parts
-    field = result.method.module
+    field = result.model.field
     trunk = torch.cat([p.detach().flatten() for p in field.fine.trunk.parameters()])
     assert health["groups"]["fine.trunk"]["weight_norm"] == pytest.approx(float(trunk.norm()), rel=1e-5)
     assert all(0 < group["update_ratio"] < 0.1 and group["grad_norm"] > 0 for group in health["groups"].values())
@@ -103,10 +100,11 @@ def test_the_record_of_a_report(cube_scene, tiny_config):
 
 def test_norms_that_are_no_numbers_are_left_out_of_the_files(cube_scene, tiny_config, monkeypatch):
     """JSON has no infinity; the report takes what is there."""
-    norms = trainer.health.weight_norms
-    monkeypatch.setattr(trainer.health, "weight_norms", lambda groups: norms(groups) * torch.tensor([float("inf")] * 6))
+    norms = health.weight_norms
+    monkeypatch.setattr(health, "weight_norms", lambda groups: norms(groups) * torch.tensor([float("inf")] * 6))
     config = dataclasses.replace(tiny_config, steps_per_epoch=20, report_every=1)
     _, folder = run(config, cube_scene)
+    write_report(folder)
     lines = [line for line in folder.read_metrics() if line["event"] == "health"]
     assert len(lines) == 2 and all(set(group) == {"grad_norm", "update_ratio"} for group in lines[0]["groups"].values())
     assert folder.report.exists()
@@ -121,7 +119,7 @@ def test_checkpoints_between_evaluations(cube_scene, tiny_config, monkeypatch):
         now += 0.025
         return now
 
-    monkeypatch.setattr(training_log, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(statistics, "time", SimpleNamespace(perf_counter=clock))
     config = dataclasses.replace(tiny_config, checkpoint_every_seconds=0.25, keep_checkpoints=9, report_every=1)
     result, folder = run(config, cube_scene)
     found = {path.name: read(path) for path in checkpoint_files(folder.checkpoints)}
@@ -137,15 +135,16 @@ def test_pictures_are_of_the_average(cube_scene, tiny_config, tmp_path):
     plain, _ = run(tiny_config, cube_scene)
     config = dataclasses.replace(tiny_config, ema_decay=0.99, out=str(tmp_path / "ema"))
     averaged, folder = run(config, cube_scene)
-    both = weights(averaged)
+    model, checkpoint = load_model(folder)
+    saved = load_file(checkpoint.path.with_suffix(".safetensors"))
     for name, tensor in weights(plain).items():
-        assert torch.equal(tensor, both[f"field.{name}"]), name
-    assert not torch.equal(both["field.fine.color.weight"], both["average.fine.color.weight"])
-    assert torch.equal(both["field.aabb"], both["average.aabb"])
+        assert torch.equal(tensor, saved[name]), name
+    name = "field.fine.color.weight"
+    assert not torch.equal(saved[name], saved[f"average.{name}"])
     assert averaged.evaluation.psnr != plain.evaluation.psnr
-    method, _ = load_method(folder)
-    assert torch.equal(method.module.state_dict()["average.fine.color.weight"], both["average.fine.color.weight"])
-    assert torch.equal(method.pictured.fine.color.weight, both["average.fine.color.weight"])
+    for pictured in (averaged.model, model):
+        assert torch.equal(pictured.state_dict()[name], saved[f"average.{name}"])
+        assert torch.equal(pictured.field.aabb, saved["field.aabb"])
 
 
 def test_crops_at_the_start(cube_scene):
@@ -157,7 +156,6 @@ def test_crops_at_the_start(cube_scene):
         cube_scene.aabb,
         near=sampler.near,
         far=sampler.far,
-        rays=256,
         background="white",
         seed=5,
         device=CPU,
@@ -166,7 +164,7 @@ def test_crops_at_the_start(cube_scene):
 
     def greatest_angle(step: int) -> float:
         """Of the rays off the cameras' axes, as pixels off the middle along an axis."""
-        batch = batches.draw(step)
+        batch = batches.draw(step, 256)
         forward = -split.c2w[:, :3, 2]
         eyes = split.c2w[:, :3, 3]
         view = torch.cdist(batch.rays_o, eyes).argmin(1)
@@ -186,7 +184,7 @@ def test_equal_seeds_give_equal_runs(cube_scene, tiny_config, tmp_path):
     two, _ = run(dataclasses.replace(tiny_config, out=str(tmp_path / "two")), cube_scene)
     assert_same(one, two)
     three, _ = run(dataclasses.replace(tiny_config, out=str(tmp_path / "three"), seed=1), cube_scene)
-    assert not torch.equal(weights(one)["fine.color.weight"], weights(three)["fine.color.weight"])
+    assert not torch.equal(weights(one)["field.fine.color.weight"], weights(three)["field.fine.color.weight"])
 
 
 def test_resumed_equals_unbroken(cube_scene, tiny_config, tmp_path):
@@ -211,13 +209,15 @@ def test_a_finished_run_is_not_resumed(cube_scene, tiny_config):
 
 def test_steps_and_parts_share_no_random_numbers():
     """The kernels take the low 32 bits."""
-    seeds = {step_seed(3, step, part) & 0xFFFFFFFF for step in range(5000) for part in range(16)}
+    nothing = torch.zeros(16, 3)
+    batches = (RayBatch(*[nothing] * 6, step_seed(3, step)) for step in range(5000))
+    seeds = {part.seed & 0xFFFFFFFF for batch in batches for part in batch.split(1)}
     assert len(seeds) == 5000 * 16
 
 
 def test_parts_of_a_batch_are_the_batch(cube_scene, tiny_config, tmp_path, monkeypatch):
     """A batch split for lack of memory gives the gradients of the whole, up to rounding and jitter."""
-    monkeypatch.setattr(coarse_fine, "step_seed", lambda *_: 0)  # with jitter, parts draw other numbers
+    # With jitter, parts draw other numbers.
     monkeypatch.setattr(coarse_fine, "render_rays", _without_jitter(coarse_fine.render_rays))
     config = dataclasses.replace(tiny_config, steps=1)
     whole, _ = run(config, cube_scene)
@@ -251,9 +251,9 @@ def test_seconds_count_training_only(cube_scene, tiny_config, monkeypatch):
         now += 10.0
         return evaluate(*args, **options)
 
-    evaluate = trainer.evaluate
-    monkeypatch.setattr(trainer, "evaluate", slow)
-    monkeypatch.setattr(training_log, "time", SimpleNamespace(perf_counter=clock))
+    evaluate = recorder.evaluate
+    monkeypatch.setattr(recorder, "evaluate", slow)
+    monkeypatch.setattr(statistics, "time", SimpleNamespace(perf_counter=clock))
     config = dataclasses.replace(tiny_config, steps=None, max_seconds=0.6, eval_every_seconds=0.2)
     result, folder = run(config, cube_scene)
     seconds = [line["train_seconds"] for line in folder.read_metrics() if line["event"] == "eval"]
@@ -268,10 +268,10 @@ def test_a_signal_ends_the_run_with_a_checkpoint(cube_scene, tiny_config, number
     """The step is finished, a checkpoint written, nothing evaluated, and the run can be resumed."""
     draw = RayBatches.draw
 
-    def interrupting(self, step):
+    def interrupting(self, step, rays):
         if step == 15:
             signal.raise_signal(number)
-        return draw(self, step)
+        return draw(self, step, rays)
 
     monkeypatch.setattr(RayBatches, "draw", interrupting)
     with StopRequest() as stop:
@@ -323,15 +323,14 @@ def test_batches(cube_scene, tiny_config, background):
         box,
         near=sampler.near,
         far=sampler.far,
-        rays=32,
         background=background,
         seed=5,
         device=CPU,
     )
-    batch = batches.draw(3)
-    batches.draw(4)
-    assert all(torch.equal(mine, its) for mine, its in zip(batch, batches.draw(3), strict=True))
-    assert not torch.equal(batch.truth, batches.draw(4).truth)
+    batch = batches.draw(3, 32)
+    batches.draw(4, 32)
+    assert all(torch.equal(mine, its) for mine, its in zip(batch[:-1], batches.draw(3, 32)[:-1], strict=True))
+    assert not torch.equal(batch.truth, batches.draw(4, 32).truth)
     assert all(tensor.shape == (32, 3) for tensor in batch[:4]) and batch.alpha.shape == (32, 1)
     assert intersect_rays(batch.rays_o, batch.rays_d, box).hits.all()
     empty = (batch.truth == batch.background).all(-1)
@@ -353,9 +352,9 @@ def test_a_lost_network_is_neither_measured_nor_saved(cube_scene, tiny_config, m
     stop = StopRequest()
     draw = RayBatches.draw
 
-    def drawing(self, step):
+    def drawing(self, step, rays):
         stop.signal = signal.SIGINT if interrupted and step == 6 else None
-        return draw(self, step)
+        return draw(self, step, rays)
 
     monkeypatch.setattr(RayBatches, "draw", drawing)
     with pytest.raises(TrainingStoppedError, match=r"is (inf|nan) within the steps before 7: "):

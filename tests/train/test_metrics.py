@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from nerf_metal.data.scene import spread
-from nerf_metal.models import build_method
 from nerf_metal.models.coarse_fine.rendering import RenderedRays
 from nerf_metal.models.losses import photometric_loss
 from nerf_metal.train import metrics
 from nerf_metal.train.evaluation import evaluate
+from tests.stepping import fresh_model
 
 CPU = torch.device("cpu")
 
@@ -49,9 +49,9 @@ def test_views_are_spread(count, wanted, expected):
 
 def renderer(config, aabb):
     """The pictures of fresh weights."""
-    method = build_method(config, aabb, 2.0, 6.0)
-    method.reserve(0)
-    return method.render
+    model = fresh_model(config, aabb)
+    model.limit_memory(config.max_memory, 0, training=False)
+    return model.render
 
 
 def test_evaluation_is_a_mean_of_views(cube_scene, tiny_config):

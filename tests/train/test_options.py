@@ -53,7 +53,7 @@ def test_baseline_is_the_failed_run_to_the_letter():
     """Its parameters as the record has them; rows that a step reduces over follow."""
     baseline = options.preset_config("baseline")
     stated = {"lr": 5e-4, "lr_decay": 0.1, "lr_decay_steps": 250_000, "batch_rays": 2048, "num_samples": 64}
-    stated |= {"num_importance": 128, "depth": 10, "hidden_width": 256, "position_levels": 10, "direction_levels": 4}
+    stated |= {"num_importance": 128, "depth": 10, "hidden_width": 256, "position_bands": 10, "direction_bands": 4}
     stated |= {"epochs": 500, "steps_per_epoch": 500, "report_every": 50}
     unsaid = {"clip_norm": 0.0, "warmup_steps": 0, "ema_decay": 0.0, "density_activation": "relu", "watchdog": "warn"}
     assert all(getattr(baseline, name) == value for name, value in (stated | unsaid).items())
@@ -62,7 +62,7 @@ def test_baseline_is_the_failed_run_to_the_letter():
 def test_stable_is_its_planned_repair():
     """lr 1e-4, warm-up, clipping, 384 wide, 8 levels, a density that cannot die, random background, average."""
     stable = options.preset_config("stable")
-    planned = {"lr": 1e-4, "hidden_width": 384, "position_levels": 8, "density_activation": "softplus"}
+    planned = {"lr": 1e-4, "hidden_width": 384, "position_bands": 8, "density_activation": "softplus"}
     assert all(getattr(stable, name) == value for name, value in planned.items())
     assert stable.clip_norm > 0 and stable.warmup_steps > 0 and stable.ema_decay > 0
     assert (stable.background, stable.watchdog) == ("random", "rollback")
@@ -72,12 +72,12 @@ def test_stable_is_its_planned_repair():
     ("args", "message"),
     [
         (("--steps", "-1"), r"\[train\] --steps must be at least 1, got -1; "),
-        (("--scene-scale", "inf"), "--scene-scale must be more than 0 and finite, got inf; "),
-        (("--scene-scale", "1e-9"), "--scene-scale must be from 0.001 to 1000, got 1e-09; "),
-        (("--max-seconds", "0"), r"--max-seconds must be more than 0 and finite, got 0\.0; "),
-        (("--max-seconds", "nan"), r"--max-seconds must be at least 0, got nan; "),
-        (("--lr", "-0.1"), r"--lr must be at least 0, got -0\.1; "),
-        (("--lr-decay", "2"), r"--lr-decay must be at most 1, got 2\.0; "),
+        (("--scene-scale", "inf"), "--scene-scale must be at least 0.001 and at most 1000 and finite, got inf; "),
+        (("--scene-scale", "1e-9"), "--scene-scale must be at least 0.001 and at most 1000, got 1e-09; "),
+        (("--max-seconds", "0"), r"--max-seconds must be more than 0, got 0\.0; "),
+        (("--max-seconds", "nan"), r"--max-seconds must be more than 0 and finite, got nan; "),
+        (("--lr", "-0.1"), r"--lr must be more than 0, got -0\.1; "),
+        (("--lr-decay", "2"), r"--lr-decay must be more than 0 and at most 1, got 2\.0; "),
         (("--downscale", "0"), r"--downscale must be at least 1, got 0; "),
         (("--batch-rays", "0"), r"--batch-rays must be at least 1, got 0; "),
         (
@@ -89,7 +89,7 @@ def test_stable_is_its_planned_repair():
             r"--preset must be one of fast, small, classic, baseline, stable, got huge; choose one of them",
         ),
         (("--watchdog", "bark"), r"--watchdog must be one of warn, rollback, stop, got bark; "),
-        (("--rollback-lr", "2"), r"--rollback-lr must be at most 1, got 2\.0; "),
+        (("--rollback-lr", "2"), r"--rollback-lr must be more than 0 and at most 1, got 2\.0; "),
         (("--epochs", "0"), r"--epochs must be at least 1, got 0; "),
         (("--field", "hashgrid", "--ema-decay", "0"), r"--ema-decay must be more than 0 with a hash grid, got 0; "),
         (("--max-seconds", "None"), r"--steps must be given where --epochs and --max-seconds are not, got None; "),
@@ -105,7 +105,7 @@ def test_json_round_trip():
     """config.json brings the same options back, less those of one call."""
     config = parse("--lr", "0.001", "--data", "somewhere", "--overwrite")
     stored = json.loads(json.dumps(options.to_json(config)))
-    assert not set(stored) & set(options.NOT_KEPT)
+    assert set(stored) == set(options.KEPT) and not {"overwrite", "quiet", "resume", "view"} & set(stored)
     back = options.from_json(stored, "config.json")
     assert back == options.TrainConfig(**{**stored, "overwrite": False})
     assert back.lr == 0.001

@@ -5,11 +5,12 @@ import math
 
 import pytest
 
+from nerf_metal.train.lines import TrainLine
 from nerf_metal.train.options import WATCHDOG_FAULTS, watchdog_policies
-from nerf_metal.train.watchdog import Fault, Line, Watchdog
+from nerf_metal.train.watchdog import Fault, Watchdog
 from nerf_metal.util.errors import InputError
 
-HEALTHY = Line(
+HEALTHY = TrainLine(
     step=0,
     loss=0.02,
     mse=0.01,

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from nerf_metal.cli import main
-from nerf_metal.train import loop as trainer
 from nerf_metal.train.loop import train
 from nerf_metal.train.run_folder import RunFolder
 from nerf_metal.util.errors import InputError
@@ -19,7 +18,6 @@ pytestmark = pytest.mark.usefixtures("needs_viser")
 
 @pytest.fixture
 def run(cube_scene, tiny_config, monkeypatch):
-    monkeypatch.setattr(trainer.report, "write_report", lambda folder: None)
     monkeypatch.setattr("nerf_metal.train.scenes.open_scene", lambda config, **_: cube_scene)
     folder = RunFolder.create(tiny_config, cube_scene.name)
     train(tiny_config, cube_scene, folder, torch.device("cpu"))
@@ -30,10 +28,10 @@ def test_it_serves_until_ctrl_c(run, monkeypatch, capsys):
     served = []
     serve = Viewer.serve
 
-    def look(self, method, stop):
+    def look(self, model, stop):
         served.append(self.address)
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-        serve(self, method, stop)
+        serve(self, model, stop)
 
     monkeypatch.setattr(Viewer, "serve", look)
     assert main(["view", run, "--device", "cpu", "--port", "0"]) == 0
@@ -42,7 +40,7 @@ def test_it_serves_until_ctrl_c(run, monkeypatch, capsys):
 
 
 def test_a_taken_port_and_an_open_door_are_said(run, viewer, monkeypatch, capsys):
-    monkeypatch.setattr(Viewer, "serve", lambda self, method, stop: None)
+    monkeypatch.setattr(Viewer, "serve", lambda self, model, stop: None)
     taken = viewer.server.get_port()
     assert main(["view", run, "--device", "cpu", "--host", "0.0.0.0", "--port", str(taken)]) == 0
     err = capsys.readouterr().err.splitlines()
@@ -55,7 +53,7 @@ def test_a_run_whose_photographs_are_gone(run, monkeypatch, capsys):
         raise InputError("[data] gone")
 
     monkeypatch.setattr("nerf_metal.train.scenes.open_scene", gone)
-    monkeypatch.setattr(Viewer, "serve", lambda self, method, stop: None)
+    monkeypatch.setattr(Viewer, "serve", lambda self, model, stop: None)
     assert main(["view", run, "--device", "cpu", "--port", "0"]) == 0
     assert capsys.readouterr().err == "note: no cameras are shown: [data] gone\n"
 

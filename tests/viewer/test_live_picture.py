@@ -28,13 +28,13 @@ class Bench:
         self.now, self.speed = 100.0, speed
         self.sent = []
         self.loop = RenderLoop(lambda client, picture: self.sent.append((client, picture)), CUBE, lambda: self.now)
-        self.method = CubeMethod(self.spend)
+        self.model = CubeMethod(self.spend)
 
     def spend(self, rays: int) -> None:
         self.now += rays / self.speed
 
     def band(self) -> bool:
-        return self.loop.work(self.method.render, CPU) > 0
+        return self.loop.work(self.model.render, CPU) > 0
 
     def until_idle(self) -> list[tuple[int, tuple[int, int]]]:
         """Pages and sizes of the pictures sent."""
@@ -78,7 +78,7 @@ def test_the_quick_size_follows_the_measured_speed():
 def test_empty_rays_do_not_promise_speed(bench):
     """The lower half of a picture costs nothing, so that its last bands are fast: the frames' time is kept."""
     calls = iter(range(10**9))
-    bench.method.each = lambda rays: bench.spend(rays if next(calls) % 2 else rays / 50)
+    bench.model.each = lambda rays: bench.spend(rays if next(calls) % 2 else rays / 50)
     times = []
     for step in range(60):
         bench.loop.look(1, view(0.01 * step, 2000, 1500))
@@ -115,7 +115,7 @@ def test_pictures_come_while_it_never_rests(bench):
 
 def test_views_between_are_never_rendered(bench):
     rays = []
-    bench.method.each = lambda count: (rays.append(count), bench.spend(count))
+    bench.model.each = lambda count: (rays.append(count), bench.spend(count))
     for step in range(1000):
         bench.loop.look(1, view(0.001 * step))
     bench.until_idle()
@@ -145,11 +145,11 @@ def small_truth(of: View, height: int, width: int) -> torch.Tensor:
 def test_a_page_that_leaves_mid_picture(bench):
     bench.speed = 2_000.0
     bench.loop.look(1, view())
-    bench.method.each = lambda count: bench.loop.leave(1)
+    bench.model.each = lambda count: bench.loop.leave(1)
     bench.until_idle()
     assert not bench.sent
     bench.loop.look(2, view())
-    bench.method.each = bench.spend
+    bench.model.each = bench.spend
     assert {client for client, _ in bench.until_idle()} == {2}
 
 

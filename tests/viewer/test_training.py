@@ -7,8 +7,9 @@ import socket
 import pytest
 import torch
 
+from nerf_metal import report
 from nerf_metal.cli import train as cli_train
-from nerf_metal.train import loop as trainer
+from nerf_metal.train import loop
 from nerf_metal.train.loop import train
 from nerf_metal.train.options import preset_config
 from nerf_metal.train.run_folder import RunFolder
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("needs_viser")
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
     """Its plots take longer than these runs do."""
-    monkeypatch.setattr(trainer.report, "write_report", lambda folder: None)
+    monkeypatch.setattr(report, "write_report", lambda folder: None)
 
 
 class Restless(TrainingViewer):
@@ -37,9 +38,9 @@ class Restless(TrainingViewer):
         super().line(event, values)
         self.lines.append({"event": event, **values})
 
-    def after_step(self, method):
+    def after_step(self, model):
         self.viewer.loop.look(1, View(self.pose, 0.7, 160, 100))
-        super().after_step(method)
+        super().after_step(model)
 
 
 @pytest.mark.parametrize("preset", ["small", "fast"])
@@ -67,7 +68,7 @@ def test_a_run_is_the_same_watched_or_not(preset, viewer, cube_scene, tiny_confi
     for name, observers in (("alone", ()), ("watched", (observer,))):
         folder = RunFolder.create(dataclasses.replace(config, out=str(tmp_path / name)), cube_scene.name)
         results.append(train(config, cube_scene, folder, CPU, observers=observers))
-    alone, watched = (result.method.module.state_dict() for result in results)
+    alone, watched = (result.model.state_dict() for result in results)
     assert observer.pictures
     for key, value in alone.items():
         assert torch.equal(value, watched[key]), key
@@ -122,7 +123,7 @@ def test_the_page_closes_with_a_run_that_dies(words, monkeypatch):
         assert open_at(words[1]) and len(observers) == 1
         raise RuntimeError("died")
 
-    monkeypatch.setattr(trainer, "train", die)
+    monkeypatch.setattr(loop, "train", die)
     with pytest.raises(RuntimeError, match="died"):
         cli_train.run(words[0])
     assert not open_at(words[1])

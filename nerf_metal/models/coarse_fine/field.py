@@ -76,8 +76,8 @@ class NerfField(nn.Module):
         hidden_width: units of a layer.
         depth: layers of the trunk, at least 1.
         skip: the position enters again behind this many layers; 0 or ``>= depth`` never.
-        position_levels: encoding levels of positions.
-        direction_levels: encoding levels of directions.
+        position_bands: frequency bands of the position encoding.
+        direction_bands: frequency bands of the direction encoding.
         density_activation: a name of :data:`DENSITY_ACTIVATIONS`.
 
     Attributes:
@@ -93,8 +93,8 @@ class NerfField(nn.Module):
         hidden_width: int,
         depth: int,
         skip: int,
-        position_levels: int,
-        direction_levels: int,
+        position_bands: int,
+        direction_bands: int,
         density_activation: str,
     ) -> None:
         """Make the layers; their weights come from torch's random state."""
@@ -107,8 +107,8 @@ class NerfField(nn.Module):
         self.max_rows = MAX_ROWS
         self.skip = skip
         self.density_activation = density_activation
-        self.encode_position = FrequencyEncoding(position_levels)
-        self.encode_direction = FrequencyEncoding(direction_levels)
+        self.encode_position = FrequencyEncoding(position_bands)
+        self.encode_direction = FrequencyEncoding(direction_bands)
         position_width = self.encode_position.width
         self.layer_widths = [position_width] + [
             hidden_width + (position_width if layer == skip else 0) for layer in range(1, depth)

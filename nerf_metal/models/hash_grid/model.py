@@ -1,30 +1,25 @@
-"""The method of instant-ngp: a hash grid and small fused networks, sampled through an occupancy grid (preset fast)."""
+"""The model of instant-ngp: a hash grid and small fused networks, sampled through an occupancy grid (preset fast)."""
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-from torch import nn
 
-from nerf_metal.data.batches import PixelBatches, step_seed
+from nerf_metal.data.batches import PixelBatches, RayBatch
 from nerf_metal.data.hull import hull_box, hull_cells, visual_hull
 from nerf_metal.data.scene import Split
 from nerf_metal.models import memory
-from nerf_metal.models.average import update_average
-from nerf_metal.models.base import Step
+from nerf_metal.models.base import LayerGroups, Model, Space, StepLoss
 from nerf_metal.models.hash_grid.field import HashField
+from nerf_metal.models.hash_grid.options import HashGridConfig
 from nerf_metal.models.hash_grid.rendering import GridSampler, render_image, render_samples, visible_samples
 from nerf_metal.models.losses import PHOTOMETRIC
+from nerf_metal.models.matmul_check import MatmulFinding, check_mlp_gradients
 from nerf_metal.models.pixels import RenderedPixels
 from nerf_metal.models.view_corrections import ViewCorrections
 from nerf_metal.nn.occupancy_grid import OccupancyGrid
 from nerf_metal.nn.optimizers import FusedAdam
-from nerf_metal.train.health import LayerGroups, batch_signs, gradient_norms
-from nerf_metal.train.matmul_check import MatmulFinding, check_mlp_gradients
-from nerf_metal.train.options import TrainConfig
 
 UPDATE_EVERY = 16
 """Steps between updates of the occupancy grid, as in instant-ngp."""
@@ -58,42 +53,26 @@ HULL_RESOLUTION = 128
 """Voxels of the visual hull along an axis of the scene's box: finer ones take seconds and exclude little more."""
 
 
-class HashGridModule(nn.Module):
-    """What a checkpoint of the method holds.
+class HashGridModel(Model):
+    """Müller et al. 2022, section 5.4 and appendix E; see :class:`nerf_metal.models.base.Model`.
 
     Attributes:
         field: what learns.
-        average: its weights' moving average, which pictures are made from.
-        grid: where the scene is.
+        grid: the occupancy grid.
         corrections: of the training images.
-        rays: of the next step: it follows the samples of the steps before.
+        batch_rays: number of rays of the next batch. It follows the samples of the steps before, and is saved.
     """
 
-    def __init__(self, field: HashField, grid: OccupancyGrid, corrections: ViewCorrections) -> None:
-        """Start the average at the field."""
-        super().__init__()
-        self.field, self.grid, self.corrections = field, grid, corrections
-        self.average = copy.deepcopy(field).requires_grad_(False)
-        self.rays = FIRST_RAYS
+    Config = HashGridConfig
+    config: HashGridConfig
+    clips_gradients = False  # gradients of the table are scattered: no two steps touch the same entries
 
-    def get_extra_state(self) -> torch.Tensor:
-        """The number of rays, for a checkpoint."""
-        return torch.tensor(self.rays)
-
-    def set_extra_state(self, state: torch.Tensor) -> None:
-        """The number of rays, from a checkpoint."""
-        self.rays = int(state)
-
-
-class HashGridMethod:
-    """Müller et al. 2022, section 5.4 and appendix E; see :class:`nerf_metal.models.base.Method`."""
-
-    def __init__(self, config: TrainConfig, aabb: torch.Tensor, near: float, far: float, views: int) -> None:
-        """Make the field and a full grid; see :func:`nerf_metal.models.build_method`."""
-        self.config = config
-        cascades = config.cascades or 1
-        field = HashField(
-            aabb,
+    def __init__(self, config: HashGridConfig, space: Space) -> None:
+        """Make the field and a full grid; the weights come from torch's random state."""
+        super().__init__(config, space)
+        cascades = config.cascades or space.cascades
+        self.field = HashField(
+            space.aabb,
             cascades=cascades,
             levels=config.levels,
             features=config.level_features,
@@ -104,141 +83,71 @@ class HashGridMethod:
             deterministic=config.deterministic,
             backend=config.backend,
         )
-        grid = OccupancyGrid(aabb, config.grid_resolution, cascades, backend=config.backend)
-        self.module = HashGridModule(field, grid, ViewCorrections(config, views))
-        self._near, self._far, self._step_size = near, far, 0.0
-        self._marched_per_ray: float | None = None  # of the step before, where it is known
+        self.grid = OccupancyGrid(space.aabb, config.grid_resolution, cascades, backend=config.backend)
+        self.corrections = ViewCorrections(config, space.views)
+        self.batch_rays = FIRST_RAYS
+        self._step_size: float | None = None  # of the box, once it is known
+        self._marched_per_ray: float | None = None  # of the step before, once it is known
+        self._early_decay = LATE_DECAY
+        self.register_load_state_dict_post_hook(HashGridModel._forget_box)
 
-    def to(self, device: torch.device) -> None:
-        """Move field, average and grid."""
-        self.module.to(device)
+    def get_extra_state(self) -> torch.Tensor:
+        """Return the number of rays, for a checkpoint."""
+        return torch.tensor(self.batch_rays)
 
-    def measure(self, split: Split) -> None:
-        """Find the box that the object fills, and where in it nothing can be: rays are sampled nowhere else from the
-        first step on. Without alpha there is no hull, and the grid finds empty space by itself."""
-        module = self.module
-        if not (self.config.tight_box and split.has_alpha):
-            return
-        aabb = module.grid.aabb.clone()
-        hull = visual_hull(split, aabb, min(HULL_RESOLUTION, module.grid.resolution))
-        box = hull_box(hull, aabb)
-        for part in (module.field, module.average, module.grid):
-            part.aabb.copy_(box)
-        module.grid.mark(hull_cells(hull, aabb, box, module.grid.resolution))
-
-    def prepare(self, split: Split, image_bytes: int) -> torch.optim.Optimizer:
-        """Make Adam, and the table's gradient once for all steps."""
-        field, config = self.module.field, self.config
-        self._bounded = self.module.grid.aabb.device.type != "cpu"  # reading a number back waits for a GPU
-        memory.keep_freed_memory()
-        memory.check_hash_grid(config.max_memory, image_bytes, field, config.batch_samples)
-        field.table.grad = torch.zeros_like(field.table)
-        networks = [*field.density_weights, *field.color_weights]
-        corrections = self.module.corrections.rates(config)
-        self._optimizer = FusedAdam(
-            [
-                {"params": [field.table], "sparse": True, "rate": 1.0},
-                {"params": networks, "sparse": False, "rate": 1.0},
-                *({"params": [parameter], "sparse": False, "rate": rate} for parameter, rate in corrections),
-            ],
-            lr=config.lr,
-            betas=(0.9, 0.99),  # as in instant-ngp: its tables see few gradients each
-            eps=1e-15,
-            backend=config.backend,
-        )
-        self._early_decay = EARLY_DECAY if split.has_alpha else LATE_DECAY
-        self._batches = PixelBatches(
-            split, config.background, near_object=config.tight_box, device=self.module.grid.aabb.device
-        )
-        self.groups: LayerGroups = {
-            "table": [field.table],
-            "density": list(field.density_weights),
-            "color": list(field.color_weights),
-            **{name: [parameter] for name, parameter in self.module.corrections.named_parameters()},
-        }
-        self.grad_norms = torch.zeros(len(self.groups), device=self.module.grid.aabb.device)
-        self.reserve(image_bytes)
-        return self._optimizer
-
-    def reserve(self, image_bytes: int) -> None:
-        """Work out the step's length from the box; a chunk of rays takes no more memory than training does."""
-        aabb = self.module.grid.aabb
-        self._step_size = float(torch.linalg.vector_norm(aabb[1] - aabb[0])) / self.config.march_steps
-
-    def self_test(self) -> MatmulFinding:
-        """Of both networks, at a step's samples."""
-        field, config = self.module.field, self.config
-        networks = [
-            [layers[0].shape[1], *(len(weight) for weight in layers)]
-            for layers in (field.density_weights, field.color_weights)
-        ]
-        device = self.module.grid.aabb.device
-        return check_mlp_gradients(networks, rows=config.batch_samples, device=device, backend=config.backend)
-
-    def train_step(self, step: int, lr: float, *, measure: bool = False) -> Step:
-        """One step of Adam on as many rays as give the samples wanted."""
-        config, module = self.config, self.module
-        field = module.field
-        seed = step_seed(config.seed, step)
-        if step % UPDATE_EVERY == 0:
-            self._update_grid(step, seed)
-        batch = self._batches.draw(module.rays, seed)
-        rays_o, rays_d = module.corrections.rays(batch.rays_o, batch.rays_d, batch.views)
-        sampler = self._sampler(step)
-        room = self._room() if self._bounded else None
-        samples, marched = visible_samples(
-            field, module.grid, sampler, rays_o.detach(), rays_d.detach(), stratified=True, seed=seed, max_samples=room
-        )
-        if rays_d.requires_grad:
-            samples = samples.on_rays(rays_o, rays_d)
-        composited = render_samples(field, sampler, samples, rays_d, batch.background)
-        rgb = module.corrections.expose(composited.rgb, composited.opacity, batch.background, batch.views)
-        loss = PHOTOMETRIC[config.loss](rgb, batch.truth) + module.corrections.penalty()
-        if loss.requires_grad:  # else no ray has met anything
-            loss.backward()
-            if measure:  # before the step, which clears the gradients
-                self.grad_norms = gradient_norms(self.groups)
-            for group in self._optimizer.param_groups:
-                group["lr"] = lr * group["rate"]
-            self._optimizer.step()
-        update_average(module.average, field, config.ema_decay, step)
-        count = len(samples.t_starts)
-        self._marched_per_ray = marched / module.rays if marched != room else None
-        # No more than twofold: the first counts are those of a full grid.
-        most_marched = MOST_MARCHED * config.batch_samples
-        wanted = module.rays * min(2.0, config.batch_samples / max(count, 1), most_marched / max(marched, 1))
-        module.rays = max(FEWEST_RAYS, min(MOST_RAYS, int(wanted)))
-        with torch.no_grad():
-            error = F.mse_loss(rgb, batch.truth)
-        signs = batch_signs(composited.opacity.detach(), batch.truth, batch.background, batch.alpha)
-        norm = self.grad_norms.norm() if measure else None
-        return Step(loss.detach(), error, signs, norm, len(batch.truth), count)
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        """Take the number of rays from a checkpoint."""
+        self.batch_rays = int(state)
 
     @property
     def box(self) -> torch.Tensor:
         """The box of the coarsest cascade."""
-        return self.module.grid.outer_box
+        return self.grid.outer_box
 
-    @torch.no_grad()
-    def density(self, positions: torch.Tensor) -> torch.Tensor:
-        """Densities by the averaged weights; 0 in empty cells, where no ray asks and anything may have been learnt."""
-        densities = positions.new_zeros(len(positions))
-        asked = self.module.grid.occupied(positions).nonzero()[:, 0]
-        densities[asked] = self.module.average.density(positions[asked])
-        return densities
+    def fit_to(self, split: Split) -> None:
+        """Find the box that the object fills, and where in it nothing can be: rays are sampled nowhere else from the
+        first step on. Without alpha there is no hull, and the grid finds empty space by itself."""
+        if not (self.config.tight_box and split.has_alpha):
+            return
+        aabb = self.grid.aabb.clone()
+        hull = visual_hull(split, aabb, min(HULL_RESOLUTION, self.grid.resolution))
+        box = hull_box(hull, aabb)
+        for part in (self.field, self.grid):
+            part.aabb.copy_(box)
+        self.grid.mark(hull_cells(hull, aabb, box, self.grid.resolution))
+        self._forget_box()
 
-    @torch.no_grad()
-    def colors(self, positions: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-        """Colours by the averaged weights."""
-        field, each = self.module.average, torch.arange(len(positions), device=positions.device)
-        return field.rgbs(field.geometry(positions), directions, each)
+    def loss(self, batch: RayBatch, step: int) -> StepLoss:
+        """Compute the loss of the visible samples, with gradients, and set the rays of the next batch."""
+        if step % UPDATE_EVERY == 0:
+            self._update_grid(step, batch.seed)
+        rays_o, rays_d = self.corrections.rays(batch.rays_o, batch.rays_d, batch.views)
+        sampler = self._sampler(step)
+        room = self._room() if self.bounded() else None
+        samples, marched = visible_samples(
+            self.field,
+            self.grid,
+            sampler,
+            rays_o.detach(),
+            rays_d.detach(),
+            stratified=True,
+            seed=batch.seed,
+            max_samples=room,
+        )
+        if rays_d.requires_grad:
+            samples = samples.on_rays(rays_o, rays_d)
+        composited = render_samples(self.field, sampler, samples, rays_d, batch.background)
+        rgb = self.corrections.expose(composited.rgb, composited.opacity, batch.background, batch.views)
+        loss = PHOTOMETRIC[self.config.loss](rgb, batch.truth) + self.corrections.penalty()
+        count = len(samples.t_starts)
+        self._follow(count, marched, bounded=marched == room)
+        return StepLoss(loss, rgb.detach(), composited.opacity.detach(), count)
 
     def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> RenderedPixels:
-        """Pixels by the averaged weights."""
-        module = self.module
+        """Render rays through the occupancy grid."""
         return render_image(
-            module.average,
-            module.grid,
+            self.field,
+            self.grid,
             self._sampler(None),
             rays_o,
             rays_d,
@@ -246,29 +155,111 @@ class HashGridMethod:
             rays_per_chunk=RENDER_RAYS,
         )
 
+    @torch.no_grad()
+    def density(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return the densities; 0 in empty cells, where no ray asks and anything may have been learnt."""
+        densities = positions.new_zeros(len(positions))
+        asked = self.grid.occupied(positions).nonzero()[:, 0]
+        densities[asked] = self.field.density(positions[asked])
+        return densities
+
+    @torch.no_grad()
+    def colors(self, positions: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+        """Return the colours of the field."""
+        each = torch.arange(len(positions), device=positions.device)
+        return self.field.rgbs(self.field.geometry(positions), directions, each)
+
+    def batches(self, split: Split, *, background: str, seed: int, device: torch.device) -> PixelBatches:
+        """Return batches of pixels near the object, where alpha says where it is."""
+        self._early_decay = EARLY_DECAY if split.has_alpha else LATE_DECAY
+        return PixelBatches(split, background, near_object=self.config.tight_box, seed=seed, device=device)
+
+    def optimizer(self, lr: float) -> FusedAdam:
+        """Return Adam in one pass over memory, and make the table's gradient once for all steps."""
+        field = self.field
+        field.table.grad = torch.zeros_like(field.table)
+        return FusedAdam(
+            [
+                {"params": [field.table], "sparse": True},
+                {"params": [*field.density_weights, *field.color_weights], "sparse": False},
+                *({**group, "sparse": False} for group in self.corrections.parameter_groups(lr)),
+            ],
+            lr=lr,
+            betas=(0.9, 0.99),  # as in instant-ngp: its tables see few gradients each
+            eps=1e-15,
+            backend=self.config.backend,
+        )
+
+    def layer_groups(self) -> LayerGroups:
+        """Return the table, both networks, and the corrections that learn."""
+        return {
+            "table": [self.field.table],
+            "density": list(self.field.density_weights),
+            "color": list(self.field.color_weights),
+            **{name: [parameter] for name, parameter in self.corrections.learning().items()},
+        }
+
+    def limit_memory(self, max_memory: float, held_bytes: int, *, training: bool) -> None:
+        """Check that training fits. A rendered chunk of rays takes no more than a step of the training."""
+        if training:
+            memory.keep_freed_memory()
+            memory.check_hash_grid(max_memory, held_bytes, self.field, self.config.batch_samples)
+
+    def self_test(self) -> MatmulFinding:
+        """Check the gradients of both networks at a step's samples."""
+        networks = [
+            [layers[0].shape[1], *(len(weight) for weight in layers)]
+            for layers in (self.field.density_weights, self.field.color_weights)
+        ]
+        return check_mlp_gradients(
+            networks, rows=self.config.batch_samples, device=self.grid.aabb.device, backend=self.config.backend
+        )
+
+    def bounded(self) -> bool:
+        """Whether the room for samples is bounded beforehand: reading their number back waits for a GPU."""
+        return self.grid.aabb.device.type != "cpu"
+
+    def _forget_box(self, *_: object) -> None:
+        self._step_size = None
+
     def _sampler(self, step: int | None) -> GridSampler:
         """Steps of a length of their own at the start, where a wall of samples would say little more than a few."""
-        length = self._step_size
+        length = self._length()
         if step is not None:
             length *= max(1.0, self.config.first_step * 0.5 ** (step / HALVE_STEP_EVERY))
-        cone_angle = CONE_ANGLE if self.module.grid.levels > 1 else 0.0
-        return GridSampler(length, self._near, self._far, cone_angle=cone_angle, backend=self.config.backend)
+        cone_angle = CONE_ANGLE if self.grid.levels > 1 else 0.0
+        return GridSampler(length, self.near, self.far, cone_angle=cone_angle, backend=self.config.backend)
+
+    def _length(self) -> float:
+        """Length of a sample, world units; read back from the box once."""
+        if self._step_size is None:
+            aabb = self.grid.aabb
+            self._step_size = float(torch.linalg.vector_norm(aabb[1] - aabb[0])) / self.config.march_steps
+        return self._step_size
 
     def _room(self) -> int:
         """Room for a step's marched samples."""
         most = MOST_MARCHED * self.config.batch_samples
         if self._marched_per_ray is None:
             return most
-        expected = MARCH_ROOM * self._marched_per_ray * self.module.rays
+        expected = MARCH_ROOM * self._marched_per_ray * self.batch_rays
         return min(most, math.ceil(expected / MARCH_ROUND) * MARCH_ROUND)
 
+    def _follow(self, count: int, marched: int, *, bounded: bool) -> None:
+        """Set the rays of the next batch from the samples of this one."""
+        self._marched_per_ray = None if bounded else marched / self.batch_rays
+        # No more than twofold: the first counts are those of a full grid.
+        most_marched = MOST_MARCHED * self.config.batch_samples
+        ratio = min(2.0, self.config.batch_samples / max(count, 1), most_marched / max(marched, 1))
+        self.batch_rays = max(FEWEST_RAYS, min(MOST_RAYS, int(self.batch_rays * ratio)))
+
     def _update_grid(self, step: int, seed: int) -> None:
-        grid, update = self.module.grid, step // UPDATE_EVERY
+        grid, update = self.grid, step // UPDATE_EVERY
         grid.update(
-            self.module.field.density,
+            self.field.density,
             step=update,
             seed=seed,
-            threshold=OPAQUE_STEP / self._step_size,
+            threshold=OPAQUE_STEP / self._length(),
             num_cells=UPDATE_CELLS * grid.levels,
             decay=self._early_decay if update < grid.warmup_updates else LATE_DECAY,
         )

@@ -12,7 +12,8 @@ from typing import Any
 from nerf_metal.train.options import TrainConfig, from_json
 from nerf_metal.util.errors import InputError
 
-FORMAT = 2
+FORMAT, READABLE = 3, (2, 3)
+"""The format that is written, and those that are read (:mod:`nerf_metal.train.checkpoint.upgrade`)."""
 WEIGHTS, OPTIMIZER = ".safetensors", ".optimizer.safetensors"
 """Suffixes of the files beside the JSON."""
 STEM = re.compile(r"step_(\d{8,})(?:_rollback_(\d+))?")
@@ -28,6 +29,7 @@ class Checkpoint:
 
     Attributes:
         path: the JSON file.
+        format: of the files.
         config: options of the run.
         step: training steps done.
         train_seconds: seconds of training done.
@@ -43,6 +45,7 @@ class Checkpoint:
     """
 
     path: Path
+    format: int
     config: TrainConfig
     step: int
     train_seconds: float
@@ -90,7 +93,7 @@ def read(path: Path) -> Checkpoint:
         about: dict[str, Any] = json.loads(contents.decode())
         version = about["format"]
         # A flipped bit can look like another version, but not with its checksum; the first format had none.
-        if version != FORMAT and about.get("checksum") in (None, _checksum(about)):
+        if version not in READABLE and about.get("checksum") in (None, _checksum(about)):
             age = "newer than this one: pip install -U nerf-metal" if version > FORMAT else "older than this one"
             raise InputError(
                 f"[checkpoint] {path} must have format {FORMAT}, got {version}; "
@@ -100,6 +103,7 @@ def read(path: Path) -> Checkpoint:
             raise DamagedError(f"{path.name} is damaged: its checksum differs")
         return Checkpoint(
             path=path,
+            format=int(version),
             config=from_json(about["config"], str(path)),
             step=int(about["step"]),
             train_seconds=float(about["train_seconds"]),

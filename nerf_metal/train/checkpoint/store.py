@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import functools
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from nerf_metal.train.checkpoint.record import (
     read,
     seal,
 )
-from nerf_metal.train.checkpoint.tensors import dump_optimizer, dump_weights
+from nerf_metal.train.checkpoint.tensors import dump_optimizer, dump_weights, named_weights
 from nerf_metal.train.options import TrainConfig, to_json
 from nerf_metal.util.atomic import sweep_temporaries, write_atomically
 from nerf_metal.util.errors import InputError
@@ -38,6 +38,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     config: TrainConfig,
     *,
+    average: Mapping[str, torch.Tensor] | None = None,
     step: int,
     train_seconds: float,
     near: float,
@@ -59,7 +60,7 @@ def save_checkpoint(
     Raises:
         OSError: it could not be saved; the other checkpoints are as they were.
     """
-    contents = {WEIGHTS: dump_weights(model), OPTIMIZER: dump_optimizer(model, optimizer)}
+    contents = {WEIGHTS: dump_weights(model, average or {}), OPTIMIZER: dump_optimizer(model, optimizer)}
     path = folder / f"step_{step:08d}{f'_rollback_{rollbacks}' if rollbacks else ''}.json"
     about = {
         "format": FORMAT,
@@ -72,7 +73,7 @@ def save_checkpoint(
         "good": good,
         "state": state or {},
         "config": to_json(config),
-        "shapes": {name: list(tensor.shape) for name, tensor in model.state_dict().items()},
+        "shapes": {name: list(tensor.shape) for name, tensor in named_weights(model, average or {}).items()},
         "files": {path.with_suffix(suffix).name: fingerprint(data) for suffix, data in contents.items()},
     }
     _sweep(folder)

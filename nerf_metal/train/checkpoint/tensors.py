@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
 from nerf_metal.train.checkpoint.record import OPTIMIZER, WEIGHTS, Checkpoint, DamagedError, contents_of
+from nerf_metal.train.checkpoint.upgrade import upgrade_moments, upgrade_weights
 from nerf_metal.util.errors import InputError
 
+AVERAGE = "average."
+"""Stands before the names of the averaged weights."""
 
-def dump_weights(model: nn.Module) -> bytes:
-    """Everything in the model's state."""
-    contents: bytes = save({name: _plain(tensor) for name, tensor in model.state_dict().items()})
+
+def named_weights(model: nn.Module, average: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return everything in the model's state, and the averaged weights, under the names that a checkpoint has."""
+    return {**model.state_dict(), **{AVERAGE + name: weight for name, weight in average.items()}}
+
+
+def dump_weights(model: nn.Module, average: Mapping[str, torch.Tensor]) -> bytes:
+    """Return everything in the model's state, and the averaged weights by name, as a file's contents."""
+    contents: bytes = save({name: _plain(tensor) for name, tensor in named_weights(model, average).items()})
     return contents
 
 
@@ -30,14 +41,16 @@ def dump_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> bytes:
     return contents
 
 
-def load_weights(checkpoint: Checkpoint, model: nn.Module) -> None:
-    """Copy a checkpoint's weights into ``model``, on the model's device.
+def load_weights(checkpoint: Checkpoint, model: nn.Module, average: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Copy a checkpoint's weights into ``model`` and its averaged weights into ``average``, on the model's device.
 
     Raises:
         InputError: the file is missing or damaged, or belongs to another model; the message names the first
             tensor that differs.
     """
-    weights, expected = _load(checkpoint, WEIGHTS), model.state_dict()
+    average = average or {}
+    expected = named_weights(model, average)
+    weights = upgrade_weights(_load(checkpoint, WEIGHTS), expected, checkpoint.format)
     for name in sorted(set(weights) | set(expected)):
         have, want = weights.get(name), expected.get(name)
         if have is None or want is None or have.shape != want.shape:
@@ -45,7 +58,22 @@ def load_weights(checkpoint: Checkpoint, model: nn.Module) -> None:
             raise _other_model(checkpoint, WEIGHTS, f"{name} of shape", *shapes)
         if have.dtype != want.dtype:
             raise _other_model(checkpoint, WEIGHTS, f"{name} of", want.dtype, have.dtype)
+    with torch.no_grad():
+        for name, weight in average.items():
+            weight.copy_(weights.pop(AVERAGE + name))
     model.load_state_dict(weights)
+
+
+def load_pictured(checkpoint: Checkpoint, model: nn.Module) -> None:
+    """Copy a checkpoint's weights into ``model`` for pictures: the averaged ones where there are any.
+
+    Raises:
+        InputError: as :func:`load_weights`.
+    """
+    averaged = any(name.startswith(AVERAGE) for name in checkpoint.shapes)
+    average = {name: weight.detach().clone() for name, weight in model.named_parameters()} if averaged else {}
+    load_weights(checkpoint, model, average)
+    model.load_state_dict({**model.state_dict(), **average})
 
 
 def load_optimizer(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -56,7 +84,7 @@ def load_optimizer(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.op
     """
     names = _learning(model)
     moments: dict[str, dict[str, torch.Tensor]] = {}
-    for name, value in sorted(_load(checkpoint, OPTIMIZER).items()):
+    for name, value in sorted(upgrade_moments(_load(checkpoint, OPTIMIZER), names, checkpoint.format).items()):
         parameter, _, key = name.rpartition("/")
         if parameter not in names:
             raise _other_model(checkpoint, OPTIMIZER, f"{name} of shape", "nothing", list(value.shape))

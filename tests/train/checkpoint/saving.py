@@ -5,19 +5,19 @@ from pathlib import Path
 
 import torch
 
-from nerf_metal.models import build_method
 from nerf_metal.train.checkpoint import Checkpoint, checkpoint_files, find_checkpoint, save_checkpoint
 from nerf_metal.train.options import preset_config
+from tests.stepping import fresh_model
 
 BOX = torch.tensor([[-1.0, -2.0, -3.0], [1.0, 2.0, 3.0]])
-CONFIG = dataclasses.replace(preset_config("small"), hidden_width=8, depth=2, position_levels=2, direction_levels=1)
+CONFIG = dataclasses.replace(preset_config("small"), hidden_width=8, depth=2, position_bands=2, direction_bands=1)
 SUFFIXES = (".json", ".safetensors", ".optimizer.safetensors")
 
 
 def trained(config=CONFIG) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     """A model after one step of Adam."""
-    model = build_method(config, BOX, 2.0, 6.0).module
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    model = fresh_model(config, BOX)
+    optimizer = model.optimizer(1e-3)
     sum(p.square().sum() for p in model.parameters()).backward()
     optimizer.step()
     return model, optimizer

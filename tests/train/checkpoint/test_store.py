@@ -9,11 +9,11 @@ import os
 import pytest
 import torch
 
-from nerf_metal.models import build_method
 from nerf_metal.nn.optimizers import FusedAdam
 from nerf_metal.train.checkpoint import checkpoint_files, find_checkpoint, load_optimizer, load_weights
 from nerf_metal.train.options import to_json
 from nerf_metal.util.errors import InputError
+from tests.stepping import fresh_model
 from tests.train.checkpoint.saving import BOX, CONFIG, SUFFIXES, contents, save, steps, trained, whole
 
 
@@ -27,7 +27,7 @@ def test_round_trip(tmp_path):
     assert (found.rollbacks, found.psnr, found.good) == (2, 0.1 + 0.2, False)
     assert found.state == {"lr_scale": 0.1, "seen": {"2": [1, None], "10": "ü"}}  # as JSON has it
     assert to_json(found.config) == to_json(CONFIG)
-    other = build_method(CONFIG, torch.zeros(2, 3), 2.0, 6.0).module
+    other = fresh_model(CONFIG, torch.zeros(2, 3))
     fresh = torch.optim.Adam(other.parameters(), lr=1e-3, fused=True)
     load_weights(found, other)
     load_optimizer(found, other, fresh)
@@ -73,7 +73,7 @@ def test_moments_and_step_are_all_that_adam_needs(tmp_path, make):
             optimizer.step()
         return [parameter.detach().clone() for parameter in model.parameters()]
 
-    model = build_method(CONFIG, BOX, 2.0, 6.0).module
+    model = fresh_model(CONFIG, BOX)
     optimizer = make(model.parameters())
     save(tmp_path, 0, model, optimizer, keep=9)
     train(model, optimizer, range(3))
@@ -81,7 +81,7 @@ def test_moments_and_step_are_all_that_adam_needs(tmp_path, make):
     unbroken = train(model, optimizer, range(3, 6))
     moments = [dict(state) for state in optimizer.state_dict()["state"].values()]
 
-    fresh = build_method(CONFIG, torch.zeros(2, 3), 2.0, 6.0).module
+    fresh = fresh_model(CONFIG, torch.zeros(2, 3))
     for network, adam in ((fresh, make(fresh.parameters())), (model, optimizer)):
         found = whole(tmp_path)
         load_weights(found, network)
@@ -193,17 +193,18 @@ def test_another_model_is_refused(tmp_path):
     path = save(tmp_path, 1)
     found = whole(tmp_path)
     wider, deeper = (
-        build_method(dataclasses.replace(CONFIG, **change), BOX, 2.0, 6.0).module
-        for change in ({"hidden_width": 24}, {"depth": 3})
+        fresh_model(dataclasses.replace(CONFIG, **change), BOX) for change in ({"hidden_width": 24}, {"depth": 3})
     )
     with pytest.raises(
-        InputError, match=r"must hold coarse\.color\.weight of shape \[3, 12\], got \[3, 4\]; .* use the"
+        InputError, match=r"must hold field\.coarse\.color\.weight of shape \[3, 12\], got \[3, 4\]; .* use the"
     ):
         load_weights(found, wider)
-    with pytest.raises(InputError, match=r"must hold coarse\.trunk\.2\.bias of shape \[8\], got nothing; "):
+    with pytest.raises(InputError, match=r"must hold field\.coarse\.trunk\.2\.bias of shape \[8\], got nothing; "):
         load_weights(found, deeper)
-    with pytest.raises(InputError, match=r"must hold aabb of torch\.float64, got torch\.float32; "):
+    with pytest.raises(InputError, match=r"must hold corrections\.gains of torch\.float64, got torch\.float32; "):
         load_weights(found, trained()[0].double())
     net = torch.nn.Linear(2, 2)
-    with pytest.raises(InputError, match=rf"{path.stem}\.optimizer.* must hold coarse\.\S+ of shape nothing, got \[\d"):
+    with pytest.raises(
+        InputError, match=rf"{path.stem}\.optimizer.* must hold field\.coarse\.\S+ of shape nothing, got \[\d"
+    ):
         load_optimizer(found, net, torch.optim.Adam(net.parameters()))

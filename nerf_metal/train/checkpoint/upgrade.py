@@ -1,0 +1,60 @@
+"""Reads what older versions wrote: the names that tensors had in format 2.
+
+There the names depended on options. The two networks stood alone, or below ``field.`` beside an average. The average of
+a hash grid was that of its field. Corrections that were off had no tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import torch
+
+AVERAGE, FIELD, CORRECTIONS = "average.", "field.", "corrections."
+
+
+def upgrade_weights(
+    weights: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor], version: int
+) -> dict[str, torch.Tensor]:
+    """Return a checkpoint's weights under the names that they have now.
+
+    Args:
+        weights: as the file has them.
+        expected: the names and tensors of the model that takes them.
+        version: the format of the file.
+    """
+    if version > 2:
+        return weights
+    bare = not any(name.startswith(FIELD) for name in weights)
+    named = {_now(name, bare): tensor for name, tensor in weights.items()}
+    # What was off had no tensors; and buffers are the model's own, not averaged.
+    kept = {name: tensor for name, tensor in named.items() if not name.startswith(AVERAGE) or name in expected}
+    off = {name: tensor for name, tensor in expected.items() if CORRECTIONS in name and name not in kept}
+    averaged = {name: kept[name.removeprefix(AVERAGE)] for name in off if name.removeprefix(AVERAGE) in kept}
+    # A correction was not averaged: pictures are made without it.
+    return {**kept, **off, **averaged}
+
+
+def upgrade_moments(
+    moments: dict[str, torch.Tensor], parameters: Collection[str], version: int
+) -> dict[str, torch.Tensor]:
+    """Return an optimizer's moments under the names that their parameters have now.
+
+    Args:
+        moments: as the file has them: ``PARAMETER/MOMENT``.
+        parameters: names of the parameters that learn.
+        version: the format of the file.
+    """
+    if version > 2:
+        return moments
+    bare = all(name.partition("/")[0] not in parameters for name in moments)
+    return {_now(name, bare): tensor for name, tensor in moments.items()}
+
+
+def _now(name: str, bare: bool) -> str:
+    """The name that a tensor has now."""
+    if bare:
+        return FIELD + name
+    if name.startswith(AVERAGE):
+        return AVERAGE + FIELD + name.removeprefix(AVERAGE)
+    return name
