@@ -40,4 +40,4 @@ def load_model(
     space = Space(box, checkpoint.near, checkpoint.far, config.cascades or 1, views)
     model = build_model(config.field, model_config(config.field, config, config.field_options), space, config.seed)
     load_pictured(checkpoint, model)
-    return model.requires_grad_(False), checkpoint
+    return model, checkpoint

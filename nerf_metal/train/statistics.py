@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from nerf_metal.data.batches import RayBatch
 from nerf_metal.models import StepLoss
@@ -24,16 +25,19 @@ def batch_means(parts: Sequence[tuple[StepLoss, float]], batch: RayBatch) -> tor
         parts: the losses of the parts of the batch, in order, and each part's share of the rays.
         batch: the whole batch.
     """
-    rgb, opacity = parts[0][0].rgb, parts[0][0].opacity
-    loss = parts[0][0].loss.detach()
-    if len(parts) > 1:
-        rgb = torch.cat([out.rgb for out, _ in parts])
+    if len(parts) == 1:
+        out = parts[0][0]
+        loss, error, opacity = out.loss.detach(), F.mse_loss(out.rgb, batch.truth), out.opacity
+    else:
+        truths = batch.truth.split([len(out.rgb) for out, _ in parts])
+        losses = [out.loss.detach() * share for out, share in parts]
+        errors = [F.mse_loss(out.rgb, truth) * share for (out, share), truth in zip(parts, truths, strict=True)]
+        loss, error = functools.reduce(torch.add, losses), functools.reduce(torch.add, errors)
         opacity = torch.cat([out.opacity for out, _ in parts])
-        loss = functools.reduce(torch.add, [out.loss.detach() * share for out, share in parts])
     return torch.stack(
         (
             loss,
-            torch.nn.functional.mse_loss(rgb, batch.truth),
+            error,
             blank_mse(batch.truth, batch.background),
             (opacity < EMPTY_OPACITY).float().mean(),
             (opacity > OPAQUE_OPACITY).float().mean(),

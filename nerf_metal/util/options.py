@@ -47,7 +47,7 @@ def option(
         kept: the option belongs to the run and is stored in ``config.json``. False for an option of one call.
         was: the name of the option in older versions, which still works.
     """
-    limits = {"at_least": at_least, "at_most": at_most, "above": above, "below": below}
+    limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     metadata = {"limits": limits, "cure": cure, "fixed": fixed, "kept": kept, "was": was}
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -4,15 +4,17 @@ import pytest
 import torch
 from torch import nn
 
+from nerf_metal.data.batches import RayBatch
+from nerf_metal.models import StepLoss
 from nerf_metal.nn.optimizers import FusedAdam
-from nerf_metal.train import health
+from nerf_metal.train import health, statistics
 
 
 def test_blank_page_over_one_background():
     """The best page has the mean colour: what is left is the variance, of 6 numbers with 3 means."""
     truth = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.5, 0.0]])
     white = torch.ones(2, 3)
-    assert float(health.blank_mse(truth, white)) == pytest.approx((2 * 0.25 + 2 * 0.0625) / (6 - 3))
+    assert float(statistics.blank_mse(truth, white)) == pytest.approx((2 * 0.25 + 2 * 0.0625) / (6 - 3))
 
 
 @pytest.mark.parametrize("rays", [2, 4, 32])
@@ -25,7 +27,7 @@ def test_blank_page_of_few_rays(rays, one_background):
         background = torch.ones(rays, 3) if one_background else torch.rand(rays, 3, generator=generator)
         alpha = (torch.rand(rays, 1, generator=generator) < 0.5).float()
         truth = alpha * torch.rand(rays, 3, generator=generator) + (1 - alpha) * background
-        found.append(float(health.blank_mse(truth, background)))
+        found.append(float(statistics.blank_mse(truth, background)))
     # by hand: of white and uniform 1/12 / 2 + (1/4)^2; over backgrounds, b = 1/2: 1/12 - (1/2)^2 / 12
     expected = 1 / 24 + 1 / 16 if one_background else 1 / 16
     assert sum(found) / len(found) == pytest.approx(expected, rel=0.12)  # a ratio of few: 10 % at two rays
@@ -36,19 +38,25 @@ def test_blank_page_over_many_backgrounds():
     generator = torch.Generator().manual_seed(0)
     background = torch.rand(20_000, 3, generator=generator)
     fog = 0.3 * torch.tensor([0.9, 0.1, 0.5]) + 0.7 * background
-    assert float(health.blank_mse(fog, background)) == pytest.approx(0.0, abs=1e-6)
+    assert float(statistics.blank_mse(fog, background)) == pytest.approx(0.0, abs=1e-6)
     covered = (torch.rand(20_000, 1, generator=generator) < 0.5).float()
     truth = covered * 0.0 + (1 - covered) * background  # half of the rays black
     # by hand: truth = c * b with c in {0, 1}, b uniform: var = 1/6 - 1/16, cov = 1/24, var(b) = 1/12
-    assert float(health.blank_mse(truth, background)) == pytest.approx(1 / 6 - 1 / 16 - 12 / 24**2, rel=0.02)
+    assert float(statistics.blank_mse(truth, background)) == pytest.approx(1 / 6 - 1 / 16 - 12 / 24**2, rel=0.02)
 
 
 def test_signs_of_a_batch():
     opacity = torch.tensor([0.0, 0.009, 0.5, 0.991])
     truth, alpha = torch.rand(4, 3), torch.tensor([[0.0], [1.0], [1.0], [1.0]])
-    signs = health.batch_signs(opacity, truth, torch.ones(4, 3), alpha)
-    assert [float(x) for x in signs[1:]] == [0.5, 0.25, 0.75]
-    assert float(signs.blank_mse) == pytest.approx(float((truth - truth.mean(0)).square().sum() / 9))
+    nothing = torch.zeros(4, 3)
+    batch = RayBatch(nothing, nothing, truth, torch.ones(4, 3), alpha, torch.zeros(4, dtype=torch.int64), 0)
+    whole = StepLoss(torch.tensor(2.0), truth + 0.1, opacity, 7)
+    means = statistics.batch_means([(whole, 1.0)], batch).tolist()
+    blank = float((truth - truth.mean(0)).square().sum() / 9)
+    assert means == pytest.approx([2.0, 0.01, blank, 0.5, 0.25, 0.75])
+    cut = ((1.0, slice(0, 1), 0.25), (3.0, slice(1, 4), 0.75))
+    parts = [(StepLoss(torch.tensor(x), truth[rays] + 0.1, opacity[rays], 7), share) for x, rays, share in cut]
+    assert statistics.batch_means(parts, batch).tolist() == pytest.approx([2.5, 0.01, blank, 0.5, 0.25, 0.75])
 
 
 def groups() -> dict[str, list[nn.Parameter]]:

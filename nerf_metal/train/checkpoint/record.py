@@ -96,7 +96,7 @@ def read(path: Path) -> Checkpoint:
         if version not in READABLE and about.get("checksum") in (None, _checksum(about)):
             age = "newer than this one: pip install -U nerf-metal" if version > FORMAT else "older than this one"
             raise InputError(
-                f"[checkpoint] {path} must have format {FORMAT}, got {version}; "
+                f"[checkpoint] {path} must have format {' or '.join(map(str, READABLE))}, got {version}; "
                 f"use the version of nerf_metal that wrote it ({age})"
             )
         if contents != seal(about):

@@ -92,7 +92,7 @@ def test_all_damaged(run, capsys):
 def test_a_newer_version(run, capsys):
     """Bad input: exit code 2 and one line that says how to get on."""
     path = run / "checkpoints" / f"step_{LAST:08d}.json"
-    about = {**json.loads(path.read_text()), "format": 3, "unheard_of": [1]}
+    about = {**json.loads(path.read_text()), "format": 4, "unheard_of": [1]}
     del about["checksum"]
     checksum = hashlib.sha256(json.dumps(about, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     path.write_text(json.dumps({**about, "checksum": checksum}))
@@ -100,6 +100,6 @@ def test_a_newer_version(run, capsys):
         assert main([*args, "--device", "cpu"]) == 2
         error = capsys.readouterr().err
         assert error == (
-            f"error: [checkpoint] {path} must have format 2, got 3; use the version of nerf_metal that wrote it "
+            f"error: [checkpoint] {path} must have format 2 or 3, got 4; use the version of nerf_metal that wrote it "
             "(newer than this one: pip install -U nerf-metal)\n"
         )

@@ -141,7 +141,7 @@ def test_damage_costs_no_whole_checkpoint(tmp_path):
     assert whole(tmp_path).step == LAST and find_checkpoint(tmp_path, "best").step == LAST
 
 
-@pytest.mark.parametrize(("version", "advice"), [(3, r"newer than this one: pip install -U nerf-metal"), (1, "older")])
+@pytest.mark.parametrize(("version", "advice"), [(4, r"newer than this one: pip install -U nerf-metal"), (1, "older")])
 @pytest.mark.parametrize("sealed", [True, False])
 def test_another_version_is_refused_and_left_alone(tmp_path, version, advice, sealed):
     """Neither passed over nor deleted, whether it has a checksum like ours or none."""
@@ -154,7 +154,9 @@ def test_another_version_is_refused_and_left_alone(tmp_path, version, advice, se
         text = json.dumps(about, sort_keys=True, separators=(",", ":"))
         about["checksum"] = hashlib.sha256(text.encode()).hexdigest()
     path.write_text(json.dumps(about))
-    with pytest.raises(InputError, match=rf"must have format 2, got {version}; use the version .* wrote it \({advice}"):
+    with pytest.raises(
+        InputError, match=rf"must have format 2 or 3, got {version}; use the version .* wrote it \({advice}"
+    ):
         find_checkpoint(tmp_path)
     theirs = {name: data for name, data in contents(tmp_path).items() if name.startswith("step_00000002")}
     for step in (3, 4, 5):

@@ -33,7 +33,7 @@ def test_round_trip(tmp_path):
     load_optimizer(found, other, fresh)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
-    assert torch.equal(other.aabb, BOX)
+    assert torch.equal(other.field.aabb, BOX)
     for mine, its in zip(optimizer.state_dict()["state"].values(), fresh.state_dict()["state"].values(), strict=True):
         assert mine.keys() == its.keys() and all(torch.equal(mine[key], its[key]) for key in mine)
 
@@ -42,7 +42,7 @@ def test_what_the_json_says_is_the_format(tmp_path):
     """Sizes, SHA-256 and checksum, reckoned anew as other programs would."""
     path = save(tmp_path, 7, psnr=20.5)
     about = json.loads(path.read_text())
-    assert (about["format"], about["step"], about["psnr"], about["good"], about["rollbacks"]) == (2, 7, 20.5, True, 0)
+    assert (about["format"], about["step"], about["psnr"], about["good"], about["rollbacks"]) == (3, 7, 20.5, True, 0)
     for suffix in SUFFIXES[1:]:
         data = path.with_suffix(suffix).read_bytes()
         assert about["files"].pop(f"step_00000007{suffix}") == {
@@ -50,7 +50,7 @@ def test_what_the_json_says_is_the_format(tmp_path):
             "sha256": hashlib.sha256(data).hexdigest(),
         }
     assert about["files"] == {}
-    assert about["shapes"]["aabb"] == [2, 3]
+    assert about["shapes"]["field.aabb"] == [2, 3]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from tests.train.checkpoint.saving import contents, save, steps, trained, whole
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def failing(monkeypatch, at: int) -> list[str]:
