@@ -51,7 +51,7 @@ def _with_truth(
     views: torch.Tensor,
     background: str,
     generator: torch.Generator,
-    device: torch.device,
+    device: torch.device | str,
 ) -> RayBatch:
     """Rays and their pixels ``rgba [R, 4]`` over a background that may be drawn, on ``device``."""
     colors = background_color(background, rgba, generator).expand(len(rgba), 3)
@@ -75,7 +75,9 @@ class PixelBatches:
         device: where batches go.
     """
 
-    def __init__(self, split: Split, background: str, *, near_object: bool, device: torch.device) -> None:
+    def __init__(
+        self, split: Split, background: str, *, near_object: bool = False, device: torch.device | str = "cpu"
+    ) -> None:
         """List the tiles to draw from."""
         self._split, self._background, self._device = split, background, device
         near_object = near_object and split.has_alpha

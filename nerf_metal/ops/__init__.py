@@ -5,7 +5,7 @@ Each op checks its arguments, picks a backend and launches the kernels of the sh
 
 from nerf_metal.ops.adam import adam_step
 from nerf_metal.ops.composite import composite_rays
-from nerf_metal.ops.hashgrid import hashgrid_encode, hashgrid_levels
+from nerf_metal.ops.hashgrid import hashgrid_encode, hashgrid_entries, hashgrid_levels
 from nerf_metal.ops.importance import sample_importance
 from nerf_metal.ops.march import SPACINGS, intersect_rays, march_rays
 from nerf_metal.ops.mlp import mlp
@@ -14,6 +14,7 @@ from nerf_metal.ops.sh import spherical_harmonics
 from nerf_metal.ops.traverse import MOST_SAMPLES_PER_RAY, traverse_grid
 from nerf_metal.ops.visibility import visibility_copy, visibility_count, visibility_gather
 from nerf_metal.reference import Composited, OccupancyCells, RayBounds, RaySampleList, RaySamples, TraversedRays
+from nerf_metal.reference.traverse import pack_counts
 
 __all__ = [
     "MOST_SAMPLES_PER_RAY",
@@ -27,6 +28,7 @@ __all__ = [
     "adam_step",
     "composite_rays",
     "hashgrid_encode",
+    "hashgrid_entries",
     "hashgrid_levels",
     "intersect_rays",
     "march_rays",
@@ -34,6 +36,7 @@ __all__ = [
     "occupancy_cells",
     "occupancy_pack",
     "occupancy_update",
+    "pack_counts",
     "sample_importance",
     "spherical_harmonics",
     "traverse_grid",

@@ -151,6 +151,16 @@ def check_integers(
     return value
 
 
+def check_indices(
+    op: str, name: str, value: object, shape: tuple[int, ...], model_name: str, model: torch.Tensor
+) -> torch.Tensor:
+    """Return indices as int32, as kernels read them, if the value is an int32 or int64 tensor of this shape on the
+    device of another argument. Indices beyond 32 bits are cut, not wrapped."""
+    if isinstance(value, torch.Tensor) and value.dtype == torch.int64:
+        value = value.clamp(-(2**31), 2**31 - 1).to(torch.int32)
+    return check_integers(op, name, value, shape, model_name, model)
+
+
 def check_grid(op: str, resolution: object, levels: object) -> int:
     """The cells of all cascades of an occupancy grid, if it is one."""
     side = check_count(op, "resolution", resolution, least=8)

@@ -58,6 +58,16 @@ def hashgrid_levels(
     return _levels(num_levels, base_resolution, finest_resolution, log2_table_size)
 
 
+def hashgrid_entries(levels: torch.Tensor) -> int:
+    """Return how many entries the table of a grid has, those of all levels together.
+
+    Args:
+        levels: int32 ``[L, 4]`` of :func:`hashgrid_levels`. On a GPU the call waits.
+    """
+    _, first, entries, _ = levels[-1].tolist()
+    return first + entries
+
+
 def hashgrid_encode(
     positions: torch.Tensor,
     table: torch.Tensor,

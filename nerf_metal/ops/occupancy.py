@@ -9,6 +9,7 @@ from nerf_metal.ops.checks import (
     check_contiguous,
     check_count,
     check_grid,
+    check_indices,
     check_integers,
     check_kernel_dtype,
     check_match,
@@ -47,7 +48,7 @@ def occupancy_cells(
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``cells [M]`` int32 and a place in each, ``positions [M, 3]``; ``M = num_uniform + num_occupied``.
+        ``cells [M]`` int64 and a place in each, ``positions [M, 3]``; ``M = num_uniform + num_occupied``.
 
     Raises:
         ValueError: for wrong shapes, devices, counts or an unusable backend.
@@ -91,7 +92,7 @@ def occupancy_cells(
     }
     inputs = constant(bits), constant(aabb)
     kernels.launch("occupancy_cells_f32", [*inputs, *chosen], params, (count,), backend=backend)
-    return chosen
+    return chosen._replace(cells=chosen.cells.long())
 
 
 def occupancy_update(
@@ -106,7 +107,7 @@ def occupancy_update(
 
     Args:
         density: ``[levels * resolution^3]``, contiguous, at least 0, float32 (the torch backend takes any float).
-        cells: int32 ``[M]``, in any order, also more than once.
+        cells: int32 or int64 ``[M]``, in any order, also more than once.
         values: densities found there ``[M]``; NaN and negative ones count as 0.
         decay: what every cell is multiplied by before, 0 to 1; 0.95 as in instant-ngp.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
@@ -121,7 +122,7 @@ def occupancy_update(
     if values.dim() != 1:
         raise ValueError(f"[{op}] values must have shape (M,), got {tuple(values.shape)}")
     check_match(op, "values", values, "density", density, values.shape)
-    check_integers(op, "cells", cells, tuple(values.shape), "density", density)
+    cells = check_indices(op, "cells", cells, tuple(values.shape), "density", density)
     check_numbers(op, decay=decay)
     if not 0 <= decay <= 1:
         raise ValueError(f"[{op}] decay must be 0 to 1, got {decay}; instant-ngp uses 0.95")

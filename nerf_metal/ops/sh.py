@@ -10,7 +10,8 @@ from torch.autograd.function import once_differentiable
 from nerf_metal import kernels, reference
 from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_vectors, constant
 
-_MAX_DEGREE = 4  # bands that the kernels know
+MAX_DEGREE = 4
+"""The most bands that the kernels know."""
 # A GPU's thread writes the 64 bytes of one direction. On the host a thread is a loop long enough to be whole vectors,
 # and 256 of them share a batch of 65 536 evenly.
 _HOST_DIRECTIONS_PER_THREAD = 256
@@ -35,8 +36,8 @@ def spherical_harmonics(directions: torch.Tensor, degree: int = 4, *, backend: s
     """
     op = "spherical_harmonics"
     check_vectors(op, "directions", directions, "N")
-    if check_count(op, "degree", degree) > _MAX_DEGREE:
-        raise ValueError(f"[{op}] degree must be at most {_MAX_DEGREE}, got {degree}; it counts bands from 1")
+    if check_count(op, "degree", degree) > MAX_DEGREE:
+        raise ValueError(f"[{op}] degree must be at most {MAX_DEGREE}, got {degree}; it counts bands from 1")
     backend = kernels.resolve(op, backend, directions)
     # float16 directions are too coarse for the third band: auto leaves them to the reference
     check_kernel_dtype(op, "directions", directions, backend)

@@ -19,7 +19,8 @@ from nerf_metal.ops.checks import (
     check_vectors,
     constant,
 )
-from nerf_metal.reference import TraversedRays, pack_counts
+from nerf_metal.reference import TraversedRays
+from nerf_metal.reference.traverse import pack_counts
 
 MOST_SAMPLES_PER_RAY = 2**16
 """What the kernels bound their loops with: 64 times instant-ngp's 1024."""
@@ -69,7 +70,7 @@ def traverse_grid(
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``packed_info [R, 2]`` int32 (start and count), ``ray_indices [S]`` int32, ``t_starts [S]``, ``t_ends [S]``;
+        ``packed_info [R, 2]`` int32 (start and count), ``ray_indices [S]`` int64, ``t_starts [S]``, ``t_ends [S]``;
         ``S`` is ``max_samples`` if given, and what is not filled has zeros. No gradient.
 
     Raises:
@@ -143,7 +144,7 @@ def traverse_grid(
     traversed = _arrays(rays_o, counts, max_samples)
     params["n_samples"] = len(traversed.t_starts)
     kernels.launch("traverse_write_f32", [*inputs, *traversed], params, grid, backend=backend)
-    return traversed
+    return traversed._replace(ray_indices=traversed.ray_indices.long())
 
 
 def _arrays(like: torch.Tensor, counts: torch.Tensor, max_samples: int | None) -> TraversedRays:

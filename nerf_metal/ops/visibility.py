@@ -77,7 +77,7 @@ def visibility_gather(
     )
     inputs = [constant(x) for x in (rays_o, rays_d, t_starts, t_ends, source_info, target_info)]
     _launch("visibility_gather_f32", [*inputs, *found], backend, rays, len(t_starts), num_samples, shared=True)
-    return found
+    return found._replace(ray_indices=found.ray_indices.long())
 
 
 def visibility_count(
