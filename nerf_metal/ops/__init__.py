@@ -1,6 +1,9 @@
-"""The operations: the signatures of :mod:`nerf_metal.reference` plus ``backend``, checked, with gradients.
+"""Operations on tensors: the functions of :mod:`nerf_metal.reference` with checks, gradients and a choice of backend.
 
-Each op checks its arguments, picks a backend and launches the kernels of the shader that bears its name.
+Each op checks its arguments, picks a backend and launches the kernels of the shader that has its name. The argument
+``backend`` is ``"metal"`` (kernels on MPS tensors), ``"host"`` (the same kernels on CPU tensors), ``"torch"`` (the
+reference, on any device and in any float dtype) or ``"auto"`` (the first of these that fits the tensors). Indices that
+torch indexes with, of rays or of cells, are int64; ``packed_info`` and bits are int32.
 """
 
 from nerf_metal.ops.adam import adam_step

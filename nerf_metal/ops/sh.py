@@ -18,21 +18,23 @@ _HOST_DIRECTIONS_PER_THREAD = 256
 
 
 def spherical_harmonics(directions: torch.Tensor, degree: int = 4, *, backend: str = "auto") -> torch.Tensor:
-    """Real spherical harmonics; :func:`nerf_metal.reference.spherical_harmonics` has their order and signs.
+    """Evaluate the real spherical harmonics of directions.
 
-    The gradient to ``directions`` is that of the polynomials; it has no second derivative outside ``"torch"``.
+    :func:`nerf_metal.reference.spherical_harmonics` has their formulas, order and signs. The gradient to ``directions``
+    is that of the polynomials. Only the ``torch`` backend has second derivatives.
 
     Args:
-        directions: ``[N, 3]``, unit length (neither checked nor enforced), float32 (the torch backend takes any float).
-        degree: bands, 1 to 4.
+        directions: ``[N, 3]``, unit length (neither checked nor corrected), float32 (the ``torch`` backend takes any
+            float dtype).
+        degree: number of bands, 1 to 4.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``[N, degree ** 2]`` in the dtype of ``directions``.
+        Values ``[N, degree ** 2]``, in the dtype of ``directions``.
 
     Raises:
-        ValueError: for a wrong shape or degree, or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if the shape or the degree is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "spherical_harmonics"
     check_vectors(op, "directions", directions, "N")

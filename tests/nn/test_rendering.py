@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from nerf_metal import nn, ops
+from tests.refusals import refusal
 
 BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 BACKENDS = pytest.mark.parametrize("backend", ["host", "torch"])
@@ -210,25 +211,25 @@ def two_colors(*_: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             "torch.int32",
         ),
         ({"rgb_sigma_fn": two_colors, "ray_indices": [0, 1]}, TypeError, "ray_indices", "list"),
-        ({"rgb_sigma_fn": two_colors, "ray_indices": torch.tensor([0])}, ValueError, "ray_indices", r"\(1,\)"),
+        ({"rgb_sigma_fn": two_colors, "ray_indices": torch.tensor([0])}, ValueError, "ray_indices", "(1,)"),
         ({"rgb_sigma_fn": two_colors, "n_rays": -1}, ValueError, "n_rays", "-1"),
-        ({"rgb_sigma_fn": two_colors, "packed_info": torch.zeros(3, 2).int()}, ValueError, "packed_info", r"\(3, 2\)"),
+        ({"rgb_sigma_fn": two_colors, "packed_info": torch.zeros(3, 2).int()}, ValueError, "packed_info", "(3, 2)"),
         (
             {"rgb_alpha_fn": lambda *_: (torch.zeros(2, 3), torch.zeros(2, 1))},
             ValueError,
             "rgb_alpha_fn",
-            r"\(2, 3\) and \(2, 1\)",
+            "(2, 3) and (2, 1)",
         ),
         (
             {"rgb_sigma_fn": lambda *_: (torch.zeros(2), torch.zeros(2))},
             ValueError,
             "rgb_sigma_fn",
-            r"\(2,\) and \(2,\)",
+            "(2,) and (2,)",
         ),
     ],
 )
 def test_bad_arguments_of_render(change: dict, error: type[Exception], name: str, value: str) -> None:
-    with pytest.raises(error, match=rf"^\[render\] {name} .*got {value}"):
+    with pytest.raises(error, match=refusal("render", name, value)):
         nn.render(**(TIMES | change))
 
 
