@@ -79,7 +79,7 @@ def _with_truth(
     views: torch.Tensor,
     background: str,
     generator: torch.Generator,
-    device: torch.device,
+    device: torch.device | str,
     seed: int,
 ) -> RayBatch:
     """Rays and their pixels ``rgba [R, 4]`` over a background that may be drawn, on ``device``."""
@@ -105,7 +105,15 @@ class PixelBatches:
         device: where batches go.
     """
 
-    def __init__(self, split: Split, background: str, *, near_object: bool, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        split: Split,
+        background: str = "random",
+        *,
+        near_object: bool = False,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
         """List the tiles to draw from."""
         self._split, self._background, self._seed, self._device = split, background, seed, device
         near_object = near_object and split.has_alpha

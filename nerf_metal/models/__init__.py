@@ -27,8 +27,10 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used (PEP 562): ``--help`` needs the options of the models, but no torch."""
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+if not TYPE_CHECKING:  # a type checker would take any name for one of the module's
+
+    def __getattr__(name: str) -> Any:
+        """Load a public name when it is first used (PEP 562)."""
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+        return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)

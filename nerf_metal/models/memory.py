@@ -26,7 +26,7 @@ def _floats_per_sample(field: NerfField) -> int:
 
     The angles of the encoding, and every layer's input (the first one's is the encoding itself).
     """
-    encoding = field.encode_position.width
+    encoding = field.encode_position.output_width
     layers = sum(field.layer_widths) + field.density.in_features
     return encoding + layers + 2 * field.color.in_features + _OTHER_FLOATS
 
@@ -51,7 +51,7 @@ def chunk_rays(budget_gb: float, fixed: int, model: CoarseFineField, sampler: Sa
     """
     fine = sampler.num_samples + sampler.num_importance
     widest = max(model.fine.layer_widths)
-    floats = fine * (3 * model.fine.encode_position.width + 2 * widest + _OTHER_FLOATS)
+    floats = fine * (3 * model.fine.encode_position.output_width + 2 * widest + _OTHER_FLOATS)
     return min(rays_within(budget_gb, fixed, _FLOAT * floats), max(1, model.fine.max_rows // fine))
 
 
@@ -103,7 +103,7 @@ def check_hash_grid(budget_gb: float, held_bytes: int, field: HashField, samples
     Raises:
         InputError: they do not fit.
     """
-    floats = _TABLE_FLOATS * field.table.numel() + _SAMPLE_FLOATS * samples
+    floats = _TABLE_FLOATS * field.encoding.table.numel() + _SAMPLE_FLOATS * samples
     needed = _ALLOCATOR * (held_bytes + _FLOAT * floats) / 1e9
     if needed > budget_gb:
         raise InputError(

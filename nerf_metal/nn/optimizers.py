@@ -1,4 +1,4 @@
-"""Adam as one pass over memory: for tables of which a batch touches a part, and for everything else."""
+"""The Adam optimizer as one pass over memory, for tables of which a batch touches a part and for all other weights."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from nerf_metal.ops.checks import check_contiguous
 
 
 class FusedAdam(torch.optim.Optimizer):
-    """Adam (Kingma and Ba 2015) on :func:`nerf_metal.ops.adam_step`, a launch for each parameter.
+    """The Adam optimizer (Kingma and Ba 2015, algorithm 1) with one launch of :func:`nerf_metal.ops.adam_step` for each
+    parameter.
 
-    :meth:`step` sets every gradient that it used to 0 in the same pass and keeps its tensor: the next backward adds to
-    it, and ``zero_grad`` need not be called in between. ``zero_grad(set_to_none=False)`` would write the zeros again;
-    ``zero_grad()`` would give the memory back. One of them is still needed where a gradient was computed and no step
-    taken.
+    :meth:`step` sets every gradient that it has used to 0 in the same pass, and keeps the tensor. The next backward
+    pass adds to it, so that you need not call ``zero_grad`` in between. Call it only to drop a gradient without a step.
 
-    Parameters with ``sparse`` in their group are updated where their gradient is not 0 and nowhere else, moments
-    included. The state of each is named as by :class:`torch.optim.Adam`, whose state it can load, and the reverse:
-    ``step`` (a float32 scalar on the CPU), ``exp_avg``, ``exp_avg_sq``.
+    A parameter whose group has ``sparse`` is updated only where its gradient is not 0, moments included. The state has
+    the names and dtypes of :class:`torch.optim.Adam`, and each can load the state of the other: ``step`` (a float32
+    scalar on the CPU), ``exp_avg``, ``exp_avg_sq``.
 
     Args:
-        params: parameters, or groups of them as dicts that may have ``lr``, ``betas``, ``eps`` and ``sparse`` of their
-            own. Contiguous; float32, other float types by the reference.
-        lr: learning rate; this and the others as in instant-ngp (Müller et al. 2022, section 4).
-        betas: decays of the moments.
-        eps: added to the root of the second moment.
-        sparse: leave entries alone whose gradient is exactly 0.
-        backend: of the steps, see :mod:`nerf_metal.ops`.
+        params: parameters, or groups of them as dicts that may have their own ``lr``, ``betas``, ``eps`` and
+            ``sparse``. They are contiguous, and float32; other float dtypes run on the ``torch`` backend.
+        lr: learning rate. The defaults of this and the next two are instant-ngp's (Müller et al. 2022, section 4).
+        betas: decays of the first and second moment, each in [0, 1).
+        eps: number added to the root of the second moment, at least 1e-30.
+        sparse: leave elements alone whose gradient is exactly 0.
+        backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``, see :mod:`nerf_metal.ops`.
 
     Raises:
-        ValueError: for numbers that Adam cannot work with, and for parameters that are not contiguous.
+        ValueError: if Adam cannot work with a number, or if a parameter is not contiguous.
     """
 
     clears_gradients = True
@@ -50,12 +49,12 @@ class FusedAdam(torch.optim.Optimizer):
         sparse: bool = False,
         backend: str = "auto",
     ) -> None:
-        """Check the numbers of every group; the states come with the first step."""
+        """Check the numbers of every group. The first step makes the states."""
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "sparse": sparse})
         self.backend = backend
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, as :class:`torch.optim.Optimizer` does, once its numbers and parameters are right."""
+        """Add a group as :class:`torch.optim.Optimizer` does, and check its numbers and parameters."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         check_options("FusedAdam", group["lr"], group["betas"], group["eps"])
@@ -67,10 +66,10 @@ class FusedAdam(torch.optim.Optimizer):
         """Update every parameter that has a gradient, and set that gradient to 0.
 
         Args:
-            closure: computes the loss and its gradients anew; called once before the update.
+            closure: computes the loss and its gradients; called once before the update.
 
         Returns:
-            What the closure returned.
+            The loss that the closure returned, or None.
         """
         loss = None
         if closure is not None:
@@ -101,7 +100,7 @@ class FusedAdam(torch.optim.Optimizer):
         return loss
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy is made of: torch's own list would leave the backend out."""
+        """Return what a copy is made of. Torch's own list lacks the backend."""
         return super().__getstate__() | {"backend": self.backend}
 
     def _state_of(self, param: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""One step of Adam: ``metal/adam.metal``, specified by ``nerf_metal/reference/adam.py``."""
+"""One step of the Adam optimizer: ``metal/adam.metal``, specified by ``nerf_metal/reference/adam.py``."""
 
 from __future__ import annotations
 
@@ -42,29 +42,31 @@ def adam_step(
     half_copy: torch.Tensor | None = None,
     backend: str = "auto",
 ) -> None:
-    """Update a tensor and its moments in place; :func:`nerf_metal.reference.adam_step` has the equations.
+    """Update a tensor and its moments in place by one step of Adam (Kingma and Ba 2015, algorithm 1).
 
-    One pass over memory. With ``sparse`` a run of elements without any gradient costs the reading of that gradient.
+    :func:`nerf_metal.reference.adam_step` has the equations. The kernel passes over memory once. With ``sparse`` it
+    only reads the gradient of elements whose gradient is 0.
 
     Args:
-        param: the values, any shape, contiguous, float32 (the torch backend takes any float). May require a gradient.
-        grad: their gradient, like ``param``; with ``clear_grad`` 0 afterwards.
-        exp_avg: first moment, like ``param``, 0 before the first step.
-        exp_avg_sq: second moment, like ``param``, 0 before the first step.
-        step: counts from 1.
-        lr: learning rate, units of ``param`` a step, at least 0.
+        param: values, any shape, contiguous, float32 (the ``torch`` backend takes any float dtype). It may require a
+            gradient.
+        grad: gradient of ``param``, with its shape, dtype and device. It is 0 afterwards if ``clear_grad``.
+        exp_avg: first moment, like ``param``; 0 before the first step.
+        exp_avg_sq: second moment, like ``param``; 0 before the first step.
+        step: number of this step, from 1.
+        lr: learning rate, in units of ``param`` per step, at least 0.
         beta1: decay of the first moment, in [0, 1).
-        beta2: decay of the second moment, in [0, 1); 0.99 as in instant-ngp.
-        eps: added to the root of the second moment, at least 1e-30; 1e-15 as in instant-ngp.
-        sparse: an entry whose gradient is exactly 0 keeps its value and both moments.
+        beta2: decay of the second moment, in [0, 1). The default is instant-ngp's.
+        eps: number added to the root of the second moment, at least 1e-30. The default is instant-ngp's.
+        sparse: keep the value and both moments of each element whose gradient is exactly 0.
         clear_grad: set ``grad`` to 0 in the same pass.
-        half_copy: float16, shaped like ``param``, contiguous: takes the new values of updated entries, infinite beyond
-            65 504.
+        half_copy: float16, contiguous, shaped like ``param``. It receives the new values of updated elements; a value
+            beyond 65 504 becomes infinite.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Raises:
-        ValueError: for wrong shapes, devices, layouts or numbers, or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape, device, layout or number is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "adam_step"
     check_tensor(op, "param", param)
@@ -120,10 +122,10 @@ def adam_step(
 
 
 def check_options(op: str, lr: float, betas: tuple[float, float], eps: float) -> None:
-    """The numbers that hold for a whole training.
+    """Check the numbers that stay the same during a training.
 
     Raises:
-        ValueError: for one that Adam cannot work with.
+        ValueError: if Adam cannot work with one of them.
     """
     check_numbers(op, lr=lr, beta1=betas[0], beta2=betas[1], eps=eps)
     if not (math.isfinite(lr) and lr >= 0.0):

@@ -32,35 +32,38 @@ def composite_rays(
     early_stop_eps: float = 0.0,
     backend: str = "auto",
 ) -> Composited:
-    """Composite samples front to back; :func:`nerf_metal.reference.composite_rays` has the equations.
+    """Composite the samples of rays front to back (Mildenhall et al. 2020, eq. 3; Max 1995).
 
-    Gradients flow to ``sigmas`` or ``alphas``, ``rgbs`` and ``background`` from all five results. Times are constants.
+    :func:`nerf_metal.reference.composite_rays` has the equations. Gradients flow from all five results to ``sigmas`` or
+    ``alphas``, to ``rgbs`` and to ``background``. Times are constants.
 
     Args:
-        t_starts: interval starts, ``[R, S]`` dense or ``[S]`` packed, float32, world units. Views of one edges tensor
-            are read in place.
-        t_ends: interval ends, like ``t_starts``.
-        rgbs: colours ``[R, S, 3]`` or ``[S, 3]``, float32 or float16.
-        sigmas: densities ``[R, S]`` or ``[S]``, 1 / world unit, in the dtype of ``rgbs``. Negative ones count as 0.
-        alphas: opacities in [0, 1] instead of ``sigmas``.
-        packed_info: int32 or int64 ``[R, 2]``: (start, count) of each ray's samples.
-        background: ``[3]`` or ``[R, 3]`` float32; None is black.
-        early_stop_eps: leave out samples whose transmittance is below this; 0 keeps all.
+        t_starts: start of each sample's interval, ``[R, S]`` dense or ``[S]`` packed, float32, world units. Two views
+            of one tensor of edges are read in place, without a copy.
+        t_ends: end of each sample's interval, like ``t_starts``.
+        rgbs: colours of the samples, ``[R, S, 3]`` or ``[S, 3]``, float32 or float16.
+        sigmas: densities of the samples, ``[R, S]`` or ``[S]``, 1 / world unit, in the dtype of ``rgbs``. A negative
+            density counts as 0.
+        alphas: opacities of the samples in [0, 1], instead of ``sigmas``.
+        packed_info: first sample and number of samples of each ray, int32 or int64 ``[R, 2]``. None means that the
+            samples are dense.
+        background: colour behind the samples, ``[3]`` or ``[R, 3]``, float32. None is black.
+        early_stop_eps: samples with less transmittance than this in front of them are left out, in [0, 1). 0 keeps all.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``rgb [R, 3]``, ``depth [R]``, ``opacity [R]``, and ``weights`` and ``transmittance`` shaped like ``t_starts``;
-        float32.
+        ``rgb [R, 3]``; ``depth [R]``, the sum of weight times middle of the interval, world units; ``opacity [R]``; and
+        ``weights`` and ``transmittance``, shaped like ``t_starts``. All are float32.
 
     Raises:
-        ValueError: for wrong shapes or devices, both or neither of ``sigmas`` and ``alphas``, times that require a
-            gradient, or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape or device is wrong, if both or neither of ``sigmas`` and ``alphas`` are given, if a time
+            requires a gradient, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "composite_rays"
     if (sigmas is None) == (alphas is None):
         got = "neither" if sigmas is None else "both"
-        raise ValueError(f"[{op}] one of sigmas and alphas must be given, got {got}")
+        raise ValueError(f"[{op}] one of sigmas and alphas must be given, got {got}; give one of the two")
     name, values = ("alphas", alphas) if sigmas is None else ("sigmas", sigmas)
     values = check_tensor(op, name, values)
     _check_samples(op, name, values, t_starts, t_ends, rgbs, packed_info)
@@ -128,7 +131,7 @@ def _check_samples(
 
 
 def _times(t_starts: torch.Tensor, t_ends: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Starts, ends and their common row stride; views of one edges tensor stay as they are."""
+    """Return starts, ends and their common row stride. Views of one tensor of edges are not copied."""
     if t_starts.dim() == 1:
         return t_starts.contiguous(), t_ends.contiguous(), 0
     samples = t_starts.shape[1]
@@ -139,7 +142,7 @@ def _times(t_starts: torch.Tensor, t_ends: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 class _Composite(torch.autograd.Function):
-    """Forward and backward kernels around one set of arguments."""
+    """Compositing as one differentiable function: a forward and a backward kernel."""
 
     @staticmethod
     def forward(

@@ -28,19 +28,23 @@ _HOST_POINTS_PER_THREAD = 2048
 def hashgrid_levels(
     num_levels: int, base_resolution: int, finest_resolution: int, log2_table_size: int
 ) -> torch.Tensor:
-    """The levels of a grid; :func:`nerf_metal.reference.hashgrid_levels` says exactly how.
+    """Return the table of levels of a hash encoding (Müller et al. 2022, eq. 2 and 3).
+
+    :func:`nerf_metal.reference.hashgrid_levels` specifies it. :class:`nerf_metal.nn.HashEncoding` makes it for you.
 
     Args:
-        num_levels: ``L``, 1 to 64.
-        base_resolution: cells along an axis of the coarsest level, at least 1.
-        finest_resolution: of the finest, at least as many, at most 2^20.
-        log2_table_size: most entries of a level, as a power of two, 1 to 24.
+        num_levels: number of levels ``L``, 1 to 64.
+        base_resolution: cells of the coarsest level along an axis, at least 1.
+        finest_resolution: cells of the finest level along an axis, ``base_resolution`` to 2^20.
+        log2_table_size: the largest number of entries of a level, as a power of two, 1 to 24.
 
     Returns:
-        int32 ``[L, 4]`` on the CPU: resolution, first entry, entries, 1 where hashed.
+        int32 ``[L, 4]`` on the CPU. A row holds a level's resolution, its first entry, its number of entries, and 1 if
+        its entries are hashed.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: if a number is out of its range.
+        TypeError: if a number is not an int.
     """
     op = "hashgrid_levels"
     check_count(op, "num_levels", num_levels)
@@ -58,6 +62,16 @@ def hashgrid_levels(
     return _levels(num_levels, base_resolution, finest_resolution, log2_table_size)
 
 
+def hashgrid_entries(levels: torch.Tensor) -> int:
+    """Return the number of entries that the table of a hash encoding needs for all levels together.
+
+    Args:
+        levels: int32 ``[L, 4]``, the result of :func:`hashgrid_levels`. If it lies on a GPU, the call waits.
+    """
+    _, first, entries, _ = levels[-1].tolist()
+    return first + entries
+
+
 def hashgrid_encode(
     positions: torch.Tensor,
     table: torch.Tensor,
@@ -68,30 +82,31 @@ def hashgrid_encode(
     grad_table: torch.Tensor | None = None,
     backend: str = "auto",
 ) -> torch.Tensor:
-    """Features of points at every level; :func:`nerf_metal.reference.hashgrid_encode` has the equations.
+    """Encode points by the features of a hash grid at every level (Müller et al. 2022, section 3).
 
-    Gradients flow to ``table`` and, where they are asked for, to ``positions``. The host sums the table's gradient in
-    the order of the points, always. On a GPU float atomics add in any order; ``deterministic`` takes fixed-point
-    atomics instead, whose sums are equal in every run: 64 bits, exact to 2^-48, addends cut at 2^14.
+    :func:`nerf_metal.reference.hashgrid_encode` has the equations. Gradients flow to ``table``, and to ``positions`` if
+    they require one. The ``host`` backend always sums the table's gradient in the order of the points. On a GPU, float
+    atomics add in any order. With ``deterministic``, fixed-point atomics of 64 bits are used instead: their sums are
+    equal in every run and exact to 2^-48; each addend is cut at 2^14.
 
     Args:
-        positions: ``[N, 3]`` float32 (the torch backend takes any float), in [0, 1]; others count as the nearest
-            inside, NaN as 0.
-        table: ``[entries, F]`` float32 or float16, ``F`` 1, 2, 4 or 8.
-        levels: int32 ``[L, 4]`` of :func:`hashgrid_levels`, on the device of ``positions``.
-        deterministic: equal gradients in every run also on a GPU.
-        known: the result, where an earlier call without gradients gave it: it is returned, with the gradients of a
-            call of its own. The torch backend works it out again.
-        grad_table: shaped like ``table``, with the dtype of ``positions``. A backward pass adds the table's gradient
-            to it and returns none: a table of millions of entries needs no fresh gradient at each step.
+        positions: points ``[N, 3]`` in [0, 1], float32 (the ``torch`` backend takes any float dtype). A coordinate
+            outside counts as the nearest one inside, and NaN as 0.
+        table: entries of all levels ``[entries, F]``, float32 or float16, ``F`` 1, 2, 4 or 8.
+        levels: int32 ``[L, 4]``, the result of :func:`hashgrid_levels`, on the device of ``positions``.
+        deterministic: make the gradient of the table equal in every run on a GPU too.
+        known: the result ``[N, L * F]``, if an earlier call without gradients has given it. It is returned with the
+            gradients of a call of its own. The ``torch`` backend computes it again.
+        grad_table: shaped like ``table``, with the dtype of ``positions``. The backward pass adds the table's gradient
+            to it and returns none, so that a large table needs no new gradient tensor at each step.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``[N, L * F]`` float32, levels side by side.
+        Features ``[N, L * F]``, float32, level by level.
 
     Raises:
-        ValueError: for wrong shapes or devices, or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape or device is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "hashgrid_encode"
     check_vectors(op, "positions", positions, "N")
@@ -128,7 +143,7 @@ def hashgrid_encode(
 
 
 class _Hashgrid(torch.autograd.Function):
-    """Forward and backward kernels around one set of arguments."""
+    """The encoding as one differentiable function: a forward kernel, and backward kernels for positions and table."""
 
     @staticmethod
     def forward(
@@ -186,14 +201,14 @@ _SUFFIX = {torch.float32: "f32", torch.float16: "f16"}
 
 
 def _threads(params: dict[str, int]) -> int:
-    """Threads along the points."""
+    """Return the number of threads along the points."""
     return -(-params["n_points"] // params["points_per_thread"])
 
 
 def _table_gradient(
     ctx: Any, positions: torch.Tensor, grad_features: torch.Tensor, levels: torch.Tensor, grad_table: torch.Tensor
 ) -> None:
-    """Add to ``grad_table``: level by level, by float atomics, or by fixed-point ones."""
+    """Add the table's gradient to ``grad_table``: level by level, by float atomics, or by fixed-point atomics."""
     inputs = [positions, grad_features, levels]
     if ctx.backend == "host":
         kernel = "hashgrid_backward_levels_f32"

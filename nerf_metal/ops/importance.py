@@ -28,24 +28,27 @@ def sample_importance(
     merge: bool = True,
     backend: str = "auto",
 ) -> torch.Tensor:
-    """Draw edges where the coarse weights are; :func:`nerf_metal.reference.sample_importance` says exactly how.
+    """Draw new edges along rays where the weights of a coarse pass are large (Mildenhall et al. 2020, section 5.2).
+
+    :func:`nerf_metal.reference.sample_importance` specifies it.
 
     Args:
-        t_edges: edges ``[R, S + 1]``, not decreasing along a ray, float32 (the torch backend takes any float).
-        weights: weights of the intervals ``[R, S]``.
-        num_samples: edges to draw for each ray, ``N``.
-        stratified: jitter them.
-        seed: of the jitter; the low 32 bits count. Equal seeds give equal numbers on every backend.
-        weight_floor: added to every weight, above 0; 1e-5 as in NeRF's code.
-        merge: return the sorted union with ``t_edges``, else the new edges alone.
+        t_edges: edges of the coarse intervals ``[R, S + 1]``, not decreasing along a ray, float32 (the ``torch``
+            backend takes any float dtype), world units.
+        weights: weights of the coarse intervals ``[R, S]``, at least 0.
+        num_samples: number of edges ``N`` to draw for each ray, at least 1.
+        stratified: jitter the new edges.
+        seed: seed of the jitter; its low 32 bits count. Equal seeds give equal numbers on every backend.
+        weight_floor: number added to every weight, above 0. The default is that of NeRF's code.
+        merge: return the sorted union with ``t_edges``; if False, the new edges alone.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        Sorted edges ``[R, S + 1 + N]``, or ``[R, N]`` without ``merge``. No gradient.
+        Sorted edges ``[R, S + 1 + N]``, or ``[R, N]`` without ``merge``. They have no gradient.
 
     Raises:
-        ValueError: for wrong shapes, devices, counts or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape, device or number is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "sample_importance"
     check_tensor(op, "weights", weights)

@@ -36,22 +36,23 @@ def intersect_rays(
     far: float = 1e10,
     backend: str = "auto",
 ) -> RayBounds:
-    """Intersect rays with an axis-aligned box; :func:`nerf_metal.reference.intersect_rays` says exactly how.
+    """Intersect rays with an axis-aligned box; :func:`nerf_metal.reference.intersect_rays` specifies it.
 
     Args:
-        rays_o: origins ``[R, 3]``, float32 (the torch backend takes any float), world units.
+        rays_o: origins ``[R, 3]``, float32 (the ``torch`` backend takes any float dtype), world units.
         rays_d: directions ``[R, 3]``.
-        aabb: the box ``[2, 3]``, least corner first.
-        near: least ``t`` kept, at least 0.
-        far: greatest ``t`` kept, above ``near``.
+        aabb: the box ``[2, 3]``, least corner first, world units.
+        near: least ``t`` along a ray, at least 0, in units of the direction's length.
+        far: greatest ``t`` along a ray, above ``near``.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``t_min [R]``, ``t_max [R]``, ``hits [R]`` bool; a miss has both at ``near``. No gradient.
+        ``t_min [R]`` and ``t_max [R]`` where each ray enters and leaves the box, and bool ``hits [R]``. A ray that
+        misses has both at ``near``. The results have no gradient.
 
     Raises:
-        ValueError: for wrong shapes, devices, bounds or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape, device or bound is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     backend = _check("intersect_rays", rays_o, rays_d, aabb, near, far, backend)
     if backend == "torch":
@@ -79,26 +80,30 @@ def march_rays(
     spacing: str = "linear",
     backend: str = "auto",
 ) -> RaySamples:
-    """Cut the part of each ray inside a box into intervals; :func:`nerf_metal.reference.march_rays` says exactly how.
+    """Cut the part of each ray inside a box into intervals (Mildenhall et al. 2020, eq. 2).
+
+    :func:`nerf_metal.reference.march_rays` specifies it.
 
     Args:
-        rays_o: origins ``[R, 3]``, float32 (the torch backend takes any float), world units.
+        rays_o: origins ``[R, 3]``, float32 (the ``torch`` backend takes any float dtype), world units.
         rays_d: directions ``[R, 3]``.
-        aabb: the box ``[2, 3]``, least corner first.
-        num_samples: intervals of each ray, ``S``.
-        near: least ``t`` kept, at least 0, above 0 for ``spacing="disparity"``.
-        far: greatest ``t`` kept.
+        aabb: the box ``[2, 3]``, least corner first, world units.
+        num_samples: number of intervals ``S`` of each ray, at least 1.
+        near: least ``t`` along a ray, at least 0, and above 0 for ``spacing="disparity"``, in units of the direction's
+            length.
+        far: greatest ``t`` along a ray, above ``near``.
         stratified: jitter the edges.
-        seed: of the jitter; the low 32 bits count. Equal seeds give equal numbers on every backend.
-        spacing: ``"linear"`` in ``t``, or ``"disparity"``: even steps in ``1 / t``.
+        seed: seed of the jitter; its low 32 bits count. Equal seeds give equal numbers on every backend.
+        spacing: ``"linear"`` for equal steps in ``t``, or ``"disparity"`` for equal steps in ``1 / t``.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``t_edges [R, S + 1]``, ``t_min [R]``, ``t_max [R]``, ``hits [R]``. No gradient: positions are constants.
+        ``t_edges [R, S + 1]``, and ``t_min [R]``, ``t_max [R]``, ``hits [R]`` as :func:`intersect_rays` gives them.
+        They have no gradient.
 
     Raises:
-        ValueError: for wrong shapes, devices, bounds, counts or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape, device, bound or number is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "march_rays"
     backend = _check(op, rays_o, rays_d, aabb, near, far, backend)

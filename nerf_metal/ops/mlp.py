@@ -14,9 +14,9 @@ from nerf_metal.ops.checks import check_choice, check_kernel_dtype, check_match,
 from nerf_metal.reference.mlp import OUTPUT_ACTIVATIONS
 
 WIDEST = 128
-"""Columns of the widest layer."""
+"""The largest number of columns of a layer."""
 DEEPEST = 4
-"""Most hidden layers."""
+"""The largest number of hidden layers."""
 _LISTS = (list, tuple, torch.nn.ParameterList)
 _TILE = 16  # columns of a tile: the widest vector, two of the 8x8 matrices of an Apple GPU
 # Rows of a thread: whole blocks of 48, enough of them that a thread's weights are read from its cache.
@@ -45,27 +45,31 @@ def mlp(
     known: torch.Tensor | None = None,
     backend: str = "auto",
 ) -> torch.Tensor:
-    """Hidden layers of ReLU and a last one; :func:`nerf_metal.reference.mlp` has the equations.
+    """Evaluate a small network with ReLU after each hidden layer, in one kernel.
 
-    One kernel runs all layers on a block of rows; the backward pass works the activations out again. Gradients flow to
-    ``x``, weights and biases; those of weights are summed in one order whatever the number of threads.
+    The fusion is that of Müller et al., "Real-time Neural Radiance Caching" (SIGGRAPH 2021, section 4);
+    :func:`nerf_metal.reference.mlp` has the equations. The backward pass computes the activations again instead of
+    storing them. Gradients flow to ``x``, weights and biases. Those of weights are summed in an order that does not
+    depend on the number of threads.
 
     Args:
-        x: ``[N, in]`` float32 (the torch backend takes any float), ``in`` at most 128. Rows may have a stride.
-        weights: of each layer, ``[out, in]`` as in ``torch.nn.Linear``: 2 to 5 layers, all hidden ones of one width, at
-            most 128 wide. Widths that are not multiples of 16 cost as much as the next one.
-        biases: of each layer, ``[out]``; None for none at all.
-        output_activation: ``"none"``, ``"relu"`` or ``"sigmoid"``.
-        known: the result, where an earlier call without gradients gave it: it is returned, with the gradients of a
-            call of its own. The torch backend works it out again.
+        x: rows ``[N, in]``, float32 (the ``torch`` backend takes any float dtype), ``in`` at most 128. Rows may have a
+            stride.
+        weights: matrix of each layer ``[out, in]``, as in ``torch.nn.Linear``, for 2 to 5 layers. All hidden layers
+            have one width; no layer is wider than 128. A width that is no multiple of 16 takes the time of the next
+            multiple.
+        biases: vector of each layer ``[out]``. None is no bias.
+        output_activation: ``"none"``, ``"relu"`` or ``"sigmoid"``, applied to the last layer.
+        known: the result ``[N, out]``, if an earlier call without gradients has given it. It is returned with the
+            gradients of a call of its own. The ``torch`` backend computes it again.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``[N, out]`` of the last layer.
+        Rows ``[N, out]`` of the last layer.
 
     Raises:
-        ValueError: for wrong shapes or devices, an unknown activation, or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape or device is wrong, if the activation is unknown, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "mlp"
     check_tensor(op, "x", x)
@@ -109,7 +113,7 @@ def _check_layers(
 
 
 class _Mlp(torch.autograd.Function):
-    """Forward and backward kernels around one set of arguments."""
+    """The network as one differentiable function: a forward and a backward pass of kernels."""
 
     @staticmethod
     def forward(
@@ -176,7 +180,7 @@ class _Mlp(torch.autograd.Function):
 
 
 class _Buffers(NamedTuple):
-    """The backward kernels' first, in their order."""
+    """The first buffers of the backward kernels, in their order."""
 
     x: torch.Tensor
     weights: torch.Tensor
@@ -187,13 +191,13 @@ class _Buffers(NamedTuple):
     grad_x: torch.Tensor | None
 
     def rows(self, part: slice) -> _Buffers:
-        """Views of some rows."""
+        """Return views of some rows."""
         y, grad_x = (None if t is None else t[part] for t in (self.y, self.grad_x))
         return self._replace(x=self.x[part], y=y, grad_y=self.grad_y[part], grad_x=grad_x)
 
 
 def _backward_plain(b: _Buffers, params: dict[str, int], backend: str) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Fills the gradient of x; gives those of weights and biases, a row for each chunk."""
+    """Fill the gradient of x, and return those of weights and biases with a row for each chunk."""
     per_chunk = _per_chunk(len(b.x), _CHUNKS, _HOST_BLOCK)
     chunks = -(-len(b.x) // per_chunk)
     params = dict(params, n_chunks=chunks, rows_per_thread=per_chunk)
@@ -205,7 +209,7 @@ def _backward_plain(b: _Buffers, params: dict[str, int], backend: str) -> tuple[
 
 
 def _backward_simd(b: _Buffers, params: dict[str, int], backend: str) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The same by two kernels with scratch between them."""
+    """Do what :func:`_backward_plain` does, by two kernels with scratch memory between them."""
     rows, at_once = len(b.x), min(len(b.x), _SCRATCH_ROWS)
     per_chunk = _per_chunk(at_once, _SIMD_CHUNKS, _NARROW_BLOCK)
     chunks = -(-rows // per_chunk)
@@ -230,7 +234,8 @@ def _backward_simd(b: _Buffers, params: dict[str, int], backend: str) -> tuple[t
 
 
 def _sum(chunks: torch.Tensor, backend: str) -> torch.Tensor:
-    """Rows summed. Not by torch: its threads would spin beside the next kernel's, which takes a third off its speed."""
+    """Return the sum of the rows. Torch does not do it: its threads would spin beside those of the next kernel, which
+    takes a third off that kernel's speed."""
     sums = chunks.new_empty(chunks.shape[1])
     per_thread = 1 if backend == "metal" else _HOST_SUM_COLUMNS
     params = {"n_chunks": len(chunks), "n_columns": len(sums), "columns_per_thread": per_thread}
@@ -239,13 +244,13 @@ def _sum(chunks: torch.Tensor, backend: str) -> torch.Tensor:
 
 
 def _blocks(params: dict[str, int]) -> int:
-    """Blocks of rows, one for each SIMD-group."""
+    """Return the number of blocks of rows, one for each SIMD-group."""
     narrow = max(params["pad_in"], params["width"], params["pad_out"]) <= _NARROW
     return -(-params["n_rows"] // (_NARROW_BLOCK if narrow else _WIDE_BLOCK))
 
 
 def _per_chunk(rows: int, chunks: int, block: int) -> int:
-    """Rows of each of so many chunks at most: whole blocks, so that no chunk is empty."""
+    """Return the rows of a chunk, for at most ``chunks`` chunks of whole blocks, so that no chunk is empty."""
     return max(1, -(-rows // (chunks * block))) * block
 
 
@@ -269,7 +274,7 @@ def _flat_biases(x: torch.Tensor, biases: Sequence[torch.Tensor], pads: list[int
 
 
 def _split_layers(flat: torch.Tensor, shapes: list[torch.Size], params: dict[str, int]) -> list[torch.Tensor]:
-    """Each layer's gradient out of the padded ones behind one another."""
+    """Return each layer's gradient from the padded gradients of all layers, which lie one behind another."""
     layers, first = [], 0
     for layer, (rows, columns) in enumerate(shapes):
         pad_columns = params["pad_in"] if layer == 0 else params["width"]

@@ -9,6 +9,7 @@ from nerf_metal.ops.checks import (
     check_contiguous,
     check_count,
     check_grid,
+    check_indices,
     check_integers,
     check_kernel_dtype,
     check_match,
@@ -32,26 +33,27 @@ def occupancy_cells(
     first_cell: int | None = None,
     backend: str = "auto",
 ) -> OccupancyCells:
-    """Choose cells to look at; :func:`nerf_metal.reference.occupancy_cells` says exactly how.
+    """Choose cells to look at, and a random place in each; :func:`nerf_metal.reference.occupancy_cells` specifies it.
 
     Args:
         bits: int32 ``[levels * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
-        aabb: the box of the finest cascade ``[2, 3]``, float32 (the torch backend takes any float), world units.
-        num_uniform: cells drawn from all.
-        num_occupied: cells drawn from the occupied ones.
+        aabb: the box of the finest cascade ``[2, 3]``, float32 (the ``torch`` backend takes any float), world units.
+        num_uniform: number of cells drawn from all.
+        num_occupied: number of cells drawn from the occupied ones.
         resolution: cells of a cascade along an axis, a multiple of 4 from 8 to 256.
         levels: cascades, 1 to 8.
-        seed: the low 32 bits count. Equal seeds give equal numbers on every backend.
-        first_cell: take the ``num_uniform`` cells from this one on instead, the first following the last;
-            ``num_occupied`` must then be 0.
+        seed: seed of the cells and places; its low 32 bits count. Equal seeds give equal numbers on every backend.
+        first_cell: if given, take the ``num_uniform`` cells that begin with this one, in order; the first cell follows
+            the last. ``num_occupied`` must then be 0.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``cells [M]`` int32 and a place in each, ``positions [M, 3]``; ``M = num_uniform + num_occupied``.
+        Indices ``cells [M]`` int64, and a place in each, ``positions [M, 3]``, world units;
+        ``M = num_uniform + num_occupied``.
 
     Raises:
-        ValueError: for wrong shapes, devices, counts or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape, device or number is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "occupancy_cells"
     check_tensor(op, "aabb", aabb)
@@ -91,7 +93,7 @@ def occupancy_cells(
     }
     inputs = constant(bits), constant(aabb)
     kernels.launch("occupancy_cells_f32", [*inputs, *chosen], params, (count,), backend=backend)
-    return chosen
+    return chosen._replace(cells=chosen.cells.long())
 
 
 def occupancy_update(
@@ -102,18 +104,20 @@ def occupancy_update(
     decay: float = 0.95,
     backend: str = "auto",
 ) -> None:
-    """Remember new densities, in place; :func:`nerf_metal.reference.occupancy_update` says exactly how.
+    """Remember new densities, in place (Müller et al. 2022, appendix E.2).
+
+    :func:`nerf_metal.reference.occupancy_update` has the rule.
 
     Args:
-        density: ``[levels * resolution^3]``, contiguous, at least 0, float32 (the torch backend takes any float).
-        cells: int32 ``[M]``, in any order, also more than once.
-        values: densities found there ``[M]``; NaN and negative ones count as 0.
-        decay: what every cell is multiplied by before, 0 to 1; 0.95 as in instant-ngp.
+        density: ``[levels * resolution^3]``, contiguous, at least 0, float32 (the ``torch`` backend takes any float).
+        cells: indices of cells, int32 or int64 ``[M]``, in any order. A cell may occur more than once.
+        values: densities found in these cells ``[M]``, 1 / world unit. NaN and negative values count as 0.
+        decay: factor on the density of every cell, applied first, 0 to 1. The default is instant-ngp's.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Raises:
-        ValueError: for wrong shapes, devices, a wrong decay or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape, device or the decay is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "occupancy_update"
     _check_density(op, density)
@@ -121,7 +125,7 @@ def occupancy_update(
     if values.dim() != 1:
         raise ValueError(f"[{op}] values must have shape (M,), got {tuple(values.shape)}")
     check_match(op, "values", values, "density", density, values.shape)
-    check_integers(op, "cells", cells, tuple(values.shape), "density", density)
+    cells = check_indices(op, "cells", cells, tuple(values.shape), "density", density)
     check_numbers(op, decay=decay)
     if not 0 <= decay <= 1:
         raise ValueError(f"[{op}] decay must be 0 to 1, got {decay}; instant-ngp uses 0.95")
@@ -141,11 +145,13 @@ def occupancy_update(
 def occupancy_pack(
     density: torch.Tensor, threshold: float, *, out: torch.Tensor | None = None, backend: str = "auto"
 ) -> torch.Tensor:
-    """Bits of the cells that are dense enough; :func:`nerf_metal.reference.occupancy_pack` says exactly how.
+    """Return which cells are dense enough to count as occupied (Müller et al. 2022, appendix E.2).
+
+    :func:`nerf_metal.reference.occupancy_pack` has the rule.
 
     Args:
-        density: ``[levels * resolution^3]``, contiguous, float32 (the torch backend takes any float).
-        threshold: in the unit of density, at least 0.
+        density: ``[levels * resolution^3]``, contiguous, float32 (the ``torch`` backend takes any float).
+        threshold: density from which a cell is occupied, at least 0, 1 / world unit.
         out: int32 ``[levels * resolution^3 / 32]``, contiguous, to be written instead of a new tensor.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
@@ -153,8 +159,8 @@ def occupancy_pack(
         int32 ``[levels * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
 
     Raises:
-        ValueError: for wrong shapes, devices, a wrong threshold or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape, device or the threshold is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "occupancy_pack"
     _check_density(op, density)

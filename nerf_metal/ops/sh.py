@@ -10,33 +10,36 @@ from torch.autograd.function import once_differentiable
 from nerf_metal import kernels, reference
 from nerf_metal.ops.checks import check_count, check_kernel_dtype, check_vectors, constant
 
-_MAX_DEGREE = 4  # bands that the kernels know
+MAX_DEGREE = 4
+"""The most bands that the kernels know."""
 # A GPU's thread writes the 64 bytes of one direction. On the host a thread is a loop long enough to be whole vectors,
 # and 256 of them share a batch of 65 536 evenly.
 _HOST_DIRECTIONS_PER_THREAD = 256
 
 
 def spherical_harmonics(directions: torch.Tensor, degree: int = 4, *, backend: str = "auto") -> torch.Tensor:
-    """Real spherical harmonics; :func:`nerf_metal.reference.spherical_harmonics` has their order and signs.
+    """Evaluate the real spherical harmonics of directions.
 
-    The gradient to ``directions`` is that of the polynomials; it has no second derivative outside ``"torch"``.
+    :func:`nerf_metal.reference.spherical_harmonics` has their formulas, order and signs. The gradient to ``directions``
+    is that of the polynomials. Only the ``torch`` backend has second derivatives.
 
     Args:
-        directions: ``[N, 3]``, unit length (neither checked nor enforced), float32 (the torch backend takes any float).
-        degree: bands, 1 to 4.
+        directions: ``[N, 3]``, unit length (neither checked nor corrected), float32 (the ``torch`` backend takes any
+            float dtype).
+        degree: number of bands, 1 to 4.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``[N, degree ** 2]`` in the dtype of ``directions``.
+        Values ``[N, degree ** 2]``, in the dtype of ``directions``.
 
     Raises:
-        ValueError: for a wrong shape or degree, or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if the shape or the degree is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "spherical_harmonics"
     check_vectors(op, "directions", directions, "N")
-    if check_count(op, "degree", degree) > _MAX_DEGREE:
-        raise ValueError(f"[{op}] degree must be at most {_MAX_DEGREE}, got {degree}; it counts bands from 1")
+    if check_count(op, "degree", degree) > MAX_DEGREE:
+        raise ValueError(f"[{op}] degree must be at most {MAX_DEGREE}, got {degree}; it counts bands from 1")
     backend = kernels.resolve(op, backend, directions)
     # float16 directions are too coarse for the third band: auto leaves them to the reference
     check_kernel_dtype(op, "directions", directions, backend)

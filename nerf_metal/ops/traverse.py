@@ -19,10 +19,11 @@ from nerf_metal.ops.checks import (
     check_vectors,
     constant,
 )
-from nerf_metal.reference import TraversedRays, pack_counts
+from nerf_metal.reference import TraversedRays
+from nerf_metal.reference.traverse import pack_counts
 
 MOST_SAMPLES_PER_RAY = 2**16
-"""What the kernels bound their loops with: 64 times instant-ngp's 1024."""
+"""The limit of the kernels' loops: 64 times instant-ngp's 1024."""
 # Rays of one thread on the host: enough that their samples fill the pages of scratch that they touch, few enough
 # that 1 024 rays are shared among threads.
 _HOST_RAYS_PER_THREAD = 16
@@ -46,13 +47,14 @@ def traverse_grid(
     max_samples_per_ray: int = 1024,
     backend: str = "auto",
 ) -> TraversedRays:
-    """March rays through an occupancy grid; :func:`nerf_metal.reference.traverse_grid` says exactly how.
+    """Sample rays in the occupied cells of a grid (Müller et al. 2022, appendix E.1).
 
-    Without ``max_samples`` the number of samples is read back once: on a GPU the call waits for what was sent
-    before it. With it nothing is read back.
+    :func:`nerf_metal.reference.traverse_grid` specifies it; :meth:`nerf_metal.nn.OccupancyGrid.sampling` calls it.
+    Without ``max_samples`` the number of samples is read back once: on a GPU the call waits for the work that was sent
+    before it. With ``max_samples`` nothing is read back.
 
     Args:
-        rays_o: origins ``[R, 3]``, float32 (the torch backend takes any float), world units.
+        rays_o: origins ``[R, 3]``, float32 (the ``torch`` backend takes any float dtype), world units.
         rays_d: directions ``[R, 3]``.
         aabb: the box of the finest cascade ``[2, 3]``, least corner first.
         bits: int32 ``[levels * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
@@ -60,21 +62,22 @@ def traverse_grid(
         levels: cascades, 1 to 8.
         step_size: least step, in units of ``t``.
         cone_angle: growth of the steps with ``t``; 1/256 in instant-ngp's large scenes, no effect with one level.
-        near: least ``t`` kept, at least 0.
-        far: greatest ``t`` kept, above ``near``.
-        stratified: jitter each ray's first step.
-        seed: of the jitter; the low 32 bits count. Equal seeds give equal numbers on every backend.
-        max_samples: length of the arrays of samples; rays are cut where they end. None: as many as there are.
-        max_samples_per_ray: a ray ends after so many, at most 65536; 1024 as in instant-ngp.
+        near: least ``t`` along a ray, at least 0.
+        far: greatest ``t`` along a ray, above ``near``.
+        stratified: jitter the first step of each ray.
+        seed: seed of the jitter; its low 32 bits count. Equal seeds give equal numbers on every backend.
+        max_samples: length of the arrays of samples. Samples that find no room are dropped. None is as many as there
+            are.
+        max_samples_per_ray: a ray ends after this many samples, at most 65536. The default is instant-ngp's.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``packed_info [R, 2]`` int32 (start and count), ``ray_indices [S]`` int32, ``t_starts [S]``, ``t_ends [S]``;
-        ``S`` is ``max_samples`` if given, and what is not filled has zeros. No gradient.
+        ``packed_info [R, 2]`` int32 (start and count), ``ray_indices [S]`` int64, ``t_starts [S]``, ``t_ends [S]``;
+        ``S`` is ``max_samples`` if given, and places that are not filled hold zeros. They have no gradient.
 
     Raises:
-        ValueError: for wrong shapes, devices, bounds, counts or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape, device, bound or number is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "traverse_grid"
     check_vectors(op, "rays_o", rays_o, "R")
@@ -143,11 +146,11 @@ def traverse_grid(
     traversed = _arrays(rays_o, counts, max_samples)
     params["n_samples"] = len(traversed.t_starts)
     kernels.launch("traverse_write_f32", [*inputs, *traversed], params, grid, backend=backend)
-    return traversed
+    return traversed._replace(ray_indices=traversed.ray_indices.long())
 
 
 def _arrays(like: torch.Tensor, counts: torch.Tensor, max_samples: int | None) -> TraversedRays:
-    """Memory for the samples of these rays, and where each ray's begin in it."""
+    """Return memory for the samples of these rays, and where the samples of each ray begin in it."""
     info = pack_counts(counts)
     if max_samples is None:
         total = int(info[-1].sum().item()) if len(info) else 0

@@ -1,4 +1,4 @@
-"""What light reaches of packed samples: ``metal/visibility.metal``, specified by
+"""The packed samples that light reaches: ``metal/visibility.metal``, specified by
 ``nerf_metal/reference/visibility.py``."""
 
 from __future__ import annotations
@@ -37,27 +37,29 @@ def visibility_gather(
     *,
     backend: str = "auto",
 ) -> RaySampleList:
-    """The first samples of each ray's ``source_info``, where ``target_info`` has room for them.
+    """Gather the first samples of each ray into new arrays.
 
-    Nothing is read back: whoever knows ``num_samples`` has. Entries that lead out of the samples are cut (the torch
-    backend refuses them).
+    :func:`nerf_metal.reference.visibility_gather` specifies it. The caller knows ``num_samples``, so that nothing is
+    read back from a GPU. Entries that lead out of the samples are cut (the ``torch`` backend refuses them).
 
     Args:
-        rays_o: origins ``[R, 3]``, float32 (the torch backend takes any float), world units.
+        rays_o: origins ``[R, 3]``, float32 (the ``torch`` backend takes any float dtype), world units.
         rays_d: directions ``[R, 3]``.
-        t_starts: of all samples ``[S]``.
-        t_ends: of all samples ``[S]``.
-        source_info: int32 ``[R, 2]``, start and count among them.
-        target_info: int32 ``[R, 2]``, start and count in the result; no two rays share a place.
-        num_samples: length of the result; places of no ray hold zeros.
+        t_starts: start of each sample's interval ``[S]``, in units of the direction's length.
+        t_ends: end of each sample's interval ``[S]``.
+        source_info: first sample and number of samples of each ray among these, int32 ``[R, 2]``.
+        target_info: first place and number of places of each ray in the result, int32 ``[R, 2]``. No two rays share a
+            place. A ray fills as many places as both entries allow.
+        num_samples: length of the result. Places of no ray hold zeros.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        ``ray_indices``, ``t_starts``, ``t_ends`` ``[num_samples]`` and ``positions [num_samples, 3]``. No gradient.
+        ``ray_indices`` int64, ``t_starts`` and ``t_ends`` ``[num_samples]``, and the middles of the intervals,
+        ``positions [num_samples, 3]``, world units. They have no gradient.
 
     Raises:
-        ValueError: for wrong shapes, devices, counts or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape, device or number is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "visibility_gather"
     check_vectors(op, "rays_o", rays_o, "R")
@@ -77,7 +79,7 @@ def visibility_gather(
     )
     inputs = [constant(x) for x in (rays_o, rays_d, t_starts, t_ends, source_info, target_info)]
     _launch("visibility_gather_f32", [*inputs, *found], backend, rays, len(t_starts), num_samples, shared=True)
-    return found
+    return found._replace(ray_indices=found.ray_indices.long())
 
 
 def visibility_count(
@@ -90,24 +92,28 @@ def visibility_count(
     early_stop_eps: float,
     backend: str = "auto",
 ) -> torch.Tensor:
-    """How many of each ray's samples light reaches; :func:`nerf_metal.reference.visibility_count` has the equation.
+    """Count the samples of each ray that light reaches (Mildenhall et al. 2020, eq. 3).
+
+    :func:`nerf_metal.reference.visibility_count` has the equation. Light only decreases along a ray, so that the
+    samples it reaches are the ray's first ones.
 
     Args:
-        sigmas: densities ``[S]``, float32 (the torch backend takes any float), 1 / world unit.
-        t_starts: ``[S]``, world units.
-        t_ends: ``[S]``.
-        packed_info: int32 ``[R, 2]``; entries that lead out of the samples are cut (the torch backend refuses them).
-        transmittance: ``[R]``, contiguous: light in front of each ray's samples, overwritten with what is left behind
-            those reached.
-        early_stop_eps: least light that counts, in [0, 1).
+        sigmas: densities ``[S]``, float32 (the ``torch`` backend takes any float dtype), 1 / world unit.
+        t_starts: start of each sample's interval ``[S]``, world units.
+        t_ends: end of each sample's interval ``[S]``.
+        packed_info: first sample and number of samples of each ray, int32 ``[R, 2]``. Entries that lead out of the
+            samples are cut (the ``torch`` backend refuses them).
+        transmittance: light in front of each ray's samples ``[R]``, contiguous. It is overwritten with the light behind
+            the samples that are reached.
+        early_stop_eps: least transmittance with which a sample counts as reached, in [0, 1).
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        int32 ``[R]``: the first so many are reached, those behind are not.
+        Number of samples that are reached of each ray, int32 ``[R]``.
 
     Raises:
-        ValueError: for wrong shapes, devices, a wrong threshold or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape, device or the threshold is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "visibility_count"
     check_tensor(op, "sigmas", sigmas)
@@ -145,19 +151,22 @@ def visibility_copy(
     *,
     backend: str = "auto",
 ) -> None:
-    """Write the first rows of each ray's ``source_info`` where ``target_info`` has room for them.
+    """Copy the first rows of each ray to their places in another tensor.
+
+    :func:`nerf_metal.reference.visibility_copy` specifies it.
 
     Args:
-        rows: ``[S, C]``, float32 (the torch backend takes any float).
-        source_info: int32 ``[R, 2]``, start and count among the rows; entries that lead out of them are cut (the torch
-            backend refuses them).
-        target_info: int32 ``[R, 2]``, start and count in ``out``; no two rays share a place.
-        out: ``[K, C]``, contiguous; places of no ray stay as they are.
+        rows: numbers of each sample ``[S, C]``, float32 (the ``torch`` backend takes any float dtype).
+        source_info: first row and number of rows of each ray, int32 ``[R, 2]``. Entries that lead out of the rows are
+            cut (the ``torch`` backend refuses them).
+        target_info: first place and number of places of each ray in ``out``, int32 ``[R, 2]``. No two rays share a
+            place.
+        out: the tensor to write to ``[K, C]``, contiguous. Places of no ray keep their values.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Raises:
-        ValueError: for wrong shapes, devices or an unusable backend.
-        TypeError: for wrong types and dtypes.
+        ValueError: if a shape or device is wrong, or if the backend cannot be used.
+        TypeError: if a type or dtype is wrong.
     """
     op = "visibility_copy"
     check_tensor(op, "rows", rows)
@@ -209,7 +218,7 @@ def _launch(
     early_stop_eps: float = 0.0,
     shared: bool = False,
 ) -> None:
-    """``shared``: a ray's work can be shared among threads."""
+    """Launch a kernel over rays. With ``shared``, the work of one ray can be shared among threads."""
     per_thread, lanes = (1, _METAL_LANES) if backend == "metal" else (_HOST_RAYS_PER_THREAD, 1)
     params: dict[str, int | float] = {
         "n_rays": rays,

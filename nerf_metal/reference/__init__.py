@@ -18,7 +18,7 @@ from nerf_metal.reference.occupancy import (
     unpack_bits,
 )
 from nerf_metal.reference.sh import spherical_harmonics
-from nerf_metal.reference.traverse import TraversedRays, pack_counts, traverse_grid
+from nerf_metal.reference.traverse import TraversedRays, traverse_grid
 from nerf_metal.reference.visibility import RaySampleList, visibility_copy, visibility_count, visibility_gather
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
     "occupancy_pack",
     "occupancy_update",
     "pack_bits",
-    "pack_counts",
     "sample_importance",
     "spherical_harmonics",
     "traverse_grid",

@@ -17,7 +17,7 @@ _TRIES = 16
 
 
 class OccupancyCells(NamedTuple):
-    """Cells ``[M]`` int32, and a place in each: ``positions`` ``[M, 3]``, world units."""
+    """Cells ``[M]`` int64, and a place in each: ``positions`` ``[M, 3]``, world units."""
 
     cells: torch.Tensor
     positions: torch.Tensor
@@ -79,7 +79,7 @@ def occupancy_cells(
     place = (side.to(aabb.dtype) + jitter) * (2.0 / resolution) - 1.0
     half = 0.5 * (aabb[1] - aabb[0])
     scale = (2 ** (cells // resolution**3)).to(aabb.dtype)[:, None]
-    return OccupancyCells(cells.to(torch.int32), aabb[0] + half + half * scale * place)
+    return OccupancyCells(cells, aabb[0] + half + half * scale * place)
 
 
 @torch.no_grad()
@@ -92,7 +92,7 @@ def occupancy_update(density: torch.Tensor, cells: torch.Tensor, values: torch.T
 
     Args:
         density: ``[levels * resolution^3]``, at least 0, any float dtype.
-        cells: int32 ``[M]``, in any order, also more than once.
+        cells: int32 or int64 ``[M]``, in any order, also more than once.
         values: ``[M]``; NaN and negative ones count as 0.
         decay: 0 to 1.
     """

@@ -19,8 +19,8 @@ _MOST_STEPS = 2**20  # along a ray, of any sense; the kernels end their loops th
 class TraversedRays(NamedTuple):
     """Samples of all rays, one ray's after another's.
 
-    ``packed_info`` ``[R, 2]`` int32: where a ray's samples start and how many they are; ``ray_indices`` ``[S]`` int32;
-    ``t_starts``, ``t_ends`` ``[S]``.
+    ``packed_info`` ``[R, 2]`` int32: where a ray's samples start and how many they are; ``ray_indices`` ``[S]`` int64,
+    as torch indexes; ``t_starts``, ``t_ends`` ``[S]``.
     """
 
     packed_info: torch.Tensor
@@ -122,7 +122,14 @@ def traverse_grid(
 
 
 def pack_counts(counts: torch.Tensor) -> torch.Tensor:
-    """``packed_info [R, 2]`` of rays that have so many samples each, int32 ``[R]``, one ray's after another's."""
+    """Return where the samples of each ray lie if they lie one ray after another.
+
+    Args:
+        counts: number of samples of each ray, int32 ``[R]``.
+
+    Returns:
+        ``packed_info``, int32 ``[R, 2]``: first sample and number of samples of each ray.
+    """
     return torch.stack((counts.cumsum(0, dtype=torch.int32) - counts, counts), dim=-1)
 
 
@@ -140,12 +147,12 @@ def _packed(
     total = int(counts.sum())
     size = total if max_samples is None else max_samples
     length = max(total, size)  # all are placed, then the arrays are cut
-    index = torch.zeros(length, dtype=torch.int32, device=like.device)
+    index = torch.zeros(length, dtype=torch.int64, device=like.device)
     t_starts, t_ends = like.new_zeros(length), like.new_zeros(length)
     at = first.to(torch.int64)
     for ray, start, end in zip(rays, starts, ends, strict=True):
         place = at[ray]
-        index[place], t_starts[place], t_ends[place] = ray.to(torch.int32), start, end
+        index[place], t_starts[place], t_ends[place] = ray, start, end
         at[ray] += 1
     first, last = first.clamp(max=size), last.clamp(max=size)
     return TraversedRays(torch.stack((first, last - first), dim=-1), index[:size], t_starts[:size], t_ends[:size])

@@ -12,7 +12,7 @@ import torch
 
 
 class RaySampleList(NamedTuple):
-    """Packed samples of rays: ``ray_indices [S]`` int32, ``t_starts [S]``, ``t_ends [S]``, and the ``positions [S, 3]``
+    """Packed samples of rays: ``ray_indices [S]`` int64, ``t_starts [S]``, ``t_ends [S]``, and the ``positions [S, 3]``
     of their middles, world units."""
 
     ray_indices: torch.Tensor
@@ -52,10 +52,10 @@ def visibility_gather(
     """
     source, target, rays = _moves(source_info, target_info)
     found = RaySampleList(
-        torch.zeros(num_samples, dtype=torch.int32, device=rays_o.device),
+        torch.zeros(num_samples, dtype=torch.int64, device=rays_o.device),
         *(t_starts.new_zeros(shape) for shape in ((num_samples,), (num_samples,), (num_samples, 3))),
     )
-    found.ray_indices[target] = rays.to(torch.int32)
+    found.ray_indices[target] = rays
     found.t_starts[target], found.t_ends[target] = t_starts[source], t_ends[source]
     middles = 0.5 * (t_starts[source] + t_ends[source])
     found.positions[target] = rays_o[rays] + middles[:, None] * rays_d[rays]

@@ -105,7 +105,7 @@ def compare_occupancy(case: OccupancyCase, got: Mapping[str, torch.Tensor]) -> d
         **case.options,  # type: ignore[arg-type]
     )
     cells = OccupancyCells(got["cells"], got["positions"])
-    require(cells.cells.dtype == torch.int32 and torch.equal(cells.cells, want.cells), f"{case.name} drew other cells")
+    require(cells.cells.dtype == torch.int64 and torch.equal(cells.cells, want.cells), f"{case.name} drew other cells")
     before = case.densities().double()
     for threshold in THRESHOLDS:
         # The mean of float32 is not the reference's: where it decides, another density may lie between.

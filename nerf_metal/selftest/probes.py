@@ -14,8 +14,9 @@ from nerf_metal.data.cameras import Intrinsics, image_rays, look_at
 from nerf_metal.models.coarse_fine.field import MAX_ROWS, CoarseFineField
 from nerf_metal.models.hash_grid.field import HashField
 from nerf_metal.models.losses import HUBER_DELTA
-from nerf_metal.nn.frequency_encoding import FrequencyEncoding
-from nerf_metal.reference import pack_bits, pack_counts, unpack_bits
+from nerf_metal.nn.encodings import FrequencyEncoding
+from nerf_metal.ops import pack_counts
+from nerf_metal.reference import pack_bits, unpack_bits
 from nerf_metal.selftest.tolerances import TORCH_ELEMENTWISE, TRAINING_STEP, all_close, require
 from nerf_metal.util.rounding import DEVIATIONS, products
 
@@ -263,7 +264,7 @@ def _hash_field(side: Side) -> Outputs:
             width=32,
             backend=side.backend,
         )
-        field.table.data.mul_(1e4)  # of the size they have when they have learned
+        field.encoding.table.data.mul_(1e4)  # of the size they have when they have learned
         return field
 
     field = _placed(side, HASH_SEED, make)

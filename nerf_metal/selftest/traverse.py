@@ -116,11 +116,12 @@ def of_ray(traversed: TraversedRays, ray: int) -> tuple[torch.Tensor, torch.Tens
 def check_form(traversed: TraversedRays, rays: int) -> None:
     """Every ray's samples follow those of the ray before, in order, and bear its number."""
     info, index, t_starts, t_ends = traversed
-    require(info.shape == (rays, 2) and info.dtype == index.dtype == torch.int32, "packed_info has another form")
+    require(info.shape == (rays, 2) and info.dtype == torch.int32, "packed_info has another form")
+    require(index.dtype == torch.int64, "ray_indices must be int64")
     counts = info[:, 1]
     follow = torch.equal(info[:, 0], counts.cumsum(0) - counts) and (counts >= 0).all()
     require(follow, "the rays' samples do not follow one another")
-    owners = torch.arange(rays, dtype=torch.int32).repeat_interleave(counts)
+    owners = torch.arange(rays).repeat_interleave(counts)
     require(torch.equal(index, owners), "samples bear another ray's number")
     forward = t_starts.shape == t_ends.shape == index.shape and (t_ends > t_starts).all()
     require(forward, "an interval does not end behind its start")

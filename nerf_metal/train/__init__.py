@@ -1,1 +1,51 @@
-"""Training: options, the loop, checkpoints, the watchdog, statistics, evaluation, the run folder."""
+"""Training: options, the loop, checkpoints, the watchdog, statistics, evaluation, the run folder.
+
+The public names are loaded when they are first used: ``--help`` needs the options, but no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nerf_metal.train.evaluation import evaluate
+    from nerf_metal.train.loading import load_model
+    from nerf_metal.train.loop import TrainResult, train
+    from nerf_metal.train.observer import Observer
+    from nerf_metal.train.options import TrainConfig, preset_config
+    from nerf_metal.train.run_folder import RunFolder
+    from nerf_metal.train.scenes import open_scene
+
+__all__ = [
+    "Observer",
+    "RunFolder",
+    "TrainConfig",
+    "TrainResult",
+    "evaluate",
+    "load_model",
+    "open_scene",
+    "preset_config",
+    "train",
+]
+
+_PLACES = {
+    "Observer": "observer",
+    "RunFolder": "run_folder",
+    "TrainConfig": "options",
+    "TrainResult": "loop",
+    "evaluate": "evaluation",
+    "load_model": "loading",
+    "open_scene": "scenes",
+    "preset_config": "options",
+    "train": "loop",
+}
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of the module's
+
+    def __getattr__(name: str) -> Any:
+        """Load a public name when it is first used (PEP 562)."""
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+        return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)

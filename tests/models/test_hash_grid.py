@@ -76,8 +76,8 @@ def small_field(backend: str) -> HashField:
         backend=backend,
     )
     with torch.no_grad():
-        field.table.uniform_(-1.0, 1.0)
-        field.density_weights[-1].mul_(6.0)  # densities from next to nothing to opaque
+        field.encoding.table.uniform_(-1.0, 1.0)
+        field.density_network.weights[-1].mul_(6.0)  # densities from next to nothing to opaque
     return field
 
 
@@ -85,7 +85,7 @@ def step_gradients(
     field: HashField, backend: str, max_samples: int | None = None
 ) -> tuple[Samples, dict[str, torch.Tensor]]:
     """One training step without its optimizer: march, encode, networks, composite, loss, and all the way back."""
-    dtype = field.table.dtype
+    dtype = field.encoding.table.dtype
     grid = OccupancyGrid(BOX, 16, backend="host")
     middle = torch.zeros(16, 16, 16, dtype=torch.bool)
     middle[3:13, 4:12, 2:14] = True
@@ -113,9 +113,11 @@ def test_gradients_of_a_training_step_are_the_references(in_place: bool) -> None
     """Kernels in float32 against pure torch in float64, from the march to the weights."""
     field = small_field("host")
     exact = copy.deepcopy(field).double()
-    exact.backend = "torch"
+    for part in exact.modules():
+        if hasattr(part, "backend"):
+            part.backend = "torch"
     if in_place:  # as the trainer does
-        field.table.grad = torch.zeros_like(field.table)
+        field.encoding.table.grad = torch.zeros_like(field.encoding.table)
     samples, got = step_gradients(field, "host")
     expected_samples, expected = step_gradients(exact, "torch")
     assert torch.equal(samples.packed_info.long(), expected_samples.packed_info.long())
@@ -306,7 +308,7 @@ def test_equal_seeds_give_equal_checkpoints(cube_scene, fast_config, tmp_path) -
     for path in folder.checkpoints.glob("*.safetensors"):
         assert path.read_bytes() == (again.checkpoints / path.name).read_bytes(), path.name
     other, _ = run(dataclasses.replace(fast_config, out=str(tmp_path / "other"), seed=1), cube_scene)
-    assert not torch.equal(state(one)["field.table"], state(other)["field.table"])
+    assert not torch.equal(state(one)["field.encoding.table"], state(other)["field.encoding.table"])
 
 
 def test_resumed_equals_unbroken(cube_scene, fast_config, tmp_path) -> None:
@@ -340,10 +342,10 @@ def test_known_geometry_has_gradients_of_its_own() -> None:
         geometry = field.geometry(positions, given)
         assert isinstance(geometry, Geometry)
         (field.sigmas(geometry).sum() * 0.1).backward()
-    table = field.table.grad.clone()
+    table = field.encoding.table.grad.clone()
     field.zero_grad()
     (field.density(positions).sum() * 0.2).backward()
-    torch.testing.assert_close(table, field.table.grad, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(table, field.encoding.table.grad, rtol=1e-5, atol=1e-7)
 
 
 def test_build_is_seeded(fast_config) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from nerf_metal.nn.frequency_encoding import FrequencyEncoding
+from nerf_metal.nn import FrequencyEncoding
 
 
 def test_values_worked_by_hand():
@@ -27,14 +27,14 @@ def test_coordinates_stay_apart():
     assert changed.view(-1, 3).tolist() == [[False, True, False]] * 7
 
 
-@pytest.mark.parametrize("levels", [0, 1, 10])
-def test_width_is_what_it_says(levels):
+@pytest.mark.parametrize("bands", [0, 1, 10])
+def test_width_is_what_it_says(bands):
     """The width that layers are built with is the width that comes."""
-    encoding = FrequencyEncoding(levels)
-    assert encoding(torch.zeros(5, 3)).shape == (5, encoding.width) == (5, 3 * (1 + 2 * levels))
+    encoding = FrequencyEncoding(bands)
+    assert encoding(torch.zeros(5, 3)).shape == (5, encoding.output_width) == (5, 3 * (1 + 2 * bands))
 
 
-def test_period_of_the_first_level_is_the_box():
-    """-1 and 1, the ends of the box, are one period apart: the first level alone cannot tell them apart."""
+def test_period_of_the_first_band_is_the_box():
+    """-1 and 1, the ends of the box, are one period apart: the first band alone cannot tell them apart."""
     ends = FrequencyEncoding(1, channels=1)(torch.tensor([[-1.0], [1.0]]))
     torch.testing.assert_close(ends[0, 1:], ends[1, 1:], rtol=0, atol=1e-6)

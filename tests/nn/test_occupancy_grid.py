@@ -19,7 +19,7 @@ def ball(positions: torch.Tensor) -> torch.Tensor:
 
 
 def mask_of(grid: OccupancyGrid) -> torch.Tensor:
-    return unpack_bits(grid.bits).view(grid.levels, SIDE, SIDE, SIDE)
+    return unpack_bits(grid.bits).view(grid.cascades, SIDE, SIDE, SIDE)
 
 
 def distance_of_centres() -> torch.Tensor:
@@ -108,7 +108,7 @@ def test_excluded_cells_stay_so_for_ever() -> None:
     half = torch.arange(SIDE**3) % 3 == 0
     grid.mark(half)  # flat
     assert torch.equal(mask_of(grid)[0], mask & half.view(mask.shape))
-    with pytest.raises(ValueError, match=r"^\[mark\] mask must have 16\^3 cells, got shape \(5,\)$"):
+    with pytest.raises(ValueError, match=r"^\[mark\] mask .*\(5,\)"):
         grid.mark(torch.ones(5, dtype=torch.bool))
 
 

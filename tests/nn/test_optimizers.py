@@ -1,7 +1,6 @@
 """The fused optimizer against torch's, its sparse groups, and its state."""
 
 import copy
-import re
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ import torch
 from nerf_metal.nn.optimizers import FusedAdam
 from nerf_metal.selftest.tolerances import EPS, close
 from nerf_metal.train import checkpoint as checkpoints
+from tests.refusals import refusal
 from tests.stepping import fresh_model
 
 BOX = torch.tensor([[-1.0, -2.0, -3.0], [1.0, 2.0, 3.0]])
@@ -181,20 +181,17 @@ def test_runs_and_thread_counts_give_the_same_bits():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "name", "value"),
     [
-        ({"lr": -1.0}, "lr must be finite and at least 0, got -1.0"),
-        ({"betas": (0.9, 1.0)}, "beta2 must be in [0, 1), got 1.0"),
-        ({"eps": 0.0}, "eps must be at least 1e-30, got 0.0; instant-ngp uses 1e-15"),
-        (
-            {"params": [torch.zeros(2, 3).T]},
-            "params must be contiguous, got strides (1, 3) of shape (3, 2); make it of a .contiguous() tensor",
-        ),
+        ({"lr": -1.0}, "lr", "-1.0"),
+        ({"betas": (0.9, 1.0)}, "beta2", "1.0"),
+        ({"eps": 0.0}, "eps", "0.0"),
+        ({"params": [torch.zeros(2, 3).T]}, "params", "(1, 3)"),
     ],
 )
-def test_bad_arguments(options, message):
-    """One line that says what is wrong, before any step."""
-    with pytest.raises(ValueError, match=f"^{re.escape(f'[FusedAdam] {message}')}$"):
+def test_bad_arguments(options, name, value):
+    """One line that names the argument and the value, before any step."""
+    with pytest.raises(ValueError, match=refusal("FusedAdam", name, value)):
         FusedAdam(**({"params": [torch.zeros(2)]} | options))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from nerf_metal.selftest.adam import BETA1, BETA2, EPSILON, Table
 from nerf_metal.selftest.modes import Mode
 from nerf_metal.selftest.tolerances import EPS, FLOAT64, close
 from tests.ops.modes import ALL_PLAIN_MODES
+from tests.refusals import refusal
 
 
 # ---- steps by hand ----
@@ -109,67 +109,70 @@ def good() -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("change", "error", "name", "value"),
     [
-        ({"param": None}, TypeError, "param must be a torch.Tensor, got NoneType"),
-        ({"grad": torch.zeros(8)}, ValueError, "grad must have shape (4, 2) like param, got (8,)"),
+        ({"param": None}, TypeError, "param", "NoneType"),
+        ({"grad": torch.zeros(8)}, ValueError, "grad", "(8,)"),
         (
             {"exp_avg": torch.zeros(4, 2).half()},
             TypeError,
-            "exp_avg must be torch.float32 like param, got torch.float16; convert it with .to(torch.float32)",
+            "exp_avg",
+            "torch.float16",
         ),
         (
             {"exp_avg_sq": torch.zeros(4, 2, device="meta")},
             ValueError,
-            "exp_avg_sq must be on cpu like param, got meta; move it with .to('cpu')",
+            "exp_avg_sq",
+            "meta",
         ),
         (
             {"grad": torch.zeros(2, 4).T},
             ValueError,
-            "grad must be contiguous, got strides (1, 4) of shape (4, 2); the step is in place: keep a .contiguous() "
-            "tensor",
+            "grad",
+            "(1, 4)",
         ),
         (
             {"grad": torch.zeros(4, 2).to_sparse()},
             ValueError,
-            "grad must be a dense tensor, got torch.sparse_coo; convert it with .to_dense()",
+            "grad",
+            "torch.sparse_coo",
         ),
-        ({"half_copy": 1}, TypeError, "half_copy must be a torch.Tensor, got int"),
+        ({"half_copy": 1}, TypeError, "half_copy", "int"),
         (
             {"half_copy": torch.zeros(4, 2)},
             TypeError,
-            "half_copy must be torch.float16, got torch.float32; make it with param.half()",
+            "half_copy",
+            "torch.float32",
         ),
         (
             {"half_copy": torch.zeros(8).half()},
             ValueError,
-            "half_copy must have shape (4, 2) on cpu like param, got (8,) on cpu; make it with param.half()",
+            "half_copy",
+            "(8,) on cpu",
         ),
         (
             {"half_copy": torch.zeros(2, 4).half().T},
             ValueError,
-            "half_copy must be contiguous, got strides (1, 4) of shape (4, 2); the step is in place: keep a "
-            ".contiguous() tensor",
+            "half_copy",
+            "(1, 4)",
         ),
-        ({"step": 0}, ValueError, "step must be at least 1, got 0"),
-        ({"step": 1.0}, TypeError, "step must be an int, got float"),
-        *(({"lr": lr}, ValueError, f"lr must be finite and at least 0, got {lr}") for lr in (-1.0, math.nan, math.inf)),
-        *(({"beta1": b}, ValueError, f"beta1 must be in [0, 1), got {b}") for b in (-0.1, 1.0, math.nan)),
-        ({"beta2": 1.0}, ValueError, "beta2 must be in [0, 1), got 1.0"),
-        *(
-            ({"eps": e}, ValueError, f"eps must be at least 1e-30, got {e}; instant-ngp uses 1e-15")
-            for e in (0.0, -1.0, math.nan)
-        ),
-        ({"backend": "cuda"}, ValueError, "backend must be one of auto, metal, host, torch, got 'cuda'"),
+        ({"step": 0}, ValueError, "step", "0"),
+        ({"step": 1.0}, TypeError, "step", "float"),
+        *(({"lr": lr}, ValueError, "lr", str(lr)) for lr in (-1.0, math.nan, math.inf)),
+        *(({"beta1": b}, ValueError, "beta1", str(b)) for b in (-0.1, 1.0, math.nan)),
+        ({"beta2": 1.0}, ValueError, "beta2", "1.0"),
+        *(({"eps": e}, ValueError, "eps", str(e)) for e in (0.0, -1.0, math.nan)),
+        ({"backend": "cuda"}, ValueError, "backend", "cuda"),
         (
             {name: torch.zeros(4, 2).half() for name in ("param", "grad", "exp_avg", "exp_avg_sq")},
             TypeError,
-            "param must be torch.float32 for backend 'host', got torch.float16; convert it or use backend='torch'",
+            "param",
+            "torch.float16",
         ),
     ],
 )
-def test_op_refuses_with_exact_words(change: dict[str, object], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=f"^{re.escape(f'[adam_step] {message}')}$"):
+def test_op_refuses_by_name_and_value(change: dict[str, object], error: type[Exception], name: str, value: str) -> None:
+    with pytest.raises(error, match=refusal("adam_step", name, value)):
         ops.adam_step(**(good() | change))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +13,7 @@ from nerf_metal.selftest.hashgrid import HASHGRID_CASES, HashgridCase, corners
 from nerf_metal.selftest.modes import Mode
 from nerf_metal.selftest.tolerances import EPS, FLOAT64, close
 from tests.ops.modes import ALL_PLAIN_MODES
+from tests.refusals import refusal
 
 CASES = pytest.mark.parametrize("case", HASHGRID_CASES, ids=lambda case: case.name)
 
@@ -173,87 +173,93 @@ LEVELS = {"num_levels": 2, "base_resolution": 2, "finest_resolution": 4, "log2_t
 
 
 @pytest.mark.parametrize(
-    ("op", "change", "error", "message"),
+    ("op", "change", "error", "name", "value"),
     [
         (ops.hashgrid_encode, *rest)
         for rest in (
-            ({"positions": [0.0] * 3}, TypeError, "positions must be a torch.Tensor, got list"),
-            ({"positions": torch.zeros(3)}, ValueError, "positions must have shape (N, 3), got (3,)"),
-            ({"positions": torch.zeros(5, 2)}, ValueError, "positions must have shape (N, 3), got (5, 2)"),
+            ({"positions": [0.0] * 3}, TypeError, "positions", "list"),
+            ({"positions": torch.zeros(3)}, ValueError, "positions", "(3,)"),
+            ({"positions": torch.zeros(5, 2)}, ValueError, "positions", "(5, 2)"),
             (
                 {"table": torch.zeros(64, 3)},
                 ValueError,
-                "table must have shape (entries, F) with F one of 1, 2, 4, 8, got (64, 3)",
+                "table",
+                "(64, 3)",
             ),
             (
                 {"table": torch.zeros(64, 2, dtype=torch.int32)},
                 TypeError,
-                "table must be floating point, got torch.int32; convert it with .float()",
+                "table",
+                "torch.int32",
             ),
             (
                 {"levels": GOOD["levels"].long()},
                 TypeError,
-                "levels must be an int32 tensor, got torch.int64; hashgrid_levels makes it",
+                "levels",
+                "torch.int64",
             ),
-            ({"levels": None}, TypeError, "levels must be an int32 tensor, got NoneType; hashgrid_levels makes it"),
+            ({"levels": None}, TypeError, "levels", "NoneType"),
             (
                 {"levels": GOOD["levels"][0]},
                 ValueError,
-                "levels must have shape (L, 4), got (4,); hashgrid_levels makes it",
+                "levels",
+                "(4,)",
             ),
-            ({"levels": GOOD["levels"].to(META)}, ValueError, "levels must be on cpu like positions, got meta"),
-            ({"table": torch.zeros(64, 2, device=META)}, ValueError, "table must be on cpu like positions, got meta"),
-            ({"known": torch.zeros(5, 3)}, ValueError, "known must have shape (5, 2), got (5, 3)"),
+            ({"levels": GOOD["levels"].to(META)}, ValueError, "levels", "meta"),
+            ({"table": torch.zeros(64, 2, device=META)}, ValueError, "table", "meta"),
+            ({"known": torch.zeros(5, 3)}, ValueError, "known", "(5, 3)"),
             (
                 {"grad_table": torch.zeros(64, 1)},
                 ValueError,
-                "grad_table must have shape (64, 2) like table, got (64, 1)",
+                "grad_table",
+                "(64, 1)",
             ),
             (
                 {"grad_table": torch.zeros(64, 2).half()},
                 TypeError,
-                "grad_table must be torch.float32 like positions, got torch.float16; convert it with "
-                ".to(torch.float32)",
+                "grad_table",
+                "torch.float16",
             ),
             (
                 {"grad_table": torch.zeros(2, 64).t()},
                 ValueError,
-                "grad_table must be contiguous, got strides (1, 64)",
+                "grad_table",
+                "(1, 64)",
             ),
             (
                 {"positions": torch.zeros(5, 3).half(), "backend": "host"},
                 TypeError,
-                "positions must be torch.float32 for backend 'host', got torch.float16; convert it or use "
-                "backend='torch'",
+                "positions",
+                "torch.float16",
             ),
             (
                 {"table": torch.zeros(64, 2).double(), "backend": "host"},
                 TypeError,
-                "table must be torch.float32 or torch.float16 for backend 'host', got torch.float64; convert it or "
-                "use backend='torch'",
+                "table",
+                "torch.float64",
             ),
-            ({"backend": "cuda"}, ValueError, "backend must be one of auto, metal, host, torch, got 'cuda'"),
+            ({"backend": "cuda"}, ValueError, "backend", "cuda"),
         )
     ]
     + [
         (ops.hashgrid_levels, *rest)
         for rest in (
-            ({"num_levels": 0}, ValueError, "num_levels must be at least 1, got 0"),
-            ({"num_levels": 65}, ValueError, "num_levels must be at most 64, got 65"),
-            ({"num_levels": 2.0}, TypeError, "num_levels must be an int, got float"),
-            ({"base_resolution": 0}, ValueError, "base_resolution must be at least 1, got 0"),
-            ({"finest_resolution": 1}, ValueError, "finest_resolution must be at least 2, got 1"),
-            ({"finest_resolution": 2**20 + 1}, ValueError, "finest_resolution must be at most 1048576, got 1048577"),
-            ({"log2_table_size": 0}, ValueError, "log2_table_size must be at least 1, got 0"),
-            ({"log2_table_size": 25}, ValueError, "log2_table_size must be at most 24, got 25"),
+            ({"num_levels": 0}, ValueError, "num_levels", "0"),
+            ({"num_levels": 65}, ValueError, "num_levels", "65"),
+            ({"num_levels": 2.0}, TypeError, "num_levels", "float"),
+            ({"base_resolution": 0}, ValueError, "base_resolution", "0"),
+            ({"finest_resolution": 1}, ValueError, "finest_resolution", "1"),
+            ({"finest_resolution": 2**20 + 1}, ValueError, "finest_resolution", "1048577"),
+            ({"log2_table_size": 0}, ValueError, "log2_table_size", "0"),
+            ({"log2_table_size": 25}, ValueError, "log2_table_size", "25"),
         )
     ],
 )
-def test_ops_refuse_with_exact_words(
-    op: Callable[..., object], change: dict[str, object], error: type[Exception], message: str
+def test_ops_refuse_by_name_and_value(
+    op: Callable[..., object], change: dict[str, object], error: type[Exception], name: str, value: str
 ) -> None:
     good = GOOD if op is ops.hashgrid_encode else LEVELS
-    with pytest.raises(error, match=f"^{re.escape(f'[{op.__name__}] {message}')}$"):
+    with pytest.raises(error, match=refusal(op.__name__, name, value)):
         op(**(good | change))
 
 

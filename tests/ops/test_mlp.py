@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 
@@ -13,6 +11,7 @@ from nerf_metal.selftest.mlp import ACTIVATIONS, MLP_CASES, MlpCase
 from nerf_metal.selftest.modes import Mode
 from nerf_metal.selftest.tolerances import EPS, close
 from tests.ops.modes import ALL_MODES
+from tests.refusals import refusal
 
 CASES = pytest.mark.parametrize("case", MLP_CASES, ids=lambda case: case.name)
 
@@ -124,53 +123,59 @@ B = [torch.zeros(8), torch.zeros(8), torch.zeros(3)]
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("change", "error", "name", "value"),
     [
-        ({"x": [1.0]}, TypeError, "x must be a torch.Tensor, got list"),
+        ({"x": [1.0]}, TypeError, "x", "list"),
         (
             {"x": torch.zeros(5, 4, dtype=torch.int64)},
             TypeError,
-            "x must be floating point, got torch.int64; convert it with .float()",
+            "x",
+            "torch.int64",
         ),
-        ({"x": torch.zeros(4)}, ValueError, "x must have shape (N, in), got (4,)"),
-        ({"weights": W[:1]}, ValueError, "weights must be of 2 to 5 layers, got 1"),
-        ({"weights": [*W[:2], *W[1:2] * 4]}, ValueError, "weights must be of 2 to 5 layers, got 6"),
-        ({"weights": [W[0], 2.0, W[2]]}, TypeError, "weights[1] must be a torch.Tensor, got float"),
-        ({"weights": [None, *W[1:]]}, TypeError, "weights[0] must be a torch.Tensor, got NoneType"),
-        ({"weights": [W[0], W[1], torch.zeros(3)]}, ValueError, "weights[2] must have shape (out, in), got (3,)"),
-        ({"x": torch.zeros(5, 3)}, ValueError, "weights[0] must have shape (8, 3), got (8, 4)"),
-        ({"weights": [W[0], torch.zeros(9, 8), W[2]]}, ValueError, "weights[1] must have shape (8, 8), got (9, 8)"),
-        ({"weights": [W[0], W[1], torch.zeros(3, 9)]}, ValueError, "weights[2] must have shape (3, 8), got (3, 9)"),
+        ({"x": torch.zeros(4)}, ValueError, "x", "(4,)"),
+        ({"weights": W[:1]}, ValueError, "weights", "1"),
+        ({"weights": [*W[:2], *W[1:2] * 4]}, ValueError, "weights", "6"),
+        ({"weights": [W[0], 2.0, W[2]]}, TypeError, "weights[1]", "float"),
+        ({"weights": [None, *W[1:]]}, TypeError, "weights[0]", "NoneType"),
+        ({"weights": [W[0], W[1], torch.zeros(3)]}, ValueError, "weights[2]", "(3,)"),
+        ({"x": torch.zeros(5, 3)}, ValueError, "weights[0]", "(8, 4)"),
+        ({"weights": [W[0], torch.zeros(9, 8), W[2]]}, ValueError, "weights[1]", "(9, 8)"),
+        ({"weights": [W[0], W[1], torch.zeros(3, 9)]}, ValueError, "weights[2]", "(3, 9)"),
         (
             {"weights": [W[0], W[1].double(), W[2]]},
             TypeError,
-            "weights[1] must be torch.float32 like x, got torch.float64; convert it with .to(torch.float32)",
+            "weights[1]",
+            "torch.float64",
         ),
         (
             {"weights": [W[0], W[1].to("meta"), W[2]]},
             ValueError,
-            "weights[1] must be on cpu like x, got meta; move it with .to('cpu')",
+            "weights[1]",
+            "meta",
         ),
         (
             {"weights": [torch.zeros(129, 4), torch.zeros(3, 129)], "biases": None},
             ValueError,
-            "layers must be 1 to 128 wide, got weights[0] of 129x4",
+            "weights[0]",
+            "129x4",
         ),
         (
             {"weights": [W[0], torch.zeros(0, 8)], "biases": None},
             ValueError,
-            "layers must be 1 to 128 wide, got weights[1] of 0x8",
+            "weights[1]",
+            "0x8",
         ),
-        ({"biases": B[:2]}, ValueError, "biases must be one for each of 3 layers, got 2"),
-        ({"biases": [B[0], None, B[2]]}, TypeError, "biases[1] must be a torch.Tensor, got NoneType"),
-        ({"biases": [B[0], B[1], B[1]]}, ValueError, "biases[2] must have shape (3,), got (8,)"),
-        ({"known": torch.zeros(5, 4)}, ValueError, "known must have shape (5, 3), got (5, 4)"),
+        ({"biases": B[:2]}, ValueError, "biases", "2"),
+        ({"biases": [B[0], None, B[2]]}, TypeError, "biases[1]", "NoneType"),
+        ({"biases": [B[0], B[1], B[1]]}, ValueError, "biases[2]", "(8,)"),
+        ({"known": torch.zeros(5, 4)}, ValueError, "known", "(5, 4)"),
         (
             {"output_activation": "tanh"},
             ValueError,
-            "output_activation must be one of none, relu, sigmoid, got 'tanh'",
+            "output_activation",
+            "tanh",
         ),
-        ({"backend": "cuda"}, ValueError, "backend must be one of auto, metal, host, torch, got 'cuda'"),
+        ({"backend": "cuda"}, ValueError, "backend", "cuda"),
         (
             {
                 "x": torch.zeros(5, 4).half(),
@@ -179,12 +184,13 @@ B = [torch.zeros(8), torch.zeros(8), torch.zeros(3)]
                 "backend": "host",
             },
             TypeError,
-            "x must be torch.float32 for backend 'host', got torch.float16; convert it or use backend='torch'",
+            "x",
+            "torch.float16",
         ),
     ],
 )
-def test_op_refuses_with_exact_words(change: dict[str, object], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=f"^{re.escape(f'[mlp] {message}')}$"):
+def test_op_refuses_by_name_and_value(change: dict[str, object], error: type[Exception], name: str, value: str) -> None:
+    with pytest.raises(error, match=refusal("mlp", name, value)):
         ops.mlp(**({"x": torch.zeros(5, 4), "weights": W, "biases": B} | change))
 
 

@@ -155,6 +155,13 @@ def test_cells_outside_the_grid_are_left_out(mode: Mode) -> None:
     assert density.view(torch.float32).nonzero().flatten().tolist() == [7]
 
 
+def test_cells_of_64_bits_are_cut_and_not_wrapped() -> None:
+    """2^32 + 1 is no cell, and not cell 1."""
+    density = torch.zeros(512)
+    ops.occupancy_update(density, torch.tensor([3, 2**32 + 1]), torch.tensor([1.0, 2.0]), backend="host")
+    assert density.nonzero()[:, 0].tolist() == [3]
+
+
 @PLAIN_KERNEL_MODES
 def test_inputs_may_be_views(mode: Mode) -> None:
     bits = random_bits(8, 1, 0.3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from nerf_metal.selftest.sh import SH_CASES, ShCase, compare_sh, run_sh
 from nerf_metal.selftest.tolerances import EPS, FLOAT64, close
 from tests.ops.guards import Guarded
 from tests.ops.modes import ALL_PLAIN_MODES, ON_METAL, PLAIN_KERNEL_MODES
+from tests.refusals import refusal
 
 DEGREES = pytest.mark.parametrize("degree", [1, 2, 3, 4])
 
@@ -207,29 +207,31 @@ def test_more_threads_change_no_bit() -> None:
 
 # ---- bad arguments ----
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("change", "error", "name", "value"),
     [
-        ({"directions": [0.0, 0.0, 1.0]}, TypeError, "directions must be a torch.Tensor, got list"),
+        ({"directions": [0.0, 0.0, 1.0]}, TypeError, "directions", "list"),
         (
             {"directions": torch.zeros(4, 3, dtype=torch.int64)},
             TypeError,
-            "directions must be floating point, got torch.int64; convert it with .float()",
+            "directions",
+            "torch.int64",
         ),
-        ({"directions": torch.zeros(3)}, ValueError, "directions must have shape (N, 3), got (3,)"),
-        ({"directions": torch.zeros(4, 2)}, ValueError, "directions must have shape (N, 3), got (4, 2)"),
-        ({"degree": 0}, ValueError, "degree must be at least 1, got 0"),
-        ({"degree": 5}, ValueError, "degree must be at most 4, got 5; it counts bands from 1"),
-        ({"degree": 2.0}, TypeError, "degree must be an int, got float"),
-        ({"backend": "cuda"}, ValueError, "backend must be one of auto, metal, host, torch, got 'cuda'"),
+        ({"directions": torch.zeros(3)}, ValueError, "directions", "(3,)"),
+        ({"directions": torch.zeros(4, 2)}, ValueError, "directions", "(4, 2)"),
+        ({"degree": 0}, ValueError, "degree", "0"),
+        ({"degree": 5}, ValueError, "degree", "5"),
+        ({"degree": 2.0}, TypeError, "degree", "float"),
+        ({"backend": "cuda"}, ValueError, "backend", "cuda"),
         (
             {"directions": torch.zeros(4, 3).half(), "backend": "host"},
             TypeError,
-            "directions must be torch.float32 for backend 'host', got torch.float16; convert it or use backend='torch'",
+            "directions",
+            "torch.float16",
         ),
     ],
 )
-def test_op_refuses_with_exact_words(change: dict[str, object], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=f"^{re.escape(f'[spherical_harmonics] {message}')}$"):
+def test_op_refuses_by_name_and_value(change: dict[str, object], error: type[Exception], name: str, value: str) -> None:
+    with pytest.raises(error, match=refusal("spherical_harmonics", name, value)):
         ops.spherical_harmonics(**({"directions": torch.zeros(4, 3)} | change))
 
 

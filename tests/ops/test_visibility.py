@@ -57,7 +57,7 @@ def test_gathered_samples_worked_by_hand(mode: Mode) -> None:
     assert got.t_ends.tolist() == [5.0, 0.0, 0.0, 1.0, 2.0, 0.0, 0.0]
     places = [[1.0, 11.0, -1.5], [0.0] * 3, [0.0] * 3, [0.5, 0.0, 0.0], [1.5, 0.0, 0.0], [0.0] * 3, [0.0] * 3]
     assert got.positions.tolist() == places
-    assert got.ray_indices.dtype == torch.int32
+    assert got.ray_indices.dtype == torch.int64
 
 
 @ALL_PLAIN_MODES

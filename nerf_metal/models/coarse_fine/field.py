@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import nn
 
-from nerf_metal.nn.frequency_encoding import FrequencyEncoding
+from nerf_metal.nn.encodings import FrequencyEncoding
 from nerf_metal.util.errors import InputError
 
 MAX_ROWS = 32_766
@@ -109,7 +109,7 @@ class NerfField(nn.Module):
         self.density_activation = density_activation
         self.encode_position = FrequencyEncoding(position_bands)
         self.encode_direction = FrequencyEncoding(direction_bands)
-        position_width = self.encode_position.width
+        position_width = self.encode_position.output_width
         self.layer_widths = [position_width] + [
             hidden_width + (position_width if layer == skip else 0) for layer in range(1, depth)
         ]
@@ -118,7 +118,7 @@ class NerfField(nn.Module):
         # One linear layer on (features, direction), written as two: a ray's direction is encoded and
         # multiplied once, not once for each of its samples.
         self.color_features = nn.Linear(hidden_width, hidden_width // 2)
-        self.color_direction = nn.Linear(self.encode_direction.width, hidden_width // 2, bias=False)
+        self.color_direction = nn.Linear(self.encode_direction.output_width, hidden_width // 2, bias=False)
         self.color = nn.Linear(hidden_width // 2, 3)
         # Glorot and Bengio 2010, as in the authors' code: torch's own default starts the layers too small,
         # and the first minute of training goes into their growth.

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from nerf_metal import ops
 from nerf_metal.models.coarse_fine.field import trunc_exp
+from nerf_metal.nn import FusedMLP, HashEncoding, SphericalHarmonics
 
 GEOMETRY = 16
-"""Numbers that the density network gives: the logarithm of the density, and with it what the colour network is told
-of the place (Müller et al. 2022, section 5.4)."""
+"""Outputs of the density network: the logarithm of the density, and all that the colour network is told of the place
+(Müller et al. 2022, section 5.4)."""
 SH_DEGREE = 4
-"""Of the directions' spherical harmonics: 16 numbers, and with the geometry two whole tiles of the fused network."""
-INITIAL_TABLE = 1e-4
-"""Entries start uniform within this: every place alike, and no two entries equal (Müller et al. 2022, section 4)."""
+"""Degree of the directions' spherical harmonics: 16 numbers, and with the geometry two whole tiles of the fused
+network."""
 
 
 class Geometry(NamedTuple):
@@ -33,19 +31,24 @@ class HashField(nn.Module):
 
     Args:
         aabb: the box ``[2, 3]`` float32, world units. Part of the weights: a checkpoint carries it.
-        cascades: boxes, each twice as large as the one before; what is outside of the first is contracted.
-        levels: of the hash grid.
-        features: of an entry: 1, 2, 4 or 8.
+        cascades: number of boxes, each twice as large as the one before. What is outside of the first is contracted.
+        levels: number of levels of the hash grid.
+        features: numbers of an entry: 1, 2, 4 or 8.
         log2_table_size: most entries of a level, as a power of two.
         base_resolution: cells of the coarsest level along an axis of the box.
-        finest_resolution: of the finest.
-        width: of the hidden layers, at most 128.
-        deterministic: equal gradients in every run, also on a GPU.
+        finest_resolution: cells of the finest level along an axis of the box.
+        width: units of the hidden layers, at most 128.
+        deterministic: make gradients equal in every run, also on a GPU.
         backend: see :mod:`nerf_metal.ops`.
+
+    Attributes:
+        encoding: the hash grid.
+        density_network: from its features to :data:`GEOMETRY` numbers.
+        direction_encoding: of the rays.
+        color_network: from these numbers and the direction to a colour.
     """
 
     aabb: torch.Tensor
-    levels: torch.Tensor
 
     def __init__(
         self,
@@ -63,15 +66,22 @@ class HashField(nn.Module):
     ) -> None:
         """Make table and networks; their weights come from torch's random state."""
         super().__init__()
-        self.deterministic, self.backend = deterministic, backend
         self.reach = 2.0 ** (cascades - 1)
         self.register_buffer("aabb", aabb.detach().clone())
-        grid = ops.hashgrid_levels(levels, base_resolution, finest_resolution, log2_table_size)
-        self.register_buffer("levels", grid, persistent=False)
-        entries = int(grid[-1, 1] + grid[-1, 2])
-        self.table = nn.Parameter(torch.empty(entries, features).uniform_(-INITIAL_TABLE, INITIAL_TABLE))
-        self.density_weights = _layers(levels * features, width, GEOMETRY)
-        self.color_weights = _layers(GEOMETRY + SH_DEGREE**2, width, width, 3)
+        self.encoding = HashEncoding(
+            levels,
+            features,
+            log2_table_size,
+            base_resolution,
+            finest_resolution,
+            deterministic=deterministic,
+            grad_in_place=True,  # a tensor as large as the table less in each step
+            backend=backend,
+        )
+        self.density_network = FusedMLP(self.encoding.output_width, GEOMETRY, width, 1, backend=backend)
+        self.direction_encoding = SphericalHarmonics(SH_DEGREE, backend=backend)
+        color_inputs = GEOMETRY + self.direction_encoding.output_width
+        self.color_network = FusedMLP(color_inputs, 3, width, 2, "sigmoid", backend=backend)
 
     def normalized(self, positions: torch.Tensor) -> torch.Tensor:
         """World positions ``[S, 3]`` to [0, 1].
@@ -92,49 +102,30 @@ class HashField(nn.Module):
         """Evaluate grid and density network at world positions ``[S, 3]``.
 
         Args:
-            positions: ``[S, 3]``, world units; constants.
+            positions: ``[S, 3]``, world units.
             known: the result, where an evaluation without gradients gave it.
         """
-        features = ops.hashgrid_encode(
-            self.normalized(positions),
-            self.table,
-            self.levels,
-            deterministic=self.deterministic,
-            known=None if known is None else known.features,
-            grad_table=self.table.grad if torch.is_grad_enabled() else None,
-            backend=self.backend,
-        )
-        values = ops.mlp(
-            features,
-            list(self.density_weights),
-            known=None if known is None else known.values,
-            backend=self.backend,
-        )
-        return Geometry(features, values)
+        known_features, known_values = (None, None) if known is None else known
+        features = self.encoding(self.normalized(positions), known=known_features)
+        return Geometry(features, self.density_network(features, known=known_values))
 
     def sigmas(self, geometry: Geometry) -> torch.Tensor:
-        """Densities ``[S]``, 1 / world unit."""
+        """Return the densities ``[S]``, 1 / world unit."""
         return trunc_exp(geometry.values[:, 0])
 
     def density(self, positions: torch.Tensor) -> torch.Tensor:
-        """Densities ``[S]`` at world positions ``[S, 3]``."""
+        """Return the densities ``[S]`` at world positions ``[S, 3]``."""
         return self.sigmas(self.geometry(positions))
 
     def rgbs(self, geometry: Geometry, directions: torch.Tensor, ray_indices: torch.Tensor) -> torch.Tensor:
-        """Colours ``[S, 3]`` of samples on rays.
+        """Return the colours ``[S, 3]`` of samples on rays.
 
         Args:
             geometry: of the samples.
             directions: of the rays, ``[R, 3]``, unit length.
-            ray_indices: ``[S]``, the ray of each sample.
+            ray_indices: the ray of each sample, ``[S]``.
         """
         # a ray's direction is encoded once, not once for each of its samples
-        along = ops.spherical_harmonics(directions, SH_DEGREE, backend=self.backend)
-        inputs = torch.cat((geometry.values, along.index_select(0, ray_indices)), -1)
-        return ops.mlp(inputs, list(self.color_weights), output_activation="sigmoid", backend=self.backend)
-
-
-def _layers(*widths: int) -> nn.ParameterList:
-    """Weights ``[out, in]`` of a network without biases, by Glorot and Bengio 2010."""
-    weights = [torch.empty(out, into) for into, out in itertools.pairwise(widths)]
-    return nn.ParameterList(nn.Parameter(nn.init.xavier_uniform_(weight)) for weight in weights)
+        along = self.direction_encoding(directions)
+        rgbs: torch.Tensor = self.color_network(torch.cat((geometry.values, along.index_select(0, ray_indices)), -1))
+        return rgbs

@@ -176,12 +176,13 @@ class HashGridModel(Model):
 
     def optimizer(self, lr: float) -> FusedAdam:
         """Return Adam in one pass over memory, and make the table's gradient once for all steps."""
-        field = self.field
-        field.table.grad = torch.zeros_like(field.table)
+        table = self.field.encoding.table
+        table.grad = torch.zeros_like(table)
+        networks = [*self.field.density_network.weights, *self.field.color_network.weights]
         return FusedAdam(
             [
-                {"params": [field.table], "sparse": True},
-                {"params": [*field.density_weights, *field.color_weights], "sparse": False},
+                {"params": [table], "sparse": True},
+                {"params": networks, "sparse": False},
                 *({**group, "sparse": False} for group in self.corrections.parameter_groups(lr)),
             ],
             lr=lr,
@@ -193,9 +194,9 @@ class HashGridModel(Model):
     def layer_groups(self) -> LayerGroups:
         """Return the table, both networks, and the corrections that learn."""
         return {
-            "table": [self.field.table],
-            "density": list(self.field.density_weights),
-            "color": list(self.field.color_weights),
+            "table": [self.field.encoding.table],
+            "density": list(self.field.density_network.weights),
+            "color": list(self.field.color_network.weights),
             **{name: [parameter] for name, parameter in self.corrections.learning().items()},
         }
 
@@ -209,7 +210,7 @@ class HashGridModel(Model):
         """Check the gradients of both networks at a step's samples."""
         networks = [
             [layers[0].shape[1], *(len(weight) for weight in layers)]
-            for layers in (self.field.density_weights, self.field.color_weights)
+            for layers in (self.field.density_network.weights, self.field.color_network.weights)
         ]
         return check_mlp_gradients(
             networks, rows=self.config.batch_samples, device=self.grid.aabb.device, backend=self.config.backend
@@ -227,7 +228,7 @@ class HashGridModel(Model):
         length = self._length()
         if step is not None:
             length *= max(1.0, self.config.first_step * 0.5 ** (step / HALVE_STEP_EVERY))
-        cone_angle = CONE_ANGLE if self.grid.levels > 1 else 0.0
+        cone_angle = CONE_ANGLE if self.grid.cascades > 1 else 0.0
         return GridSampler(length, self.near, self.far, cone_angle=cone_angle, backend=self.config.backend)
 
     def _length(self) -> float:
@@ -260,6 +261,6 @@ class HashGridModel(Model):
             step=update,
             seed=seed,
             threshold=OPAQUE_STEP / self._length(),
-            num_cells=UPDATE_CELLS * grid.levels,
+            num_cells=UPDATE_CELLS * grid.cascades,
             decay=self._early_decay if update < grid.warmup_updates else LATE_DECAY,
         )

@@ -12,8 +12,7 @@ from nerf_metal import ops
 from nerf_metal.models.hash_grid.field import Geometry, HashField
 from nerf_metal.models.pixels import RenderedPixels
 from nerf_metal.nn.occupancy_grid import OccupancyGrid
-from nerf_metal.ops import Composited
-from nerf_metal.reference import pack_counts
+from nerf_metal.ops import Composited, pack_counts
 
 WINDOWS = (0, 16, 48, ops.MOST_SAMPLES_PER_RAY)
 """A ray's samples are evaluated so many at a time, and the next ones only where light is left: half of what is marched
@@ -107,7 +106,7 @@ def visible_samples(
         grid.aabb,
         grid.bits,
         resolution=grid.resolution,
-        levels=grid.levels,
+        levels=grid.cascades,
         step_size=sampler.step_size,
         cone_angle=sampler.cone_angle,
         near=sampler.near,

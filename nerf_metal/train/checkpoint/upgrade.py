@@ -10,6 +10,12 @@ from collections.abc import Collection, Mapping
 
 import torch
 
+MOVED = {
+    "field.table": "field.encoding.table",
+    "field.density_weights.": "field.density_network.weights.",
+    "field.color_weights.": "field.color_network.weights.",
+}
+"""Beginnings of names of the hash grid's field, and what they have become."""
 AVERAGE, FIELD, CORRECTIONS = "average.", "field.", "corrections."
 
 
@@ -56,5 +62,8 @@ def _now(name: str, bare: bool) -> str:
     if bare:
         return FIELD + name
     if name.startswith(AVERAGE):
-        return AVERAGE + FIELD + name.removeprefix(AVERAGE)
+        return AVERAGE + _now(FIELD + name.removeprefix(AVERAGE), bare=False)
+    for begins, became in MOVED.items():
+        if name.startswith(begins):
+            return became + name.removeprefix(begins)
     return name
