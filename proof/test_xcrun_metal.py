@@ -8,12 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 SHADERS = sorted(path.name for path in (ROOT / "metal").glob("*.metal"))
 
 
 def run(path: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tools.xcrun_metal"]
+    command = [sys.executable, "-m", "proof.xcrun_metal"]
     return subprocess.run(
         command, cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
     )

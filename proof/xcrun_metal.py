@@ -1,4 +1,4 @@
-"""Compile every shader with Apple's own compiler, where Xcode brings it: ``python -m tools.xcrun_metal``.
+"""Compile every shader with Apple's own compiler, where Xcode brings it: ``python -m proof.xcrun_metal``.
 
 Torch hands Metal the same text at run time (``nerf-metal doctor --full`` compiles it so, without Xcode); this compiler
 says more, and its warnings are errors. Exit code 1 where a shader does not compile; 0 with a word where there is no

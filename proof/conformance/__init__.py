@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.conformance.clang import compile_shader
-from tools.conformance.diagnostics import diagnostic_findings
-from tools.conformance.divergence import divergence_findings
-from tools.conformance.flow import ATTRIBUTE_LEVELS, GROUP, Flow
-from tools.conformance.ir import Function, Module, parse_module
-from tools.conformance.kernels import (
+from proof.conformance.clang import compile_shader
+from proof.conformance.diagnostics import diagnostic_findings
+from proof.conformance.divergence import divergence_findings
+from proof.conformance.flow import ATTRIBUTE_LEVELS, GROUP, Flow
+from proof.conformance.ir import Function, Module, parse_module
+from proof.conformance.kernels import (
     argument_findings,
     declared_kernels,
     kernel_findings,
     memory_findings,
 )
-from tools.conformance.race import race_findings
-from tools.conformance.report import Finding, distinct
-from tools.conformance.syntax import syntax_findings
-from tools.conformance.written import unwritten_findings
+from proof.conformance.race import race_findings
+from proof.conformance.report import Finding, distinct
+from proof.conformance.syntax import syntax_findings
+from proof.conformance.written import unwritten_findings
 
 
 def check(path: Path) -> list[Finding]:

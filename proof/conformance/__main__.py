@@ -1,4 +1,4 @@
-"""``python -m tools.conformance [FILES]``: check shaders, by default all of metal/, against what Metal forbids."""
+"""``python -m proof.conformance [FILES]``: check shaders, by default all of metal/, against what Metal forbids."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.conformance import check
-from tools.conformance.clang import METAL
-from tools.conformance.report import shown
+from proof.conformance import check
+from proof.conformance.clang import METAL
+from proof.conformance.report import shown
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0 where nothing was found, 1 where something was, 2 for a file that is not there or a clang that cannot run."""
-    parser = argparse.ArgumentParser(prog="python -m tools.conformance", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m proof.conformance", description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILES", help="shaders; default: metal/*.metal")
     files = parser.parse_args(arguments).files or sorted(METAL.glob("*.metal"))
     bad = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.conformance.ir import Function
+from proof.conformance.ir import Function
 
 EXIT = ""  # where every return leads; no block has this name
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tools.conformance.flow import GROUP, SIMD, Flow, is_collective, library_name, written_by
-from tools.conformance.ir import Instruction, Module
-from tools.conformance.report import Finding
+from proof.conformance.flow import GROUP, SIMD, Flow, is_collective, library_name, written_by
+from proof.conformance.ir import Instruction, Module
+from proof.conformance.report import Finding
 
 
 def divergence_findings(module: Module, flow: Flow) -> list[Finding]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tools.conformance.control import control_dependences
-from tools.conformance.ir import ANYWHERE, Function, Instruction
+from proof.conformance.control import control_dependences
+from proof.conformance.ir import ANYWHERE, Function, Instruction
 
 NOTHING, GROUP, SIMD, NUMBER, VARIES = range(-1, 4)
 SIMD_WIDTH = 32

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tools.conformance.clang import METAL, is_own
-from tools.conformance.ir import Module
-from tools.conformance.report import Finding
-from tools.conformance.syntax import Node, is_kernel, place_of
+from proof.conformance.clang import METAL, is_own
+from proof.conformance.ir import Module
+from proof.conformance.report import Finding
+from proof.conformance.syntax import Node, is_kernel, place_of
 
 # By its path: the package would load torch, and its extension.
 _spec = importlib.util.spec_from_file_location("signature", METAL.parent / "nerf_metal" / "kernels" / "signature.py")

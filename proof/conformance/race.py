@@ -7,9 +7,9 @@ finds the others when a kernel runs.
 
 from __future__ import annotations
 
-from tools.conformance.flow import NUMBER, SIMD, VARIES, Flow, library_name
-from tools.conformance.ir import Instruction, Module
-from tools.conformance.report import Finding
+from proof.conformance.flow import NUMBER, SIMD, VARIES, Flow, library_name
+from proof.conformance.ir import Instruction, Module
+from proof.conformance.report import Finding
 
 
 def race_findings(module: Module, flow: Flow) -> list[Finding]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.conformance.clang import is_own
-from tools.conformance.report import Finding
+from proof.conformance.clang import is_own
+from proof.conformance.report import Finding
 
 Node = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""tools.conformance: our shaders pass; every sample with a mistake is caught by its rule, on its line and there alone.
+"""proof.conformance: our shaders pass; every sample with a mistake is caught by its rule, on its line and there alone.
 
 A sample of bad/ names the rule in its first line and marks the line with ``// mistake``.
 """
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.conformance import check
-from tools.conformance.__main__ import main
-from tools.conformance.clang import compiler
+from proof.conformance import check
+from proof.conformance.__main__ import main
+from proof.conformance.clang import compiler
 
 pytestmark = pytest.mark.conformance
 
@@ -99,7 +99,7 @@ def test_the_command_prints_one_line_a_file_and_fails_where_something_is_found(
     ],
 )
 def test_bad_usage_is_one_line_and_code_2(arguments: list[str], environment: dict[str, str], words: str) -> None:
-    command = [sys.executable, "-m", "tools.conformance", *arguments]
+    command = [sys.executable, "-m", "proof.conformance", *arguments]
     run = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
     assert run.returncode == 2
     assert words in run.stderr

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tools.conformance.flow import Flow, copied, library_name, overlap, span, written_by
-from tools.conformance.ir import ANYWHERE, Instruction, Module
-from tools.conformance.report import Finding
+from proof.conformance.flow import Flow, copied, library_name, overlap, span, written_by
+from proof.conformance.ir import ANYWHERE, Instruction, Module
+from proof.conformance.report import Finding
 
 Span = tuple[str, int, int]  # bytes of a variable
 

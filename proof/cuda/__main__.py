@@ -1,4 +1,4 @@
-"""A second GPU's opinion on the shaders: ``python -m tools.cuda``.
+"""A second GPU's opinion on the shaders: ``python -m proof.cuda``.
 
 Compiles the text that Metal's compiler sees with nvcc and prints what its assembler says of each kernel. With an NVIDIA
 GPU at hand it then runs the named cases of every op there, forward and backward against the references, some of them
@@ -19,8 +19,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tools.cuda import build, report, speed
-from tools.cuda.provider import on_cuda
+from proof.cuda import build, report, speed
+from proof.cuda.provider import on_cuda
 
 DOCS = build.ROOT / "docs" / "cuda.md"
 # Sanitizers take a hundred times as long: every seventh case, a number that no list of sizes is a multiple of.
@@ -48,7 +48,7 @@ def run_cases(library: Path, every: int = 1, under: Sequence[str] = ()) -> dict[
     Raises:
         RuntimeError: where a case fails, with all that do, or where they do not come to their end in time.
     """
-    own = [sys.executable, "-m", "tests.cuda.cases", str(library), "--every", str(every)]
+    own = [sys.executable, "-m", "proof.cuda.cases", str(library), "--every", str(every)]
     out, err = _in_time([*under, *own])
     lines = out.splitlines()
     if not lines or not lines[-1].startswith("{"):
@@ -120,19 +120,19 @@ def on_gpu(gpu: str, library: Path, usages: Sequence[build.Usage]) -> report.Run
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0, 1 where a kernel is wrong, or 2 where nothing could be compiled, with the reason on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m tools.cuda", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="python -m proof.cuda", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--arch", default=build.ARCH, help="of the GPU, as nvcc names it (default %(default)s)")
     parser.add_argument("--build", type=Path, default=build.ROOT / "build" / "cuda", help="default build/cuda")
     parser.add_argument("--compile-only", action="store_true", help="run nothing, even with a GPU at hand")
     asked = parser.parse_args(arguments)
     if re.fullmatch(r"sm_\d+[af]?", asked.arch) is None:
         print(
-            f"tools.cuda: --arch must be like {build.ARCH}, got {asked.arch}; see nvcc --list-gpu-code", file=sys.stderr
+            f"proof.cuda: --arch must be like {build.ARCH}, got {asked.arch}; see nvcc --list-gpu-code", file=sys.stderr
         )
         return 2
     nvcc = shutil.which("nvcc")
     if nvcc is None:
-        print("tools.cuda: nvcc must be on PATH; install the CUDA toolkit (13.0 is known to do)", file=sys.stderr)
+        print("proof.cuda: nvcc must be on PATH; install the CUDA toolkit (13.0 is known to do)", file=sys.stderr)
         return 2
     folder = asked.build.resolve()
     try:

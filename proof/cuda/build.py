@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cuda import source
+from proof.cuda import source
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -1,4 +1,4 @@
-"""Run the named cases of every op on a library of tools/cuda: ``python -m tests.cuda.cases LIBRARY``.
+"""Run the named cases of every op on a library of proof/cuda: ``python -m proof.cuda.cases LIBRARY``.
 
 In a process of its own, which compute-sanitizer can watch. The double of Metal lies beside the library, or is built
 there. The last line is JSON: for each kernel the cases that it took part in and the worst error over tolerance of
@@ -18,8 +18,8 @@ import torch
 
 from nerf_metal.selftest.modes import METAL, METAL_PLAIN, Mode
 from nerf_metal.selftest.table import OPS, Op
+from proof.cuda.provider import on_cuda
 from tests.kernels.libraries import build_doubles
-from tools.cuda.provider import on_cuda
 
 
 def named_cases() -> Iterator[tuple[str, Op, Any, Mode]]:
@@ -38,7 +38,7 @@ def double_beside(library: Path) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 where a case failed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.cuda.cases", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m proof.cuda.cases", description=__doc__)
     parser.add_argument("library", type=Path, help="libnerf_metal_cuda.so")
     parser.add_argument("--every", type=int, default=1, help="of every so many cases the first (default 1: all)")
     asked = parser.parse_args(arguments)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cuda.cases import double_beside
-from tests.cuda.libraries import build_emulation, nvcc
-from tools.cuda import build
+from proof.cuda import build
+from proof.cuda.cases import double_beside
+from proof.cuda.libraries import build_emulation, nvcc
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What ``python -m tools.cuda --compile-only`` left and said."""
+    """What ``python -m proof.cuda --compile-only`` left and said."""
 
     folder: Path
     said: list[str]
@@ -31,7 +31,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     """Half a minute of two processors."""
     nvcc()
     folder = tmp_path_factory.mktemp("cuda")
-    command = [sys.executable, "-m", "tools.cuda", "--compile-only", "--build", str(folder)]
+    command = [sys.executable, "-m", "proof.cuda", "--compile-only", "--build", str(folder)]
     done = subprocess.run(command, cwd=build.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return Compiled(folder, done.stdout.splitlines())

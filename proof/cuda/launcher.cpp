@@ -111,7 +111,7 @@ void run(const std::string& name, void* const* buffers, size_t buffer_count, con
     const auto* const info =
         std::find_if(nerf_metal::kKernels, end, [&](const auto& known) { return name == known.name; });
     if (info == end || info->buffer_count != buffer_count || params_bytes < info->params->bytes) {
-        throw std::runtime_error("built from other shaders than the extension; run python -m tools.cuda again");
+        throw std::runtime_error("built from other shaders than the extension; run python -m proof.cuda again");
     }
     std::vector<double> elements(buffer_count);
     info->elements(params, elements.data());

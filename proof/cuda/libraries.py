@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from nerf_metal import kernels
+from proof.cuda import build, source
 from tests.kernels.libraries import SHADERS, compiler, copy_headers, run_all
-from tools.cuda import build, source
 
 EMULATION = Path(__file__).resolve().parent / "emulation"
 Launcher = Callable[..., None]

@@ -13,7 +13,7 @@ from nerf_metal import kernels
 
 
 class Executor:
-    """A library of tools/cuda, loaded: what it ran and for how long."""
+    """A library of proof/cuda, loaded: what it ran and for how long."""
 
     def __init__(self, path: Path) -> None:
         self.library = ctypes.CDLL(str(path))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tools.cuda.build import Usage
-from tools.cuda.speed import Speed
+from proof.cuda.build import Usage
+from proof.cuda.speed import Speed
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def markdown(run: Run) -> str:
     out = [
         "# The shaders on an NVIDIA GPU",
         "",
-        "Made by `python -m tools.cuda`. The shaders' text for Metal, compiled by nvcc, run by the metal backend's own",
+        "Made by `python -m proof.cuda`. The shaders' text for Metal, compiled by nvcc, run by the metal backend's own",
         "launches: a second opinion on SIMD-groups, threadgroup memory and atomics, no backend.",
         "",
         f"{run.gpu}: a copy moves {run.ceilings[0] / 1e9:.0f} GB/s, multiply-adds make {run.ceilings[1] / 1e12:.1f}"

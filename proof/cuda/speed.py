@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nerf_metal import ops
-from tools.cuda.provider import Executor
+from proof.cuda.provider import Executor
 
 TIMES = 5  # of which the best counts: the first also loads the kernel
 SAMPLES = 2**23  # 8 million: a kernel of 1 ns a sample and GPU would take 8 ms, a launch takes 5 us

@@ -15,13 +15,12 @@ import torch
 
 from nerf_metal import ops
 from nerf_metal.kernels import signature
-from tests.cuda import cases
-from tests.cuda.conftest import Compiled
-from tests.cuda.libraries import build_emulation
+from proof.cuda import __main__ as tool
+from proof.cuda import build, cases, report, source, speed
+from proof.cuda.conftest import Compiled
+from proof.cuda.libraries import build_emulation
+from proof.cuda.provider import on_cuda
 from tests.kernels.launches import KERNELS
-from tools.cuda import __main__ as tool
-from tools.cuda import build, report, source, speed
-from tools.cuda.provider import on_cuda
 
 pytestmark = [pytest.mark.cuda, pytest.mark.slow]  # with what is compiled for it, a minute
 # What Metal runs in another form.

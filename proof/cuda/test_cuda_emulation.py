@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cuda.libraries import EMULATION, Launcher, build_emulation, copy_test_shaders, launcher_of
+from proof.cuda import build
+from proof.cuda.libraries import EMULATION, Launcher, build_emulation, copy_test_shaders, launcher_of
 from tests.kernels.libraries import METAL, compiler, run_all
-from tools.cuda import build
 
 pytestmark = pytest.mark.cuda
 N = 32  # a SIMD-group

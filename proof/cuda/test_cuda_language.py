@@ -1,4 +1,4 @@
-"""The words of tools/cuda/include, one kernel each, on the emulation and on a GPU: the launcher's own test kernels and
+"""The words of proof/cuda/include, one kernel each, on the emulation and on a GPU: the launcher's own test kernels and
 what those tests ask of them."""
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.cuda.libraries import Launcher, build_emulation, copy_test_shaders, launcher_of, nvcc
+from proof.cuda import build
+from proof.cuda.__main__ import gpu_name
+from proof.cuda.libraries import Launcher, build_emulation, copy_test_shaders, launcher_of, nvcc
 from tests.kernels import test_language as language
 from tests.kernels import test_strict_right as right
-from tools.cuda import build
-from tools.cuda.__main__ import gpu_name
 
 pytestmark = [pytest.mark.cuda, pytest.mark.slow]  # with what is compiled for it, a minute
 

@@ -1,4 +1,4 @@
-"""The macOS wheel, built on another system: ``python -m tools.macos_wheel``.
+"""The macOS wheel, built on another system: ``python -m proof.macos_wheel``.
 
 It proves that every line compiles for macOS 14 on arm64 without a warning, and that the extension then loads: each
 symbol it needs is exported by CPython, or imported from the same system library by torch's own libraries, without which

@@ -1,4 +1,4 @@
-"""``python -m tools.macos_wheel``: build the wheel for macOS on arm64, print its path, check it."""
+"""``python -m proof.macos_wheel``: build the wheel for macOS on arm64, print its path, check it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.macos_wheel.build import ROOT, build_wheel
-from tools.macos_wheel.check import check_wheel
-from tools.macos_wheel.errors import ToolError
+from proof.macos_wheel.build import ROOT, build_wheel
+from proof.macos_wheel.check import check_wheel
+from proof.macos_wheel.errors import ToolError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0 where all checks hold, 1 where one does not, 2 where nothing could be built or checked."""
-    parser = argparse.ArgumentParser(prog="python -m tools.macos_wheel", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m proof.macos_wheel", description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "dist", metavar="DIR", help="folder of the wheel (dist)")
     parser.add_argument("--check", type=Path, metavar="WHEEL", help="check this wheel instead of building one")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Every named case on an emulated arm64 processor: ``python -m tests.macos_wheel.arm64 EMULATOR PROGRAM``.
+"""Every named case on an emulated arm64 processor: ``python -m proof.macos_wheel.arm64 EMULATOR PROGRAM``.
 
 The host backend's launches go to ``launches_program.cpp`` instead of the extension, so that the kernels of another
 processor are compared with the references as those of this one are. The last line is that of ``tests.ops.level_check``.

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.macos_wheel.errors import ToolError
+from proof.macos_wheel.errors import ToolError
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

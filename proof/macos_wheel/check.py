@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.macos_wheel import macho
-from tools.macos_wheel.build import LIBCXX, LIBSYSTEM, MACOS, PLATFORM, PYTHON, ROOT, SUFFIX, system_symbols
-from tools.macos_wheel.errors import ToolError
+from proof.macos_wheel import macho
+from proof.macos_wheel.build import LIBCXX, LIBSYSTEM, MACOS, PLATFORM, PYTHON, ROOT, SUFFIX, system_symbols
+from proof.macos_wheel.errors import ToolError
 
 EXTENSION = f"nerf_metal/_C{SUFFIX}"
 EXPORTS = {

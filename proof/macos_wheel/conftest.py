@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.macos_wheel.build import ROOT
+from proof.macos_wheel.build import ROOT
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Built:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     out = tmp_path_factory.mktemp("dist of a wheel")  # spaces in a path are no trouble
-    command = [sys.executable, "-m", "tools.macos_wheel", "--out", str(out)]
+    command = [sys.executable, "-m", "proof.macos_wheel", "--out", str(out)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     lines = run.stdout.splitlines()
     return Built(run.returncode, lines, run.stderr, Path(lines[0]) if lines else out)

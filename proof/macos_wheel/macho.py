@@ -10,7 +10,7 @@ from pathlib import Path
 
 import lief
 
-from tools.macos_wheel.errors import ToolError
+from proof.macos_wheel.errors import ToolError
 
 FLAT = ""  # the library of an import that is looked for in all of the process
 _MAGIC_SIGNATURE, _MAGIC_DIRECTORY = 0xFADE0CC0, 0xFADE0C02

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from proof.macos_wheel.build import zig
+from proof.macos_wheel.zig import emulator
 from tests.kernels import test_fiber as fiber
 from tests.kernels.libraries import ROOT, build_kernels, generator, run_all
-from tests.macos_wheel.zig import emulator
-from tools.macos_wheel.build import zig
 
 pytestmark = [pytest.mark.cross_build, pytest.mark.slow]  # zig's first link builds its libc++: minutes
 SOURCES = ("host", "launch", "module", "fiber", "strict", "strict_memory", "strict_simd")  # of csrc
@@ -53,7 +53,7 @@ def test_every_named_case_is_within_its_tolerances(compiler: str, tmp_path: Path
     program = tmp_path / "program"
     run_all([[compiler, "-static", *(f"{tmp_path}/{name}.o" for name in sources), "-o", str(program)]])
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.macos_wheel.arm64", runner, "-cpu", "max", str(program)],
+        [sys.executable, "-W", "error", "-m", "proof.macos_wheel.arm64", runner, "-cpu", "max", str(program)],
         cwd=ROOT,
         capture_output=True,
         text=True,

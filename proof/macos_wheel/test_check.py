@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.macos_wheel.zig import ARM64_MACOS_14, library, run_zig
-from tools.macos_wheel import macho
-from tools.macos_wheel.__main__ import main
-from tools.macos_wheel.build import LIBCXX, LIBSYSTEM, ROOT, system_symbols, write_libcxx
-from tools.macos_wheel.check import EXPORTS, check_image
-from tools.macos_wheel.errors import ToolError
+from proof.macos_wheel import macho
+from proof.macos_wheel.__main__ import main
+from proof.macos_wheel.build import LIBCXX, LIBSYSTEM, ROOT, system_symbols, write_libcxx
+from proof.macos_wheel.check import EXPORTS, check_image
+from proof.macos_wheel.errors import ToolError
+from proof.macos_wheel.zig import ARM64_MACOS_14, library, run_zig
 
 pytestmark = pytest.mark.cross_build
 MODULE = """
@@ -66,7 +66,7 @@ def test_a_newer_library_of_cpp_is_noticed(tmp_path: Path) -> None:
     path = library(tmp_path, text, language="cpp")
     newer = "__ZNSt3__113__hash_memoryEPKvm"
     assert problems(macho.read(path)) == {"from CPython": f"needs what the interpreter does not export: {newer}"}
-    toolchain = (ROOT / "tools" / "macos_wheel" / "toolchain.cmake").read_text()
+    toolchain = (ROOT / "proof" / "macos_wheel" / "toolchain.cmake").read_text()
     flags = re.findall(r"-[UD]_LIBCPP_HAS_VENDOR_AVAILABILITY_ANNOTATIONS(?:=1)?", toolchain)
     again = tmp_path / "again.o"
     source = str(tmp_path / "source.cpp")

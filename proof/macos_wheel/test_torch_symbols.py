@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tools.macos_wheel import torch_symbols, torch_wheels
-from tools.macos_wheel.build import SYSTEM_SYMBOLS
-from tools.macos_wheel.errors import ToolError, UnreachableError
-from tools.macos_wheel.torch_symbols import Lookup, lookups, main, missing, paths
-from tools.macos_wheel.torch_wheels import CACHE_VARIABLE, PYTHON, Torch
+from proof.macos_wheel import torch_symbols, torch_wheels
+from proof.macos_wheel.build import SYSTEM_SYMBOLS
+from proof.macos_wheel.errors import ToolError, UnreachableError
+from proof.macos_wheel.torch_symbols import Lookup, lookups, main, missing, paths
+from proof.macos_wheel.torch_wheels import CACHE_VARIABLE, PYTHON, Torch
 
 pytestmark = pytest.mark.cross_build
 METHOD = "_ZN2at6native3mps19MetalKernelFunction6setArgEjPKvy"

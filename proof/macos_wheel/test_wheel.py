@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import nerf_metal
-from tests.macos_wheel.conftest import Built
-from tools.macos_wheel.__main__ import main
-from tools.macos_wheel.check import EXTENSION, Check, check_extension, check_wheel
+from proof.macos_wheel.__main__ import main
+from proof.macos_wheel.check import EXTENSION, Check, check_extension, check_wheel
+from proof.macos_wheel.conftest import Built
 
 pytestmark = [pytest.mark.cross_build, pytest.mark.slow]  # zig's first link builds its runtime: a minute and more
 PYTHON = f"cp{sys.version_info.major}{sys.version_info.minor}"

@@ -1,4 +1,4 @@
-"""``python -m tools.macos_wheel.torch_symbols``: which torch has the functions that the metal backend looks up.
+"""``python -m proof.macos_wheel.torch_symbols``: which torch has the functions that the metal backend looks up.
 
 Rows are the names that ``csrc/metal.cpp`` resolves when it runs, columns the versions of torch. Exit code 1 where a
 supported version lacks a name that it needs. A symbol is a name: only the mangled one says what the function takes.
@@ -11,9 +11,9 @@ import re
 import sys
 from dataclasses import dataclass
 
-from tools.macos_wheel.build import ROOT, SYSTEM_SYMBOLS
-from tools.macos_wheel.errors import ToolError
-from tools.macos_wheel.torch_wheels import Torch, listed_versions, oldest_supported, read, release
+from proof.macos_wheel.build import ROOT, SYSTEM_SYMBOLS
+from proof.macos_wheel.errors import ToolError
+from proof.macos_wheel.torch_wheels import Torch, listed_versions, oldest_supported, read, release
 
 _CALL = re.compile(r'^ *resolve\(\w+,\s+"(\w+)",\s+found\.(\w+)(?:,\s+([^;]+))?\);$', re.M)
 _SUBSTITUTE = re.compile(r"found\.(\w+) != nullptr")
@@ -94,7 +94,7 @@ def system_symbols_text(torch: Torch) -> str:
     """The file ``system_symbols.txt``: what is proven to be in the system's libraries."""
     lines = [
         f"# What torch {torch.version} imports, without which it does not load, from macOS's own libraries. Made by",
-        f"# python -m tools.macos_wheel.torch_symbols --imports > {SYSTEM_SYMBOLS.relative_to(ROOT).as_posix()}",
+        f"# python -m proof.macos_wheel.torch_symbols --imports > {SYSTEM_SYMBOLS.relative_to(ROOT).as_posix()}",
         *(f"{library} {symbol}" for library, symbols in torch.imports.items() for symbol in symbols),
     ]
     return "\n".join(lines) + "\n"
@@ -102,7 +102,7 @@ def system_symbols_text(torch: Torch) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """0 where every supported version has every required name, 1 where not, 2 where a version cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m tools.macos_wheel.torch_symbols", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m proof.macos_wheel.torch_symbols", description=__doc__)
     parser.add_argument("versions", nargs="*", metavar="VERSION", help="of torch; all supported ones of the index")
     parser.add_argument("--imports", action="store_true", help="print what the oldest supported torch imports instead")
     options = parser.parse_args(arguments)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.macos_wheel.build import write_libcxx, zig
+from proof.macos_wheel.build import write_libcxx, zig
 
 ARM64_MACOS_14 = "aarch64-macos.14.0"
 

@@ -1,4 +1,4 @@
-"""Faults put in on purpose, each of which a named test must find: ``python -m tools.mutations [NAME ...]``.
+"""Faults put in on purpose, each of which a named test must find: ``python -m proof.mutations [NAME ...]``.
 
 A copy of the tree is built once (two minutes on two cores), then each fault is made in it, what it touches is built
 again, its test must fail, and the fault is taken back. Prints a table; exit code 1 where a fault went unseen.
@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def try_out(mutation: Mutation, tree: Path, build: Build) -> bool:
 
 def main() -> int:
     """Try every mutation named, or all."""
-    parser = argparse.ArgumentParser(prog="python -m tools.mutations", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m proof.mutations", description=__doc__)
     known = [mutation.name for mutation in MUTATIONS]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; all by default")
     names = parser.parse_args().names or known

@@ -1,4 +1,4 @@
-"""tools.mutations: each fault can still be made, in what it means."""
+"""proof.mutations: each fault can still be made, in what it means."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tools.mutations import MUTATIONS, ROOT, Mutation
+from proof.mutations.__main__ import MUTATIONS, ROOT, Mutation
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)

@@ -1,4 +1,4 @@
-"""``python -m tools.sanitizers [address] [undefined]``: exit code 0 where nothing was found, 1 where something was, 2
+"""``python -m proof.sanitizers [address] [undefined]``: exit code 0 where nothing was found, 1 where something was, 2
 where nothing could be run."""
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nerf_metal import kernels
-from tools.sanitizers.build import FLAGS, Run, Tree, UnavailableError, copy_and_build, toolchain
-from tools.sanitizers.cases import Case, cases, usual_levels
+from proof.sanitizers.build import FLAGS, Run, Tree, UnavailableError, copy_and_build, toolchain
+from proof.sanitizers.cases import Case, cases, usual_levels
 
 # Of a report, whose stack goes on into Python for a hundred lines; and of what a process printed, its end.
 _REPORT_LINES, _OUTPUT_LINES, _COLUMNS = 24, 40, 160
@@ -21,7 +21,7 @@ _REPORT_LINES, _OUTPUT_LINES, _COLUMNS = 24, 40, 160
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, run, print."""
-    parser = argparse.ArgumentParser(prog="python -m tools.sanitizers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m proof.sanitizers", description=__doc__)
     parser.add_argument("sanitizers", nargs="*", metavar="SANITIZER", help=f"of {', '.join(FLAGS)}; both by default")
     parser.add_argument("--all-levels", action="store_true", help="not only the first and the best of this processor")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Launch kernels of a library in a process of their own each: ``python -m tests.sanitizers.broken LIBRARY KERNEL...``.
+"""Launch kernels of a library in a process of their own each: ``python -m proof.sanitizers.broken LIBRARY KERNEL...``.
 
 Inside a copy that is built with sanitizers. A kernel is ``host:NAME`` or ``strict:NAME``. The last line is JSON: for
 each the process, by whose number a report can be found, its exit code and its words.

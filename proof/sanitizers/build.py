@@ -24,7 +24,7 @@ FLAGS = {"address": ["-fsanitize=address"], "undefined": ["-fsanitize=undefined,
 # -O1: at -O3 the kernels compile for minutes. No warnings: they are the ordinary build's affair.
 _COMPILE = ["-c", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-O1", "-g1", "-fno-omit-frame-pointer", "-w"]
 _COMPILE += ["-fno-sanitize-recover=all"]
-_COPIED = ("cmake", "csrc", "metal", "nerf_metal", "tests", "tools", "CMakeLists.txt", "pyproject.toml")
+_COPIED = ("cmake", "csrc", "metal", "nerf_metal", "tests", "proof", "conftest.py", "CMakeLists.txt", "pyproject.toml")
 # Python finds this in every process of the copy.
 _SITE = """import sys
 

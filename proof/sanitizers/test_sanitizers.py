@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from proof.sanitizers.__main__ import main, run_case
+from proof.sanitizers.build import FLAGS, Run, Tree, UnavailableError, build_module, copy_and_build, toolchain
+from proof.sanitizers.cases import cases, usual_levels
 from tests.kernels.libraries import METAL
-from tools.sanitizers.__main__ import main, run_case
-from tools.sanitizers.build import FLAGS, Run, Tree, UnavailableError, build_module, copy_and_build, toolchain
-from tools.sanitizers.cases import cases, usual_levels
 
 pytestmark = pytest.mark.sanitizers
 HERE = Path(__file__).resolve().parent
@@ -82,7 +82,7 @@ def reports(tree: Tree) -> dict[str, str]:
     (shaders / "mutant.metal").write_text(mutant)
     library = tree.folder / "libbroken.so"
     build_module(shaders, library, tree.tools, tree.levels[:1])
-    run = tree.run("broken", ["-m", "tests.sanitizers.broken", str(library), *HOST, *STRICT, *CONTROLS])
+    run = tree.run("broken", ["-m", "proof.sanitizers.broken", str(library), *HOST, *STRICT, *CONTROLS])
     assert run.code == 0, run.output
     found = {}
     for name, (process, code, said) in json.loads(run.output.splitlines()[-1]).items():

@@ -1,4 +1,4 @@
-// In place of tools/cuda/include/cuda_launch.h: <<<...>>> is no C++.
+// In place of proof/cuda/include/cuda_launch.h: <<<...>>> is no C++.
 #pragma once
 #include <cstdint>
 

@@ -1,4 +1,4 @@
-// As much of CUDA as the generated files, the headers of tools/cuda and the launcher use, for g++ on a processor:
+// As much of CUDA as the generated files, the headers of proof/cuda and the launcher use, for g++ on a processor:
 // each thread of a block is a fiber, and a shuffle or barrier holds it until those it waits for have come. So the
 // text that nvcc compiles runs where there is no GPU; what nvcc and a GPU make of it, this cannot tell.
 #pragma once
