@@ -14,11 +14,13 @@ _passed: Counter[str] = Counter()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count the tests that pass, by marker."""
     if report.when == "call" and report.passed:
         _passed.update(report.keywords.keys())
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where a category that must run had no test that passed."""
     wanted = CATEGORIES.get(session.config.option.markexpr, ())
     empty = [category for category in wanted if not _passed[category]]
     if empty and os.environ.get("CI"):  # else a selection by hand

@@ -1,7 +1,8 @@
 """What Metal's language forbids and a host compiler does not see, found in the shaders without a Mac.
 
 Clang reads each shader as C++ for OpenCL, whose address spaces are Metal's, with declarations of the library's names
-that we use and no others. Further rules read clang's messages, its syntax tree, and its code with everything inlined.
+that we use and no others. Further rules read clang's messages and its syntax tree. What a thread does as it runs, as a
+barrier that not all reach, is for strict mode to find (``csrc/strict.cpp``).
 Apple's compiler is another program: what passes here can still fail there, for a reason that has no rule.
 """
 
@@ -9,44 +10,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proof.conformance.clang import compile_shader
+from proof.conformance.clang import Finding, compile_shader
 from proof.conformance.diagnostics import diagnostic_findings
-from proof.conformance.divergence import divergence_findings
-from proof.conformance.flow import ATTRIBUTE_LEVELS, GROUP, Flow
-from proof.conformance.ir import Function, Module, parse_module
-from proof.conformance.kernels import (
-    argument_findings,
-    declared_kernels,
-    kernel_findings,
-    memory_findings,
-)
-from proof.conformance.race import race_findings
-from proof.conformance.report import Finding, distinct
+from proof.conformance.kernels import kernel_findings
 from proof.conformance.syntax import syntax_findings
-from proof.conformance.written import unwritten_findings
 
 
 def check(path: Path) -> list[Finding]:
     """Everything that is wrong with one shader, in the order of its text."""
     path = path.resolve()
-    found = _ascii_findings(path)
     compilation = compile_shader(path)
-    found += diagnostic_findings(compilation.diagnostics)
-    found += syntax_findings(compilation.tree)
-    kernels = declared_kernels(compilation.tree)
-    found += kernel_findings(kernels)
-    found += argument_findings(compilation.tree, kernels)
-    if compilation.ir:
-        module = parse_module(compilation.ir)
-        found += _recursion_findings(module)
-        found += memory_findings(kernels, module)
-        for kernel in kernels:
-            levels = tuple(ATTRIBUTE_LEVELS.get(p.attribute, GROUP) for p in kernel.parameters)
-            flow = Flow(module.functions[kernel.name], levels)
-            found += divergence_findings(module, flow)
-            found += unwritten_findings(module, flow)
-            found += race_findings(module, flow)
-    return distinct(found)
+    found = [
+        *_ascii_findings(path),
+        *diagnostic_findings(compilation.diagnostics),
+        *syntax_findings(compilation.tree),
+        *kernel_findings(compilation.tree),
+    ]
+    # Of one rule on one line the first is enough, and of clang's own messages those that no rule names.
+    first = {(f.file, f.line, f.rule): f for f in reversed(found)}
+    named = {(f.file, f.line) for f in found if f.rule != "clang"}
+    return sorted(f for f in first.values() if f.rule != "clang" or (f.file, f.line) not in named)
 
 
 def _ascii_findings(path: Path) -> list[Finding]:
@@ -54,26 +37,3 @@ def _ascii_findings(path: Path) -> list[Finding]:
     message = "a character that is not ASCII, as which torch hands the text to Metal; replace it"
     lines = path.read_bytes().splitlines()
     return [Finding(str(path), n, "ascii", message) for n, line in enumerate(lines, 1) if not line.isascii()]
-
-
-def _recursion_findings(module: Module) -> list[Finding]:
-    """Everything is inlined but what calls itself."""
-    calls = {name: _calls(module, function) for name, function in module.functions.items()}
-    found = []
-    for name in calls:
-        for callee, debug in calls[name]:
-            reached, queue = {callee}, [callee]
-            while queue:
-                new = {c for c, _ in calls[queue.pop()]} - reached
-                reached |= new
-                queue += new
-            if name in reached:
-                message = "a function calls itself, by way of others perhaps; Metal has no recursion, write a loop"
-                found.append(Finding(*module.place(debug), "recursion", message))
-    return found
-
-
-def _calls(module: Module, function: Function) -> list[tuple[str, str]]:
-    """The module's own functions that one calls, and where."""
-    instructions = [i for block in function.blocks.values() for i in block.instructions]
-    return [(i.callee[1:], i.debug) for i in instructions if i.callee[1:] in module.functions]

@@ -1,4 +1,4 @@
-"""Run clang over a shader: its diagnostics, its syntax tree and its unoptimised code with everything inlined."""
+"""Run clang over a shader: its diagnostics and its syntax tree, and from both what is wrong with the shader."""
 
 from __future__ import annotations
 
@@ -12,49 +12,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-METAL = HERE.parent.parent / "metal"
+HEADERS = Path(__file__).resolve().parent / "headers"
+METAL = Path(__file__).resolve().parents[2] / "metal"
 
 # C++ for OpenCL has Metal's address spaces. It is C++17, Metal 3.1 is C++14: what came between is reported.
-_FLAGS = [
-    "--target=spir64",
-    "-x",
-    "clcpp",
-    "-cl-std=clc++2021",
-    "-cl-no-stdinc",
-    "-nostdinc",
-    "-O0",
-    "-gline-tables-only",
-    "-fno-discard-value-names",
-    "-Xclang",
-    "-cl-ext=-all,+__opencl_c_generic_address_space,+cl_khr_fp16",
-    "-ferror-limit=0",
-    "-fno-color-diagnostics",
-    "-Wall",
-    "-Wextra",
-    "-Wno-unused",
-    "-Wno-unused-parameter",
-    "-Wno-undefined-inline",
-    "-Wno-undefined-internal",
-    "-Wpre-c++17-compat",
-    "-Wc++20-extensions",
-    "-Wc++20-designator",
-    "-Wc++23-extensions",
-    "-Wc++26-extensions",
-    "-Wc99-extensions",
-    "-Wc11-extensions",
-    "-Wgnu",
-    "-Wvla",
-    "-Wconditional-uninitialized",
-    "-Wglobal-constructors",
-]
-# A function that is called from two places is looked at in each: all are inlined.
-_TEXT = """#include "keywords.h"
-#pragma clang attribute push(__attribute__((always_inline)), apply_to = function)
-#include "{}"
-#pragma clang attribute pop
-"""
+_FLAGS = shlex.split(
+    "--target=spir64 -x clcpp -cl-std=clc++2021 -cl-no-stdinc -nostdinc -fsyntax-only -Xclang -ast-dump=json "
+    "-Xclang -cl-ext=-all,+__opencl_c_generic_address_space,+cl_khr_fp16 -ferror-limit=0 -fno-color-diagnostics "
+    "-Wall -Wextra -Wno-unused -Wno-unused-parameter -Wno-undefined-inline -Wno-undefined-internal "
+    "-Wpre-c++17-compat -Wc++20-extensions -Wc++20-designator -Wc++23-extensions -Wc++26-extensions "
+    "-Wc99-extensions -Wc11-extensions -Wgnu -Wvla -Wconditional-uninitialized -Wglobal-constructors"
+)
 _DIAGNOSTIC = re.compile(r"^(.+?):(\d+):\d+: (fatal error|error|warning|note): (.*?)(?: \[(-W[^\]]+)\])?$")
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """A place that Metal would refuse: which rule, what is there, what to do."""
+
+    file: str
+    line: int
+    rule: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{os.path.relpath(self.file)}:{self.line}: [{self.rule}] {self.message}"
 
 
 @dataclass
@@ -71,11 +53,10 @@ class Diagnostic:
 
 @dataclass(frozen=True)
 class Compilation:
-    """What clang makes of one shader; ``ir`` is empty where there are errors."""
+    """What clang makes of one shader."""
 
     diagnostics: list[Diagnostic]
     tree: dict[str, Any]
-    ir: str
 
 
 def compiler() -> list[str]:
@@ -89,36 +70,35 @@ def compiler() -> list[str]:
 
 
 def compile_shader(path: Path) -> Compilation:
-    """Diagnostics, tree and code of one file, whose includes lie beside it or in metal/."""
-    text = _TEXT.format(path)
-    code = _run(text, "-S", "-emit-llvm", "-o", "-")
-    tree = _run(text, "-fsyntax-only", "-Xclang", "-ast-dump=json")
-    diagnostics = [d for d in _parse_diagnostics(code.stderr) if d.error or not is_own(d.file)]
-    if not tree.stdout.startswith("{") or (code.returncode and not any(d.error for d in diagnostics)):
+    """Diagnostics and tree of one file, whose includes lie beside it or in metal/.
+
+    Raises:
+        RuntimeError: where clang cannot run.
+    """
+    command = [*compiler(), *_FLAGS, "-isystem", str(HEADERS), "-I", str(METAL), "-"]
+    text = f'#include "keywords.h"\n#include "{path}"\n'
+    try:
+        run = subprocess.run(command, input=text, capture_output=True, text=True)
+    except OSError as error:
+        raise RuntimeError(
+            f"[conformance] cannot run {command[0]}: {error.strerror}; set CLANGXX to a clang++"
+        ) from error
+    diagnostics = [d for d in _parse_diagnostics(run.stderr) if d.error or not is_own(d.file)]
+    if not run.stdout.startswith("{") or (run.returncode and not any(d.error for d in diagnostics)):
         raise RuntimeError(
             f"[conformance] CLANGXX must be a clang++ of version 19 or later, got {shlex.join(compiler())}, which "
-            f"is no clang or failed: {code.stderr.strip().splitlines()[:1]}"
+            f"is no clang or failed: {run.stderr.strip().splitlines()[:1]}"
         )
     last = len(path.read_bytes().splitlines())
     for d in diagnostics:
         if is_own(d.file):  # the shader ends too early
             d.file, d.line = str(path), last
-    return Compilation(diagnostics, load_tree(tree.stdout), code.stdout if code.returncode == 0 else "")
-
-
-def _run(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*compiler(), *_FLAGS, "-I", str(HERE), "-isystem", str(HERE / "headers"), "-I", str(METAL)]
-    try:
-        return subprocess.run([*command, *arguments, "-"], input=text, capture_output=True, text=True)
-    except OSError as error:
-        raise RuntimeError(
-            f"[conformance] cannot run {command[0]}: {error.strerror}; set CLANGXX to a clang++"
-        ) from error
+    return Compilation(diagnostics, load_tree(run.stdout))
 
 
 def is_own(file: str) -> bool:
     """Whether a place is in the checker's headers, not in a shader."""
-    return file == "<stdin>" or file.startswith((f"{HERE}/", "<"))
+    return file == "<stdin>" or file.startswith((f"{HEADERS}/", "<"))
 
 
 def _parse_diagnostics(text: str) -> list[Diagnostic]:
@@ -148,4 +128,4 @@ def load_tree(text: str) -> dict[str, Any]:
             node["file"], node["line"] = file, line
         return node
 
-    return json.loads(text, object_hook=place) if text else {}
+    return json.loads(text, object_hook=place)

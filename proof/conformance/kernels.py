@@ -8,9 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from proof.conformance.clang import METAL, is_own
-from proof.conformance.ir import Module
-from proof.conformance.report import Finding
+from proof.conformance.clang import METAL, Finding, is_own
 from proof.conformance.syntax import Node, is_kernel, place_of
 
 # By its path: the package would load torch, and its extension.
@@ -20,7 +18,6 @@ signature = importlib.util.module_from_spec(_spec)
 sys.modules["signature"] = signature  # its dataclasses look themselves up there
 _spec.loader.exec_module(signature)
 
-SHARED_LIMIT = 32768  # bytes of threadgroup memory, Metal feature set tables
 _VECTOR = re.compile(r"^(?:const )?(?:__private )?(uint|ushort)([23]?)$")
 _ONE_DIMENSION = ("thread_index_in_threadgroup", "thread_index_in_simdgroup", "simdgroup_index_in_threadgroup")
 _GRID = tuple(name for name in signature.BUILTINS if name not in _ONE_DIMENSION)
@@ -52,7 +49,7 @@ class KernelDeclaration:
     parameters: tuple[Parameter, ...]
 
 
-def declared_kernels(tree: Node) -> list[KernelDeclaration]:
+def _declared_kernels(tree: Node) -> list[KernelDeclaration]:
     """The kernels of a shader, those in its headers too."""
     found = []
     queue = list(tree.get("inner", ()))
@@ -85,9 +82,10 @@ def _values(node: Node) -> Iterator[str]:
             yield from _values(inner)
 
 
-def kernel_findings(kernels: list[KernelDeclaration]) -> list[Finding]:
-    """What is wrong with the kernels' heads."""
-    found = []
+def kernel_findings(tree: Node) -> list[Finding]:
+    """What is wrong with the kernels' heads and their argument structs."""
+    kernels = _declared_kernels(tree)
+    found = _argument_findings(tree, kernels)
     names: dict[str, int] = {}
     for kernel in kernels:
         if kernel.name in names and names[kernel.name] != kernel.line:
@@ -137,7 +135,7 @@ def _parameter_rules(p: Parameter, taken: set[int]) -> Iterator[tuple[str, str]]
             yield "attribute", f"{name} is {p.attribute}, so it must be {allowed}"
 
 
-def argument_findings(tree: Node, kernels: list[KernelDeclaration]) -> list[Finding]:
+def _argument_findings(tree: Node, kernels: list[KernelDeclaration]) -> list[Finding]:
     """Members of argument structs that the launcher does not pack."""
     structs = {match[1] for k in kernels for p in k.parameters if (match := _ARGUMENTS.match(p.kind))}
     found = []
@@ -148,20 +146,4 @@ def argument_findings(tree: Node, kernels: list[KernelDeclaration]) -> list[Find
             if member.get("kind") == "FieldDecl" and member["type"]["qualType"] not in ("uint", "int", "float"):
                 message = f"{member.get('name')} is in an argument struct, so it must be uint, int or float"
                 found.append(Finding(*place_of(member), "buffer-type", message))
-    return found
-
-
-def memory_findings(kernels: list[KernelDeclaration], module: Module) -> list[Finding]:
-    """Kernels whose threadgroup variables are more than a threadgroup may have."""
-    found = []
-    for kernel in kernels:
-        function = module.functions.get(kernel.name)
-        if function is None:
-            continue
-        text = " ".join(i.text for b in function.blocks.values() for i in b.instructions)
-        names = set(re.findall(r'@(?:"[^"]+"|[\w.$-]+)', text))
-        total = sum(size for name, size in module.shared.items() if name in names)
-        if total > SHARED_LIMIT:
-            message = f"{kernel.name} has {total} bytes of threadgroup memory; it may have {SHARED_LIMIT}"
-            found.append(Finding(kernel.file, kernel.line, "threadgroup-limit", message))
     return found

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from proof.conformance.clang import is_own
-from proof.conformance.report import Finding
+from proof.conformance.clang import Finding, is_own
 
 Node = dict[str, Any]
 
@@ -36,6 +35,7 @@ _LONG = re.compile(r"\blong long\b|\b(?:un)?signed __int128\b|\b__int128\b")
 _DOUBLE = re.compile(r"\b(?:long )?double\b")
 _DECLARED = ("ParmVarDecl", "VarDecl", "FieldDecl", "TypedefDecl", "TypeAliasDecl", "FunctionDecl", "CXXMethodDecl")
 _SCALARS = ("float", "half", "int", "uint", "unsigned int", "short", "ushort", "char", "uchar", "long", "ulong", "bool")
+_FUNCTIONS = ("FunctionDecl", "CXXMethodDecl")
 _CASTS = ("CStyleCastExpr", "CXXFunctionalCastExpr", "CXXStaticCastExpr", "CXXReinterpretCastExpr", "CXXConstCastExpr")
 
 
@@ -76,6 +76,29 @@ def syntax_findings(tree: Node) -> list[Finding]:
             if not file or is_own(file):  # a macro of ours, or a type's own part: where it is used
                 file, line = next(((f, n) for f, n in map(place_of, reversed(context)) if f and not is_own(f)), ("", 0))
             found.append(Finding(file, line, rule, message))
+    return found + _recursion_findings(nodes)
+
+
+def _recursion_findings(nodes: list[tuple[Node, tuple[Node, ...]]]) -> list[Finding]:
+    """Calls that lead back to the function they stand in."""
+    names = {n["id"]: n.get("mangledName", n["id"]) for n, _ in nodes if n["kind"] in _FUNCTIONS}
+    calls: dict[str, list[tuple[str, Finding]]] = {}
+    for node, context in nodes:
+        callee = names.get(node.get("referencedDecl", {}).get("id") or node.get("referencedMemberDecl"))
+        caller = next((names[n["id"]] for n in reversed(context) if n["kind"] in _FUNCTIONS), None)
+        if callee is not None and caller is not None:
+            message = "a function calls itself, by way of others perhaps; Metal has no recursion, write a loop"
+            calls.setdefault(caller, []).append((callee, Finding(*place_of(node), "recursion", message)))
+    found = []
+    for caller, called in calls.items():
+        for callee, finding in called:
+            reached, queue = {callee}, [callee]
+            while queue:
+                new = {further for further, _ in calls.get(queue.pop(), ())} - reached
+                reached |= new
+                queue += new
+            if caller in reached:
+                found.append(finding)
     return found
 
 
