@@ -1,14 +1,17 @@
-"""Run the named cases of every op on a library of proof/cuda: ``python -m proof.cuda.cases LIBRARY``.
+"""Run the named cases of every op on a library of :mod:`proof.cuda.build`: ``python -m proof.cuda.cases LIBRARY``.
 
-In a process of its own, which compute-sanitizer can watch. The double of Metal lies beside the library, or is built
-there. The last line is JSON: for each kernel the cases that it took part in and the worst error over tolerance of
-these, and the cases that failed.
+In a process of its own, which compute-sanitizer can watch. The metal backend's C++ encodes into the double of Metal,
+whose dispatches the library runs. The last line is JSON: for each kernel the worst error over tolerance of the cases
+that it took part in, and the cases that failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
+import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,10 +19,24 @@ from typing import Any
 
 import torch
 
+from nerf_metal import kernels
 from nerf_metal.selftest.modes import METAL, METAL_PLAIN, Mode
 from nerf_metal.selftest.table import OPS, Op
-from proof.cuda.provider import on_cuda
 from tests.kernels.libraries import build_doubles
+
+
+@contextlib.contextmanager
+def on_library(library: Path) -> Iterator[None]:
+    """Run the metal backend on the library meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        ctypes.CDLL(str(library))
+        double = build_doubles(Path(folder))["public"]
+        if ctypes.CDLL(str(double)).double_open(str(library).encode()) != 0:
+            raise RuntimeError(f"{library} must export nerf_metal_execute")
+        with kernels.use_metal_provider(str(double)):
+            if reason := kernels.why_not("metal"):
+                raise RuntimeError(reason)
+            yield
 
 
 def named_cases() -> Iterator[tuple[str, Op, Any, Mode]]:
@@ -30,38 +47,33 @@ def named_cases() -> Iterator[tuple[str, Op, Any, Mode]]:
                 yield " ".join(filter(None, (op.name, op.what, case.name, f"({mode.name})"))), op, case, mode
 
 
-def double_beside(library: Path) -> Path:
-    """The double of Metal in the library's folder."""
-    double = library.parent / "libmetal_public.so"
-    return double if double.exists() else build_doubles(library.parent)["public"]
+def run_cases(library: Path, every: int = 1) -> tuple[dict[str, float], list[str]]:
+    """The worst error over tolerance by kernel, and what failed; of every so many cases the first."""
+    worst: dict[str, float] = {}
+    failures = []
+    with on_library(library):
+        for name, op, case, mode in list(named_cases())[::every]:
+            with kernels.record_launches() as launched:
+                try:
+                    error = max(op.compare(case, op.run(case, mode)).values(), default=0.0)
+                except (AssertionError, RuntimeError) as failure:
+                    # Outside of pytest an assertion without words has none.
+                    at = traceback.extract_tb(failure.__traceback__)[-1]
+                    failures.append(f"{name}: {str(failure).partition(chr(10))[0] or at.line}")
+                    continue
+            worst |= {kernel: max(worst.get(kernel, 0.0), error) for kernel in launched.ran}
+    return worst, failures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 where a case failed."""
     parser = argparse.ArgumentParser(prog="python -m proof.cuda.cases", description=__doc__)
-    parser.add_argument("library", type=Path, help="libnerf_metal_cuda.so")
+    parser.add_argument("library", type=Path)
     parser.add_argument("--every", type=int, default=1, help="of every so many cases the first (default 1: all)")
     asked = parser.parse_args(arguments)
-    library = asked.library.resolve()
     torch.set_num_threads(1)
-    found: dict[str, dict[str, float]] = {}
-    failures = []
-    with on_cuda(double_beside(library), library) as executor:
-        for name, op, case, mode in list(named_cases())[:: asked.every]:
-            try:
-                worst = max(op.compare(case, op.run(case, mode)).values(), default=0.0)
-            except (AssertionError, RuntimeError) as error:
-                # outside of pytest an assertion without words has none
-                at = traceback.extract_tb(error.__traceback__)[-1]
-                failures.append(f"{name}: {str(error).partition(chr(10))[0] or at.line}")
-                continue
-            finally:
-                ran = {launch["kernel"] for launch in executor.take_log()}
-            for kernel in ran:
-                entry = found.setdefault(kernel, {"cases": 0, "worst": 0.0})
-                entry["cases"] += 1
-                entry["worst"] = max(entry["worst"], worst)
-    print(json.dumps({"kernels": found, "failures": failures}))
+    worst, failures = run_cases(asked.library.resolve(), asked.every)
+    print(json.dumps({"kernels": worst, "failures": failures}))
     return 1 if failures else 0
 
 

@@ -1,6 +1,5 @@
 // nerf_metal_execute on an NVIDIA GPU: what the double of Metal calls for a dispatch. Whatever a kernel's buffers
-// must hold is copied there and, where the kernel may write, back: right, not fast. Each launch's time on the GPU
-// goes into a log.
+// must hold is copied there and, where the kernel may write, back: right, not fast.
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -21,8 +20,6 @@ namespace {
 
 using Entry = int (*)(void* const*, const void*, const uint32_t*, const uint32_t*);
 #include "entries.inc"
-
-std::string log_text;
 
 void need(int error, const std::string& what)
 {
@@ -95,15 +92,6 @@ private:
     std::vector<Block> blocks_;
 };
 
-struct Event {
-    cudaEvent_t handle;
-    Event() { need(cudaEventCreate(&handle), "cudaEventCreate"); }
-    ~Event() { cudaEventDestroy(handle); }
-    Event(const Event&) = delete;
-    Event& operator=(const Event&) = delete;
-    void record() const { need(cudaEventRecord(handle), "cudaEventRecord"); }
-};
-
 void run(const std::string& name, void* const* buffers, size_t buffer_count, const void* params,
          size_t params_bytes, const uint32_t* grid, const uint32_t* group)
 {
@@ -116,13 +104,11 @@ void run(const std::string& name, void* const* buffers, size_t buffer_count, con
     std::vector<double> elements(buffer_count);
     info->elements(params, elements.data());
     std::vector<Block> wanted;
-    double moved = 0;  // every buffer once: read, or written
     for (size_t i = 0; i < buffer_count; ++i) {
         const auto bytes = static_cast<size_t>(std::max(elements[i], 0.0)) * size_of(info->buffers[i].dtype);
         if (bytes > 0) {
             auto* const host = static_cast<char*>(buffers[i]);
             wanted.push_back({host, host + bytes, info->buffers[i].writable});
-            moved += double(bytes);
         }
     }
     const Copies copies(std::move(wanted));
@@ -130,25 +116,18 @@ void run(const std::string& name, void* const* buffers, size_t buffer_count, con
     for (size_t i = 0; i < buffer_count; ++i) {
         places.push_back(elements[i] > 0 ? copies.on_device(static_cast<char*>(buffers[i])) : nullptr);
     }
-    const Event begin, finish;
-    begin.record();
     need(kEntries[info - nerf_metal::kKernels](places.data(), params, grid, group), "launch");
-    finish.record();
     need(cudaDeviceSynchronize(), "kernel");
-    float milliseconds = 0.0f;
-    need(cudaEventElapsedTime(&milliseconds, begin.handle, finish.handle), "cudaEventElapsedTime");
     copies.back();
-    log_text += "{\"kernel\": \"" + name + "\", \"milliseconds\": " + std::to_string(milliseconds) +
-                ", \"bytes\": " + std::to_string(moved) + "}\n";
 }
 
 }  // namespace
 
-#define EXPORT extern "C" __attribute__((visibility("default")))
-
-EXPORT int nerf_metal_execute(const char* kernel, void* const* buffers, size_t buffer_count, const void* params,
-                              size_t params_bytes, const uint32_t* grid, const uint32_t* group, char* error,
-                              size_t error_bytes)
+extern "C" __attribute__((visibility("default"))) int nerf_metal_execute(const char* kernel, void* const* buffers,
+                                                                         size_t buffer_count, const void* params,
+                                                                         size_t params_bytes, const uint32_t* grid,
+                                                                         const uint32_t* group, char* error,
+                                                                         size_t error_bytes)
 {
     try {
         run(kernel, buffers, buffer_count, params, params_bytes, grid, group);
@@ -157,15 +136,4 @@ EXPORT int nerf_metal_execute(const char* kernel, void* const* buffers, size_t b
         std::strncpy(error, (std::string("cuda: ") + e.what()).c_str(), error_bytes - 1);
         return 1;
     }
-}
-
-// A line of JSON for each launch since the last clear.
-EXPORT const char* nerf_cuda_log()
-{
-    return log_text.c_str();
-}
-
-EXPORT void nerf_cuda_clear()
-{
-    log_text.clear();
 }

@@ -8,3 +8,11 @@ and its headers are zig's copy of Apple's, and Linux's pyconfig.h. On a Mac, bui
 The C++ runtime is macOS's libc++, as torch's is. A static copy inside would need no symbol of it, but pybind11 hands
 exceptions and tables between the modules of a process, which two C++ runtimes would not recognise as the same.
 """
+
+
+class ToolError(Exception):
+    """A bad argument, or something missing on this machine; the text is one line."""
+
+
+class UnreachableError(ToolError):
+    """The package index does not answer: says nothing of the project."""

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from proof.macos_wheel import ToolError
 from proof.macos_wheel.build import ROOT, build_wheel
 from proof.macos_wheel.check import check_wheel
-from proof.macos_wheel.errors import ToolError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from proof.macos_wheel.errors import ToolError
+from proof.macos_wheel import ToolError
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -24,12 +25,8 @@ SYSTEM_SYMBOLS = HERE / "system_symbols.txt"
 
 def system_symbols() -> dict[str, frozenset[str]]:
     """Of each system library the symbols that the oldest torch imports: where torch loads, they are."""
-    found: dict[str, set[str]] = {}
-    for line in SYSTEM_SYMBOLS.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            library, symbol = line.split()
-            found.setdefault(library, set()).add(symbol)
-    return {library: frozenset(symbols) for library, symbols in found.items()}
+    _, *libraries = re.split(r"^(/\S+):$", SYSTEM_SYMBOLS.read_text(encoding="utf-8"), flags=re.M)
+    return {name: frozenset(text.split()) for name, text in zip(libraries[::2], libraries[1::2], strict=True)}
 
 
 def zig() -> Path:

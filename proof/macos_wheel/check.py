@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import csv
 import ctypes
-import email
-import hashlib
-import io
 import re
 import tempfile
 import tomllib
@@ -16,16 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from proof.macos_wheel import macho
+from proof.macos_wheel import ToolError, macho
 from proof.macos_wheel.build import LIBCXX, LIBSYSTEM, MACOS, PLATFORM, PYTHON, ROOT, SUFFIX, system_symbols
-from proof.macos_wheel.errors import ToolError
 
 EXTENSION = f"nerf_metal/_C{SUFFIX}"
 EXPORTS = {
     "_PyInit__C",
     "_nerf_metal_module",
     "_nerf_metal_execute",
-    # csrc/strict_api.h: what kernels of other modules call in strict mode.
+    # strict_api.h: what kernels of other modules call in strict mode.
     *(f"__ZN10nerf_metal6strict{name}" for name in (
         "11shared_cellERKNS0_11SharedArrayEmNS0_6AccessEi",
         "15matrix_multiplyENS0_10CollectiveEPKfS3_S3_Pfi",
@@ -38,7 +32,6 @@ EXPORTS = {
     "__mh_dylib_header",
 }  # fmt: skip
 _PYBIND11 = re.compile(r"__Z(TI|TS|TV)?NK?8pybind11")  # its exceptions, which cross modules
-_NATIVE = (b"\x7fELF", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"!<arch>", b"MZ")
 
 
 @dataclass(frozen=True)
@@ -72,12 +65,10 @@ def check_image(image: macho.Image) -> Iterator[Check]:
     right = (image.platform, image.macos) == ("MACOS", MACOS)
     got = f"{image.platform} {image.macos[0]}.{image.macos[1]}"
     yield Check("oldest system", None if right else f"must be MACOS {MACOS[0]}.{MACOS[1]} like the tag, got {got}", got)
+    yield Check("signature", None if image.signed else "must be there: arm64 loads nothing unsigned", "there")
     strange = set(image.libraries) - {LIBSYSTEM, LIBCXX}
-    yield Check(
-        "libraries",
-        f"must be the system's two, got {listed(strange)}" if strange else None,
-        listed(set(image.libraries)),
-    )
+    wrong = f"must be the system's two, got {listed(strange)}" if strange else None
+    yield Check("libraries", wrong, listed(set(image.libraries)))
 
     known: dict[str, Callable[[str], bool]] = {
         library: symbols.__contains__ for library, symbols in system_symbols().items()
@@ -92,67 +83,12 @@ def check_image(image: macho.Image) -> Iterator[Check]:
             name, why = "from CPython", "the interpreter does not export"
         else:
             name, why = f"from {Path(library).name}", "torch's libraries do not import, so that macOS may lack,"
-        yield Check(
-            name, f"needs what {why}: {listed(unknown)}" if unknown else None, f"{len(symbols)} symbols, all there"
-        )
+        problem = f"needs what {why}: {listed(unknown)}" if unknown else None
+        yield Check(name, problem, f"{len(symbols)} symbols, all there")
     exported = {s for s in image.exports if not _PYBIND11.match(s)}
-    if exported == EXPORTS:
-        problem = None
-    else:
-        problem = f"extra: {listed(exported - EXPORTS) or 'none'}; missing: {listed(EXPORTS - exported) or 'none'}"
+    extra, missing = listed(exported - EXPORTS) or "none", listed(EXPORTS - exported) or "none"
+    problem = None if exported == EXPORTS else f"extra: {extra}; missing: {missing}"
     yield Check("exports", problem, f"{len(exported)} and pybind11's exceptions")
-
-
-def check_extension(path: Path) -> Iterator[Check]:
-    """The file of the extension: what macOS loads, its signature, the shaders inside."""
-    yield from check_image(macho.read(path))
-    yield Check("signature", macho.signature_problem(path), "ad hoc, the hash of every page is right")
-    data = path.read_bytes()
-    shaders = sorted((ROOT / "metal").glob("[!.]*"))
-    missing = {shader.name for shader in shaders if shader.read_bytes() not in data}
-    yield Check(
-        "shaders", f"not embedded whole: {listed(missing)}" if missing else None, f"{len(shaders)} embedded whole"
-    )
-
-
-def _record_problem(wheel: zipfile.ZipFile, record: str) -> str | None:
-    rows = {name: (digest, size) for name, digest, size in csv.reader(io.StringIO(wheel.read(record).decode()))}
-    names = {name for name in wheel.namelist() if not name.endswith("/")}
-    if set(rows) != names:
-        return f"RECORD must list the wheel's files, differs in {listed(set(rows) ^ names)}"
-    for name in names - {record}:
-        data = wheel.read(name)
-        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        if rows[name] != (f"sha256={digest}", str(len(data))):
-            return f"{name} is not what RECORD says"
-    return None
-
-
-def check_files(wheel: zipfile.ZipFile, file_name: str) -> Iterator[Check]:
-    """The wheel around the extension."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    stem = f"{project['name'].replace('-', '_')}-{project['version']}"
-    tag = f"cp{PYTHON}-cp{PYTHON}-{PLATFORM}"
-    inside = email.message_from_bytes(wheel.read(f"{stem}.dist-info/WHEEL"))
-    right = file_name == f"{stem}-{tag}.whl" and inside.get_all("Tag") == [tag] and inside["Root-Is-Purelib"] == "false"
-    yield Check("tag", None if right else f"must be {tag}, got {file_name} with {inside.get_all('Tag')}", tag)
-    metadata = email.message_from_bytes(wheel.read(f"{stem}.dist-info/METADATA"))
-    got = {key: metadata[key] for key in ("Name", "Version", "Requires-Python")}
-    want = dict(zip(got, (project["name"], project["version"], project["requires-python"]), strict=True))
-    wanted = {re.sub(r"\s", "", text) for text in project["dependencies"]}
-    needs = {re.sub(r"\s", "", text) for text in metadata.get_all("Requires-Dist", []) if ";" not in text}
-    right = got == want and needs == wanted
-    yield Check(
-        "METADATA", None if right else f"must be {want} {wanted}, got {got} {needs}", f"{len(needs)} dependencies"
-    )
-    yield Check("RECORD", _record_problem(wheel, f"{stem}.dist-info/RECORD"), "every file's hash is right")
-    names = set(wheel.namelist())
-    python = {str(path.relative_to(ROOT).as_posix()) for path in (ROOT / "nerf_metal").rglob("*.py")}
-    other = {name for name in names if name.endswith(".py")} ^ python
-    yield Check("Python files", f"differ from the checkout's: {listed(other)}" if other else None, f"{len(python)}")
-    native = {name for name in names if wheel.read(name).startswith(_NATIVE)}
-    right = native == {EXTENSION}
-    yield Check("machine code", None if right else f"must be {EXTENSION} alone, got {listed(native)}", EXTENSION)
 
 
 def check_wheel(path: Path) -> list[Check]:
@@ -161,11 +97,23 @@ def check_wheel(path: Path) -> list[Check]:
     Raises:
         ToolError: for a file that is no wheel of this project.
     """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    tag = f"cp{PYTHON}-cp{PYTHON}-{PLATFORM}"
+    right = path.name == f"{project['name'].replace('-', '_')}-{project['version']}-{tag}.whl"
+    checks = [Check("tag", None if right else f"must be {tag}, got {path.name}", tag)]
     with tempfile.TemporaryDirectory() as scratch:
         try:
             with zipfile.ZipFile(path) as wheel:
-                checks = list(check_files(wheel, path.name))
+                names = set(wheel.namelist())
                 extension = Path(wheel.extract(EXTENSION, scratch))
         except (zipfile.BadZipFile, KeyError, OSError) as error:
             raise ToolError(f"[check] {path} must be a wheel of this project for {PLATFORM}, got: {error}") from error
-        return checks + list(check_extension(extension))
+        checks += check_image(macho.read(extension))
+        data = extension.read_bytes()
+    other = {n for n in names if n.endswith((".py", ".so", ".dylib"))} - {EXTENSION}
+    other ^= {str(file.relative_to(ROOT).as_posix()) for file in (ROOT / "nerf_metal").rglob("*.py")}
+    checks.append(Check("files", f"differ from the checkout's: {listed(other)}" if other else None, "the checkout's"))
+    shaders = sorted((ROOT / "metal").glob("[!.]*"))
+    lost = {shader.name for shader in shaders if shader.read_bytes() not in data}
+    problem = f"not embedded whole: {listed(lost)}" if lost else None
+    return [*checks, Check("shaders", problem, f"{len(shaders)} embedded whole")]

@@ -1,21 +1,16 @@
-"""Mach-O as the checks need it: where a file runs, what it needs when it is loaded, what it gives, its signature."""
+"""Mach-O as the checks need it: where a file runs, what it needs when it is loaded, what it gives."""
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import lief
 
-from proof.macos_wheel.errors import ToolError
+from proof.macos_wheel import ToolError
 
 FLAT = ""  # the library of an import that is looked for in all of the process
-_MAGIC_SIGNATURE, _MAGIC_DIRECTORY = 0xFADE0CC0, 0xFADE0C02
-_SHA256 = 2
-_ADHOC = 0x2
 
 
 @dataclass(frozen=True)
@@ -35,6 +30,7 @@ class Image:
     file_type: str
     platform: str
     macos: tuple[int, int]
+    signed: bool
     libraries: tuple[str, ...]
     imports: frozenset[Import]
     exports: frozenset[str]
@@ -55,18 +51,17 @@ def read(path: Path) -> Image:
     build = binary.build_version
     major, minor, *_ = build.minos if build is not None else (0, 0)
     trie = binary.dyld_exports_trie or binary.dyld_info
+    exported = trie.exports if trie is not None else ()
+    own_id = lief.MachO.LoadCommand.TYPE.ID_DYLIB
     return Image(
         architectures=tuple(b.header.cpu_type.name for b in fat),
         file_type=binary.header.file_type.name,
         platform=build.platform.name if build is not None else "unknown",
         macos=(major, minor),
-        libraries=tuple(
-            str(library.name) for library in binary.libraries if library.command != lief.MachO.LoadCommand.TYPE.ID_DYLIB
-        ),
+        signed=binary.code_signature is not None,
+        libraries=tuple(str(library.name) for library in binary.libraries if library.command != own_id),
         imports=frozenset(_imports(binary)),
-        exports=frozenset(str(export.symbol.name) for export in trie.exports if export.symbol is not None)
-        if trie is not None
-        else frozenset(),
+        exports=frozenset(str(export.symbol.name) for export in exported if export.symbol is not None),
     )
 
 
@@ -82,29 +77,3 @@ def _imports(binary: lief.MachO.Binary) -> Iterator[Import]:
             continue
         library = str(binding.library.name) if binding.library is not None else FLAT
         yield Import(str(binding.symbol.name), library, bool(binding.weak_import))
-
-
-def signature_problem(path: Path) -> str | None:
-    """Why arm64 macOS would kill a process that maps this file, or None: it runs no page whose hash is not signed."""
-    fat = lief.MachO.parse(str(path))
-    binary = fat.at(0) if fat is not None else None
-    if binary is None or binary.code_signature is None:
-        return "has no code signature"
-    data = path.read_bytes()
-    start = binary.code_signature.data_offset
-    magic, _, count = struct.unpack_from(">3I", data, start)
-    blobs = [start + struct.unpack_from(">2I", data, start + 12 + 8 * i)[1] for i in range(count)]
-    directories = [blob for blob in blobs if struct.unpack_from(">I", data, blob)[0] == _MAGIC_DIRECTORY]
-    if magic != _MAGIC_SIGNATURE or not directories:
-        return "has a code signature without a code directory"
-    at = directories[0]
-    _, _, _, flags, hashes, _, _, pages, limit, size, kind, _, log_page = struct.unpack_from(">9I4B", data, at)
-    if not flags & _ADHOC or kind != _SHA256:
-        return f"must be signed ad hoc with SHA-256, got flags {flags:#x} and hash type {kind}"
-    if limit != start or pages != -(-limit >> log_page):
-        return f"signs {pages} pages up to byte {limit}, but the signature is at byte {start}"
-    for i in range(pages):
-        page = data[i << log_page : min((i + 1) << log_page, limit)]
-        if hashlib.sha256(page).digest() != data[at + hashes + i * size : at + hashes + (i + 1) * size]:
-            return f"page {i} of {pages} is not what was signed"
-    return None

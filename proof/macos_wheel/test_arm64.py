@@ -42,10 +42,12 @@ def test_every_named_case_is_within_its_tolerances(compiler: str, tmp_path: Path
     runner = emulator()
     generator().main(ROOT / "metal", tmp_path)
     command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"]
-    command += [f"-I{path}" for path in (ROOT / "csrc", ROOT / "metal", tmp_path)]
+    folders = {path.parent for path in (ROOT / "csrc").rglob("*.h")}
+    command += [f"-I{path}" for path in (ROOT / "csrc", *folders, ROOT / "metal", tmp_path)]
+    native = {path.stem: str(path) for path in (ROOT / "csrc").rglob("*.cpp")}
     flags = re.findall(r"set\(KERNEL_FLAGS ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))[0].split()
-    kernels = str(ROOT / "csrc" / "host_kernels.cpp")
-    sources = {name: ["-O2", "-DNERF_METAL_LEVELS=X(baseline)", f"{ROOT}/csrc/{name}.cpp"] for name in SOURCES}
+    kernels = native["host_kernels"]
+    sources = {name: ["-O2", "-DNERF_METAL_LEVELS=X(baseline)", native[name]] for name in SOURCES}
     sources["program"] = ["-O2", str(Path(__file__).parent / "launches_program.cpp")]
     sources["baseline"] = [*flags, "-DNERF_METAL_LEVEL=baseline", kernels]
     sources["checked"] = ["-O1", "-DNERF_METAL_LEVEL=strict", "-DNERF_METAL_STRICT=1", kernels]

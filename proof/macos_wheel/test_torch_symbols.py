@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 from dataclasses import asdict
@@ -9,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from proof.macos_wheel import torch_symbols, torch_wheels
+from proof.macos_wheel import ToolError, UnreachableError, torch_symbols, torch_wheels
 from proof.macos_wheel.build import SYSTEM_SYMBOLS
-from proof.macos_wheel.errors import ToolError, UnreachableError
-from proof.macos_wheel.torch_symbols import Lookup, lookups, main, missing, paths
+from proof.macos_wheel.torch_symbols import Lookup, lookups, main, missing
 from proof.macos_wheel.torch_wheels import CACHE_VARIABLE, PYTHON, Torch
 
 pytestmark = pytest.mark.cross_build
@@ -42,7 +42,7 @@ def test_a_call_that_is_not_understood_is_an_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch_symbols, "ROOT", tmp_path)
     head = "void resolve(void* library, const char* name)\n"
     for call in ('    resolve(mps, "f", found.f, sometimes);\n', "    resolve(mps, NAME, found.f);\n"):
-        (tmp_path / "csrc" / "metal.cpp").write_text(head + call)
+        (tmp_path / "csrc" / "any.cpp").write_text(head + call)
         with pytest.raises(ToolError, match=r"^\[torch_symbols\]"):
             lookups()
 
@@ -53,12 +53,6 @@ def test_what_a_version_lacks() -> None:
     assert missing(torch_with(ALL - {"torch_exception_get_what", "torch_tensor_from_pyobject"})) == []
     assert missing(torch_with(ALL - {BYTES})) == missing(torch_with(ALL - {METHOD})) == []
     assert missing(torch_with(ALL - {BYTES, METHOD})) == [METHOD]
-
-
-def test_which_way_a_version_goes() -> None:
-    assert list(paths(torch_with(ALL)).values()) == ["function", "function", "yes"]
-    few = ALL - {BYTES, "torch_tensor_from_pyobject", "torch_exception_get_what"}
-    assert list(paths(torch_with(few)).values()) == ["method", "capsule", "-"]
 
 
 @pytest.fixture
@@ -100,27 +94,34 @@ def test_what_cannot_be_read_is_one_line(cache: Path, capsys: pytest.CaptureFixt
 
 @pytest.fixture(scope="module")
 def versions() -> list[str]:
-    """The supported versions on the index; where it is silent, which says nothing of the project, tests are skipped."""
+    """The oldest supported version on the index and the newest that pip may have; where the index is silent, which
+    says nothing of the project, tests are skipped."""
     try:
-        found = torch_wheels.listed_versions()
-        for version in {found[0], found[-1]}:
-            torch_wheels.read(version)
+        listed = torch_wheels.listed_versions()
+        torch_wheels.read(listed[0])
     except UnreachableError as error:
         pytest.skip(str(error))
-    return found
+    for version in reversed(listed):
+        with contextlib.suppress(UnreachableError):  # a constraint of this machine, a wheel that is not there yet
+            torch_wheels.read(version)
+            break
+    return [listed[0], version]
+
+
+def missing_names(version: str) -> set[str]:
+    """Those that the extension can do without, too."""
+    return ALL - {name.removeprefix("_") for name in torch_wheels.read(version).exports} - {METHOD}
 
 
 @pytest.mark.slow  # two wheels of 80 and 140 MB when they are new to the cache
 def test_the_oldest_and_the_newest_torch_have_all_names(
     versions: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert versions[0] == torch_wheels.oldest_supported()
-    code = main([versions[0], versions[-1]])
+    oldest, newest = versions
+    assert oldest == torch_wheels.oldest_supported() != newest
+    code = main(versions)
     assert code == 0, capsys.readouterr().out
-    assert paths(torch_wheels.read(versions[0]))["arguments over 8 bytes by"] == "method"
-    assert paths(torch_wheels.read(versions[-1])) == dict.fromkeys(paths(torch_with(ALL)), "function") | {
-        "reasons of errors": "yes"
-    }
+    assert BYTES in missing_names(oldest) and not missing_names(newest)
 
 
 @pytest.mark.slow

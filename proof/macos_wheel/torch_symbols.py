@@ -1,6 +1,6 @@
 """``python -m proof.macos_wheel.torch_symbols``: which torch has the functions that the metal backend looks up.
 
-Rows are the names that ``csrc/metal.cpp`` resolves when it runs, columns the versions of torch. Exit code 1 where a
+Rows are the names that the launcher resolves when it runs, columns the versions of torch. Exit code 1 where a
 supported version lacks a name that it needs. A symbol is a name: only the mangled one says what the function takes.
 """
 
@@ -9,13 +9,17 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import textwrap
 from dataclasses import dataclass
 
+from proof.macos_wheel import ToolError, UnreachableError
 from proof.macos_wheel.build import ROOT, SYSTEM_SYMBOLS
-from proof.macos_wheel.errors import ToolError
 from proof.macos_wheel.torch_wheels import Torch, listed_versions, oldest_supported, read, release
 
 _CALL = re.compile(r'^ *resolve\(\w+,\s+"(\w+)",\s+found\.(\w+)(?:,\s+([^;]+))?\);$', re.M)
+_WRAPPED = textwrap.TextWrapper(
+    118, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+)
 _SUBSTITUTE = re.compile(r"found\.(\w+) != nullptr")
 
 
@@ -31,12 +35,13 @@ class Lookup:
 
 
 def lookups() -> list[Lookup]:
-    """All of ``csrc/metal.cpp``, in its order.
+    """All of the launcher's, in the order of its text.
 
     Raises:
         ToolError: for a call that is not understood.
     """
-    text = (ROOT / "csrc" / "metal.cpp").read_text(encoding="utf-8")
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "csrc").rglob("*.cpp")]
+    (text,) = (source for source in sources if "resolve(" in source)
     found = []
     for name, member, optional in _CALL.findall(text):
         substitute = _SUBSTITUTE.fullmatch(optional)
@@ -48,7 +53,7 @@ def lookups() -> list[Lookup]:
     calls = text.count("resolve(") - 1  # but its definition
     if len(found) != calls:
         raise ToolError(
-            f"[torch_symbols] csrc/metal.cpp must have {calls} calls of resolve that are understood, got {len(found)}"
+            f"[torch_symbols] csrc/ must have {calls} calls of resolve that are understood, got {len(found)}"
         )
     return found
 
@@ -64,17 +69,6 @@ def missing(torch: Torch) -> list[str]:
     ]
 
 
-def paths(torch: Torch) -> dict[str, str]:
-    """How this version would be used where metal.cpp and bindings.cpp have a choice."""
-    exports = set(torch.exports)
-    has = {lookup.member for lookup in lookups() if f"_{lookup.name}" in exports}
-    return {
-        "arguments over 8 bytes by": "function" if "set_bytes" in has else "method",
-        "tensor handles by": "function" if "from_python" in has else "capsule",
-        "reasons of errors": "yes" if "what" in has else "-",
-    }
-
-
 def table(versions: list[Torch]) -> str:
     """The names against the versions."""
     rows = [["torch", *(torch.version for torch in versions)]]
@@ -83,8 +77,6 @@ def table(versions: list[Torch]) -> str:
         need = "optional" if lookup.optional else f"or {lookup.unless}" if lookup.unless else "required"
         cells = ["yes" if f"_{lookup.name}" in names else "-" for names in exports]
         rows.append([f"{lookup.name} ({need})", *cells])
-    ways = [paths(torch) for torch in versions]
-    rows += [[way, *(each[way] for each in ways)] for way in ways[0]]
     rows.append(["built for macOS", *(".".join(map(str, torch.macos)) for torch in versions)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
@@ -95,8 +87,10 @@ def system_symbols_text(torch: Torch) -> str:
     lines = [
         f"# What torch {torch.version} imports, without which it does not load, from macOS's own libraries. Made by",
         f"# python -m proof.macos_wheel.torch_symbols --imports > {SYSTEM_SYMBOLS.relative_to(ROOT).as_posix()}",
-        *(f"{library} {symbol}" for library, symbols in torch.imports.items() for symbol in symbols),
     ]
+    for library, symbols in torch.imports.items():
+        lines.append(f"{library}:")
+        lines += _WRAPPED.wrap(" ".join(symbols))
     return "\n".join(lines) + "\n"
 
 
@@ -110,18 +104,24 @@ def main(arguments: list[str] | None = None) -> int:
         if options.imports:
             print(system_symbols_text(read(oldest_supported())), end="")
             return 0
-        torches = [read(version) for version in options.versions or listed_versions()]
-        print(table(torches))
-        failed = False
-        for torch in torches:
-            lacking = missing(torch)
-            supported = release(torch.version) >= release(oldest_supported())
-            failed = failed or bool(lacking and supported)
-            if lacking:
-                print(f"torch {torch.version} {'must' if supported else 'is too old to'} export {', '.join(lacking)}")
+        torches, unread = [], []
+        for version in options.versions or listed_versions():
+            try:
+                torches.append(read(version))
+            except UnreachableError as error:
+                unread.append((version, error))
+        if not torches:
+            raise unread[0][1]
     except ToolError as error:
         print(error, file=sys.stderr)
         return 2
+    print("\n".join([table(torches), *(f"torch {version} was not read: {error}" for version, error in unread)]))
+    failed = False
+    for torch in torches:
+        if lacking := missing(torch):
+            supported = release(torch.version) >= release(oldest_supported())
+            failed |= supported
+            print(f"torch {torch.version} {'must' if supported else 'is too old to'} export {', '.join(lacking)}")
     return int(failed)
 
 

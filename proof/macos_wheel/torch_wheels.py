@@ -17,9 +17,8 @@ import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from proof.macos_wheel import macho
+from proof.macos_wheel import ToolError, UnreachableError, macho
 from proof.macos_wheel.build import LIBCXX, LIBSYSTEM, PYTHON, ROOT
-from proof.macos_wheel.errors import ToolError, UnreachableError
 
 CACHE_VARIABLE = "NERF_METAL_TORCH_CACHE"
 _FORMAT = 1  # of the cached files

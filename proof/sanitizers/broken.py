@@ -18,6 +18,7 @@ from nerf_metal import _C  # type: ignore[attr-defined]
 from tests.kernels.libraries import load_modules
 
 COUNT = 32  # a SIMD-group
+REFUSED = "broken_divergence_f32"  # by strict mode, which leaves the lanes' frames where they stand
 
 
 def launch(mode: str, kernel: str) -> None:
@@ -28,7 +29,7 @@ def launch(mode: str, kernel: str) -> None:
         buffers, params, grid = [torch.ones(COUNT), torch.zeros(COUNT)], {"n": COUNT}, COUNT
     if mode == "after":  # a launch that strict mode refuses
         with contextlib.suppress(RuntimeError):
-            launch("strict", "broken_divergence_f32")
+            launch("strict", REFUSED)
     if mode in ("strict", "after"):
         _C.launch_strict(kernel, buffers, params, (grid, 1, 1), (COUNT, 1, 1), "forward", 0)
     else:

@@ -165,19 +165,22 @@ def copy_and_build(folder: Path, tools: Toolchain, levels: Sequence[str]) -> Tre
 
 def build_module(metal: Path, out: Path, tools: Toolchain, levels: Sequence[str], *, launcher: bool = False) -> None:
     """Build the shaders of a folder: a library for ``_C.load_module``, or with the launcher the extension itself."""
-    csrc, build = ROOT / "csrc", out.parent / f"build_{out.name.split('.')[0]}"
+    build = out.parent / f"build_{out.name.split('.')[0]}"
+    sources = {path.stem: str(path) for path in (ROOT / "csrc").rglob("*.cpp")}
+    headers = {path.parent for path in (ROOT / "csrc").rglob("*.h")}
     generator().main(metal, build)
     table = f"-DNERF_METAL_LEVELS={' '.join(f'X({name})' for name in levels)}"
-    common = [tools.compiler, *_COMPILE, *tools.flags, *(f"-I{path}" for path in (csrc, metal, build))]
+    include = [f"-I{path}" for path in (ROOT / "csrc", *headers, metal, build)]
+    common = [tools.compiler, *_COMPILE, *tools.flags, *include]
     # As the build compiles them, but for its -O3.
-    kernels = [*common, *(flag for flag in kernel_flags() if not flag.startswith("-O")), str(csrc / "host_kernels.cpp")]
+    kernels = [*common, *(flag for flag in kernel_flags() if not flag.startswith("-O")), sources["host_kernels"]]
     strict = ["-DNERF_METAL_LEVEL=strict", "-DNERF_METAL_STRICT=1"]
     commands = {name: [*kernels, *level_flags()[name], f"-DNERF_METAL_LEVEL={name}"] for name in reversed(levels)}
-    commands |= {"strict_kernels": [*kernels, *strict], "module": [*common, table, str(csrc / "module.cpp")]}
+    commands |= {"strict_kernels": [*kernels, *strict], "module": [*common, table, sources["module"]]}
     if launcher:
-        sources = (path for path in sorted(csrc.glob("*.cpp")) if path.stem not in ("host_kernels", "module"))
         python = [f"-I{sysconfig.get_path('include')}", f"-I{pybind11.get_include()}"]
-        commands |= {path.stem: [*common, *python, str(path)] for path in sources}
+        own = {name: path for name, path in sources.items() if name not in ("host_kernels", "module")}
+        commands |= {name: [*common, *python, path] for name, path in own.items()}
     made = [[*command, "-o", str(build / f"{name}.o")] for name, command in commands.items()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the longest come first
         list(pool.map(lambda command: run_all([command]), made))

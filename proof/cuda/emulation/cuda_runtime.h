@@ -2,11 +2,9 @@
 // each thread of a block is a fiber, and a shuffle or barrier holds it until those it waits for have come. So the
 // text that nvcc compiles runs where there is no GPU; what nvcc and a GPU make of it, this cannot tell.
 #pragma once
-#include <malloc.h>
 #include <xmmintrin.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -228,28 +226,20 @@ inline unsigned atomicMax(unsigned* at, unsigned value)
     return before;
 }
 
-// ---- the run-time library, which fails only where its memory is full ----
-constexpr size_t kMemory = 1 << 28;  // more than any test's but the one that fills it
-inline size_t memory_in_use;
-enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation = 2 };
+// ---- the run-time library, of which nothing fails ----
+enum cudaError_t { cudaSuccess };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
-using cudaEvent_t = std::chrono::steady_clock::time_point;
-inline const char* cudaGetErrorString(cudaError_t error)
+inline const char* cudaGetErrorString(cudaError_t)
 {
-    return error == cudaErrorMemoryAllocation ? "out of memory" : "no error";
+    return "no error";
 }
 inline int cudaMalloc(void** memory, size_t bytes)
 {
-    if (memory_in_use + bytes > kMemory) {
-        return cudaErrorMemoryAllocation;
-    }
     *memory = std::malloc(bytes);
-    memory_in_use += malloc_usable_size(*memory);
     return cudaSuccess;
 }
 inline void cudaFree(void* memory)
 {
-    memory_in_use -= malloc_usable_size(memory);
     std::free(memory);
 }
 inline int cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind)
@@ -259,20 +249,5 @@ inline int cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind)
 }
 inline int cudaDeviceSynchronize()
 {
-    return cudaSuccess;
-}
-inline int cudaEventCreate(cudaEvent_t*)
-{
-    return cudaSuccess;
-}
-inline void cudaEventDestroy(cudaEvent_t) {}
-inline int cudaEventRecord(const cudaEvent_t& event)
-{
-    const_cast<cudaEvent_t&>(event) = std::chrono::steady_clock::now();  // CUDA's are handles
-    return cudaSuccess;
-}
-inline int cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end)
-{
-    *milliseconds = std::chrono::duration<float, std::milli>(end - begin).count();
     return cudaSuccess;
 }
