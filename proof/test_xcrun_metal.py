@@ -26,7 +26,7 @@ def stand_in(folder: Path, body: str) -> str:
     return f"{folder}:/usr/bin:/bin"
 
 
-def test_every_shader_is_compiled_as_one_string(tmp_path) -> None:
+def test_every_shader_is_compiled_as_one_string(tmp_path: Path) -> None:
     # The stand-in fails on an include of ours, as the text that torch is given has none.
     path = stand_in(
         tmp_path, f'echo "$@" >> {tmp_path}/calls; for x; do case $x in *.metal) ! grep \'#include "\' $x;; esac; done'
@@ -39,7 +39,7 @@ def test_every_shader_is_compiled_as_one_string(tmp_path) -> None:
     assert all(call.startswith("-sdk macosx metal -std=metal3.1 ") and "-Werror" in call for call in calls)
 
 
-def test_what_does_not_compile_is_shown(tmp_path) -> None:
+def test_what_does_not_compile_is_shown(tmp_path: Path) -> None:
     path = stand_in(tmp_path, 'case "$*" in *mlp.metal*) echo "mlp.metal:3: error: no" >&2; exit 1;; esac')
     done = run(path)
     assert done.returncode == 1
@@ -47,7 +47,7 @@ def test_what_does_not_compile_is_shown(tmp_path) -> None:
     assert done.stdout.count("ok ") == len(SHADERS) - 1
 
 
-def test_without_the_compiler_a_word(tmp_path) -> None:
+def test_without_the_compiler_a_word(tmp_path: Path) -> None:
     assert run(stand_in(tmp_path, "exit 1")).stdout.startswith("[xcrun_metal] nothing compiled: xcrun finds no metal")
     (tmp_path / "xcrun").unlink()
     done = run(f"{tmp_path}")
