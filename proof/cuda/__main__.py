@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import re
 import shutil
 import subprocess
@@ -17,13 +16,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from proof.cuda import build
+import torch
+
+from proof.cuda import build, cases
 
 # Sanitizers take a hundred times as long: every seventh case, a number that no list of sizes is a multiple of.
 SANITIZED = 7
 TOOLS = ("memcheck", "racecheck", "synccheck")
-# Seconds for a process of cases. Emulated all of them take ten: what takes a hundred times as long and more, hangs.
-PATIENCE = 1800.0
 
 
 def gpu_name() -> str | None:
@@ -37,25 +36,18 @@ def gpu_name() -> str | None:
     return name.value.decode() if found and cuda.cuDeviceGetName(name, 256, device) == 0 else None
 
 
-def run_cases(library: Path, every: int = 1, under: Sequence[str] = ()) -> dict[str, float]:
-    """The named cases in a process of their own, ``under`` another command; the worst error over tolerance by kernel.
+def run_cases(library: Path, every: int = 1) -> None:
+    """The named cases, of every so many the first; prints the worst error over tolerance of each kernel.
 
     Raises:
-        RuntimeError: where a case fails, with all that do, or where they do not come to their end in time.
+        RuntimeError: where a case fails, with all that do.
     """
-    command = [*under, sys.executable, "-m", "proof.cuda.cases", str(library), "--every", str(every)]
-    try:
-        done = subprocess.run(command, cwd=build.ROOT, capture_output=True, text=True, timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"the named cases must end within {PATIENCE:.0f} s, does a kernel hang?") from None
-    last = (done.stdout.splitlines() or [""])[-1]
-    if not last.startswith("{"):
-        raise RuntimeError(f"the named cases must run to their end, got\n{done.stdout}{done.stderr}")
-    said = json.loads(last)
-    if said["failures"]:
-        raise RuntimeError("\n".join(said["failures"]))
-    worst: dict[str, float] = said["kernels"]
-    return worst
+    worst, failures = cases.run_cases(library, every)
+    if failures:
+        raise RuntimeError("\n".join(failures))
+    for kernel, error in sorted(worst.items()):
+        print(f"{kernel:40}{error:8.2g} of its tolerance")
+    print(f"{len(worst)} kernels; every case is within its tolerance")
 
 
 def sanitize(tool: str, library: Path, log: Path) -> int:
@@ -65,26 +57,15 @@ def sanitize(tool: str, library: Path, log: Path) -> int:
         RuntimeError: where the log has no end.
     """
     log.unlink(missing_ok=True)
-    run_cases(library, SANITIZED, ["compute-sanitizer", "--tool", tool, "--log-file", str(log)])
+    own = [sys.executable, "-m", "proof.cuda", "--cases", str(library)]
+    command = ["compute-sanitizer", "--tool", tool, "--log-file", str(log), *own]
+    done = subprocess.run(command, cwd=build.ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"the named cases must run to their end under {tool}, got\n{done.stdout}{done.stderr}")
     summary = re.search(r"SUMMARY: (\d+) ", log.read_text(encoding="utf-8") if log.exists() else "")
     if summary is None:
         raise RuntimeError(f"compute-sanitizer did not come to its end; see {log}")
     return int(summary[1])
-
-
-def run(library: Path, where: str, tools: Sequence[str]) -> int:
-    """The cases, then the sanitizers' tools; how many errors the tools report."""
-    worst = run_cases(library)
-    for kernel, error in sorted(worst.items()):
-        print(f"{kernel:40}{error:8.2g} of its tolerance")
-    print(f"{len(worst)} kernels ran on {where}; every case is within its tolerance")
-    errors = 0
-    for tool in tools:
-        log = library.with_name(f"{tool}.log")
-        found = sanitize(tool, library, log)
-        print(f"{tool}: {found} errors, {log}")
-        errors += found
-    return errors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,34 +74,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--arch", default=build.ARCH, help="of the GPU, as nvcc names it (default %(default)s)")
     parser.add_argument("--build", type=Path, default=build.ROOT / "build" / "cuda", help="default build/cuda")
     parser.add_argument("--emulate", action="store_true", help="run the cases on this processor, without nvcc")
+    parser.add_argument("--cases", type=Path, metavar="LIBRARY", help="run some of the cases on what was built before")
     asked = parser.parse_args(arguments)
+    torch.set_num_threads(1)
     folder = asked.build.resolve()
     nvcc = shutil.which("nvcc")
-    if nvcc is None and not asked.emulate:
+    if nvcc is None and not (asked.emulate or asked.cases):
         message = "nvcc must be on PATH; install the CUDA toolkit (13.0 is known to do), or ask to --emulate"
         print(f"[cuda] {message}", file=sys.stderr)
         return 2
+    errors = 0
     try:
+        if asked.cases:
+            run_cases(asked.cases.resolve(), SANITIZED)
+            return 0
         if asked.emulate:
-            return run(build.build_emulation(folder), "an emulation", ())
+            run_cases(build.build_emulation(folder))
+            return 0
         assert nvcc is not None
         library, usages = build.compile_shaders(nvcc, folder, asked.arch)
         for kernel, (registers, stack, shared) in sorted(usages.items()):
             print(f"{kernel:40}{registers:4} registers{stack:6} bytes of stack{shared:7} shared")
-        gpu = gpu_name()
-        if gpu is None:
+        if (gpu := gpu_name()) is None:
             print("nothing was run: no NVIDIA GPU was found")
             return 0
-        tools = TOOLS if shutil.which("compute-sanitizer") else ()
-        if not tools:
+        print(gpu)
+        run_cases(library)
+        if shutil.which("compute-sanitizer") is None:
             print("compute-sanitizer was not found: memory and races are not checked")
-        return 1 if run(library, gpu, tools) else 0
+            return 0
+        for tool in TOOLS:
+            found = sanitize(tool, library, folder / f"{tool}.log")
+            print(f"{tool}: {found} errors, {folder / tool}.log")
+            errors += found
     except build.CompileError as error:
         print(error, file=sys.stderr)
         return 2
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
+    return int(errors > 0)
 
 
 if __name__ == "__main__":

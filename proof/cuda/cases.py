@@ -1,23 +1,15 @@
-"""Run the named cases of every op on a library of :mod:`proof.cuda.build`: ``python -m proof.cuda.cases LIBRARY``.
-
-In a process of its own, which compute-sanitizer can watch. The metal backend's C++ encodes into the double of Metal,
-whose dispatches the library runs. The last line is JSON: for each kernel the worst error over tolerance of the cases
-that it took part in, and the cases that failed.
-"""
+"""Run the named cases of every op on a library of :mod:`proof.cuda.build`: the metal backend's C++ encodes into the
+double of Metal, whose dispatches the library runs."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import ctypes
-import json
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from nerf_metal import kernels
 from nerf_metal.selftest.modes import METAL, METAL_PLAIN, Mode
@@ -63,19 +55,3 @@ def run_cases(library: Path, every: int = 1) -> tuple[dict[str, float], list[str
                     continue
             worst |= {kernel: max(worst.get(kernel, 0.0), error) for kernel in launched.ran}
     return worst, failures
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0, or 1 where a case failed."""
-    parser = argparse.ArgumentParser(prog="python -m proof.cuda.cases", description=__doc__)
-    parser.add_argument("library", type=Path)
-    parser.add_argument("--every", type=int, default=1, help="of every so many cases the first (default 1: all)")
-    asked = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    worst, failures = run_cases(asked.library.resolve(), asked.every)
-    print(json.dumps({"kernels": worst, "failures": failures}))
-    return 1 if failures else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

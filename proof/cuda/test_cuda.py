@@ -91,7 +91,7 @@ def test_a_sanitizer_watches_the_cases(
     script.write_text(
         '#!/bin/sh\n[ "$1 $2 $3" = "--tool racecheck --log-file" ] || exit 9\n'
         "echo '========= RACECHECK SUMMARY: 3 hazards displayed' > \"$4\"\nshift 4\n"
-        'echo "$@" | grep -q \'proof.cuda.cases any.so --every 7$\' && echo \'{"kernels": {}, "failures": []}\'\n'
+        'echo "$@" | grep -q " -m proof.cuda --cases any.so$"\n'
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

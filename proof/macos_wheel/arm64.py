@@ -63,7 +63,7 @@ class Elsewhere:
                 memory.append((0, 0))
             else:
                 offset = tensor.storage_offset() * tensor.element_size()
-                memory.append((tensor.data_ptr(), int(tensor.untyped_storage().nbytes()) - offset))
+                memory.append((tensor.data_ptr(), int(tensor.untyped_storage().nbytes() - offset)))
             code = 0 if tensor is None else CODES[tensor.dtype]
             out.append(struct.pack("<2I", tensor is not None, code) + _counted(ctypes.string_at(*memory[-1])))
         assert self._program.stdin is not None

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from proof.macos_wheel import ToolError, macho
-from proof.macos_wheel.build import LIBCXX, LIBSYSTEM, system_symbols, write_libcxx
+from proof.macos_wheel.build import LIBCXX, LIBSYSTEM, system_symbols, write_libcxx, zig
 from proof.macos_wheel.check import EXPORTS, check_image
-from proof.macos_wheel.zig import ARM64_MACOS_14, library, run_zig
 
 pytestmark = pytest.mark.cross_build
+ARM64_MACOS_14 = "aarch64-macos.14.0"
 MODULE = """
 #include <stdlib.h>
 #define EXPORT __attribute__((visibility("default")))
 EXPORT void* PyInit__C(void) { return getenv("HOME"); }
 """
+
+
+def run_zig(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """zig's result, with what it printed."""
+    return subprocess.run([str(zig()), *arguments], capture_output=True, text=True)
+
+
+def library(folder: Path, text: str, target: str = ARM64_MACOS_14, language: str = "c") -> Path:
+    """A dynamic library for macOS, linked as the extension is."""
+    source, made, out, stub = (folder / name for name in (f"source.{language}", "source.o", "library.so", "libc++.tbd"))
+    source.write_text(text)
+    write_libcxx(stub)
+    link = ["-shared", "-nostdlib++", str(stub), "-undefined", "dynamic_lookup", str(made), "-o", str(out)]
+    for arguments in (["-O2", "-fvisibility=hidden", "-c", str(source), "-o", str(made)], link):
+        result = run_zig("c++" if language == "cpp" else "cc", f"--target={target}", *arguments)
+        assert result.returncode == 0, result.stderr
+    return out
 
 
 def problems(image: macho.Image) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """``python -m proof.macos_wheel.torch_symbols``: which torch has the functions that the metal backend looks up.
 
-Rows are the names that the launcher resolves when it runs, columns the versions of torch. Exit code 1 where a
-supported version lacks a name that it needs. A symbol is a name: only the mangled one says what the function takes.
+One line for each version of torch: which of the names that the launcher resolves when it runs it does not export. Exit
+code 1 where a supported version lacks a name that must be there. A symbol is a name: only the mangled one says what the
+function takes.
 """
 
 from __future__ import annotations
@@ -69,19 +70,6 @@ def missing(torch: Torch) -> list[str]:
     ]
 
 
-def table(versions: list[Torch]) -> str:
-    """The names against the versions."""
-    rows = [["torch", *(torch.version for torch in versions)]]
-    exports = [set(torch.exports) for torch in versions]
-    for lookup in lookups():
-        need = "optional" if lookup.optional else f"or {lookup.unless}" if lookup.unless else "required"
-        cells = ["yes" if f"_{lookup.name}" in names else "-" for names in exports]
-        rows.append([f"{lookup.name} ({need})", *cells])
-    rows.append(["built for macOS", *(".".join(map(str, torch.macos)) for torch in versions)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-
-
 def system_symbols_text(torch: Torch) -> str:
     """The file ``system_symbols.txt``: what is proven to be in the system's libraries."""
     lines = [
@@ -115,13 +103,18 @@ def main(arguments: list[str] | None = None) -> int:
     except ToolError as error:
         print(error, file=sys.stderr)
         return 2
-    print("\n".join([table(torches), *(f"torch {version} was not read: {error}" for version, error in unread)]))
+    print(f"{len(lookups())} names")
     failed = False
     for torch in torches:
-        if lacking := missing(torch):
-            supported = release(torch.version) >= release(oldest_supported())
-            failed |= supported
-            print(f"torch {torch.version} {'must' if supported else 'is too old to'} export {', '.join(lacking)}")
+        needed = missing(torch)
+        lacking = ", ".join(needed) or "nothing that is needed"
+        without = ", ".join(lookup.name for lookup in lookups() if f"_{lookup.name}" not in torch.exports) or "nothing"
+        supported = release(torch.version) >= release(oldest_supported())
+        failed |= supported and bool(needed)
+        macos = ".".join(map(str, torch.macos))
+        print(f"torch {torch.version} for macOS {macos} lacks {lacking}; of all names: {without}")
+    for version, reason in unread:
+        print(f"torch {version} was not read: {reason}")
     return int(failed)
 
 
