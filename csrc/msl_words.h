@@ -1,5 +1,5 @@
 // Words of the Metal Shading Language that mean the same to every C++ compiler that reads the shaders, the host's
-// and nvcc's (tools/cuda): address spaces and attributes nothing, the whole numbers what they are. Included inside
+// and nvcc's (proof/cuda): address spaces and attributes nothing, the whole numbers what they are. Included inside
 // their namespaces.
 #define device
 #define constant const

@@ -86,24 +86,31 @@ void multiply(Lane* lanes)
     }
 }
 
+std::string call_of(const Lane* lanes)
+{
+    return std::string(name_of(lanes[0].at)) + " on line " + std::to_string(lanes[0].line);
+}
+
+std::string other_arguments(const Lane* lanes, size_t i)
+{
+    return call_of(lanes) + " has other arguments in thread " + std::to_string(lanes[i].ids.index_in_group) +
+           " than in thread " + std::to_string(lanes[0].ids.index_in_group);
+}
+
 std::string carry_out_matrix(Lane* lanes)
 {
-    const auto call = [&] {
-        return std::string(name_of(lanes[0].at)) + " on line " + std::to_string(lanes[0].line);
-    };
     if (lanes[0].at == Collective::matrix_multiply || lanes[0].at == Collective::matrix_multiply_accumulate) {
         multiply(lanes);
         return "";
     }
     for (size_t i = 1; i < kSimdWidth; ++i) {
         if (std::memcmp(&lanes[i].arguments, &lanes[0].arguments, sizeof(MatrixArguments)) != 0) {
-            return call() + " has other arguments in thread " + std::to_string(lanes[i].ids.index_in_group) +
-                   " than in thread " + std::to_string(lanes[0].ids.index_in_group);
+            return other_arguments(lanes, i);
         }
     }
     // Metal's documents do not say whether the origin is counted before or after transposing.
     if (lanes[0].arguments.origin_x != 0 || lanes[0].arguments.origin_y != 0) {
-        return call() + " must have the matrix origin (0, 0); move the pointer instead";
+        return call_of(lanes) + " must have the matrix origin (0, 0); move the pointer instead";
     }
     return "";
 }
@@ -127,6 +134,11 @@ std::string carry_out(Lane* lanes, size_t n)
             return "";
         case Collective::shuffle_down:
         case Collective::broadcast:
+            for (size_t i = 1; i < n; ++i) {
+                if (lanes[i].operand != lanes[0].operand) {  // Metal wants the same lane or distance of all
+                    return other_arguments(lanes, i);
+                }
+            }
             exchange(lanes, n, what);
             return "";
         default:

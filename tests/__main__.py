@@ -21,12 +21,12 @@ def checks(arguments: list[str]) -> list[tuple[str, list[str]]]:
     sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").iterdir())
     native = sorted(
         str(p.relative_to(ROOT))
-        for folder in ("tests", "benchmarks", "tools")
+        for folder in ("tests", "benchmarks", "proof")
         for suffix in ("cpp", "h", "metal", "cu")
         for p in (ROOT / folder).rglob(f"*.{suffix}")
     )
     # Headers that stand for Metal's own, which have no ending.
-    native += [str(p.relative_to(ROOT)) for p in sorted((ROOT / "tools" / "cuda" / "include").glob("metal_*"))]
+    native += [str(p.relative_to(ROOT)) for p in sorted((ROOT / "proof" / "cuda" / "include").glob("metal_*"))]
     scripts = Path(sys.executable).parent
     return [
         ("ruff check", [*python, "ruff", "check", "."]),

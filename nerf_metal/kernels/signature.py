@@ -153,6 +153,10 @@ def _parse_kernel(library: str, name: str, parameters: str, body: str) -> Kernel
         raise ValueError(f"[{name}] buffers must count 0, 1, 2, ... with the argument struct last")
     if params_index >= MAX_BUFFERS:
         raise ValueError(f"[{name}] must have at most {MAX_BUFFERS} buffers, got {params_index + 1}")
+    if any(b.components != 1 for b in builtins if "index" in b.attribute):
+        raise ValueError(f"[{name}] an index or a lane must be uint")
+    if len({b.components for b in builtins if "position" in b.attribute}) > 1:
+        raise ValueError(f"[{name}] positions must have as many components as each other")
     # A kernel that takes a lane or calls a *_group function runs collectives.
     collective = any(word in body for word in COLLECTIVES) or any(
         b.attribute in ("thread_index_in_simdgroup", "simdgroup_index_in_threadgroup") for b in builtins

@@ -121,7 +121,7 @@ def small_params(kernel: str, random: np.random.Generator) -> dict[str, int | fl
         for name, pad in (("n_in", "pad_in"), ("n_out", "pad_out"), ("width", "width")):
             params[pad] = 16 * int(random.integers(1, 9))
             if name != pad:
-                params[name] = int(random.integers(1, params[pad] + 1))
+                params[name] = int(random.integers(1, int(params[pad]) + 1))
         params["n_hidden"] = int(random.integers(1, 5))
     return params
 

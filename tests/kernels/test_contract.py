@@ -11,10 +11,10 @@ import pytest
 
 from nerf_metal import kernels
 from nerf_metal.kernels import extension
+from proof.conformance.clang import compile_shader
 from tests.kernels.double import Double
 from tests.kernels.launches import KERNELS, STRUCTS, zeros
 from tests.kernels.libraries import METAL
-from tools.conformance.clang import compile_shader
 
 pytestmark = [pytest.mark.metal_encoding, pytest.mark.conformance]
 

@@ -50,7 +50,7 @@ def test_params_that_no_line_can_hold(value) -> None:
 
 def test_params_that_change_while_they_are_read() -> None:
     """The object that is asked for its number leaves the dict, which held it; the message still names it. Where it is
-    gone by then, AddressSanitizer sees it (tools/sanitizers)."""
+    gone by then, AddressSanitizer sees it (proof/sanitizers)."""
 
     class Leaving:
         def __index__(self) -> int:

@@ -102,6 +102,14 @@ MISTAKES = {
         "[add_f32] cannot read the parameter 'ushort gid [[thread_position_in_grid]])'; "
         "see nerf_metal/kernels/signature.py",
     ),
+    "lane of two components": (
+        [HEAD, A, B, P, "    uint2 lane [[thread_index_in_simdgroup]])\n", BODY],
+        "[add_f32] an index or a lane must be uint",
+    ),
+    "positions of one component and of two": (
+        [HEAD, A, B, P, GID.replace(")\n", ",\n"), "    uint2 group [[threadgroup_position_in_grid]])\n", BODY],
+        "[add_f32] positions must have as many components as each other",
+    ),
     "too many buffers": (
         [
             HEAD,

@@ -135,6 +135,12 @@ def test_matrix_functions(strict, order, seed) -> None:
     assert np.array_equal(z, b)
 
 
+def test_a_matrix_that_nobody_has_set_is_nan(strict) -> None:
+    y = np.zeros((8, 8), np.float32)
+    strict("right_unset_f32", [y], struct.pack("I", 32), (32, 1, 1), (32, 1, 1))
+    assert np.isnan(y).all()
+
+
 def test_products_are_summed_in_order(strict) -> None:
     """In float32, from c on: c + a[0] b[0] + a[1] b[1] + ..., where each number is lost in the one before."""
     a, b, c = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32), np.full((8, 8), 2.0**24, np.float32)

@@ -47,6 +47,18 @@ WRONG = {
         rf"divergent collective: thread {lane(0, 100)} is at threadgroup_barrier on line {line_of('barrier')}, "
         rf"thread {lane(100, 128)} has left the kernel"
     ),
+    "wrong_loop_of_lanes": lambda: (
+        rf"divergent collective: thread {lane(0, 8)} is at simd_sum on line {line_of('loop')}, "
+        rf"thread {lane(8, 32)} has left the kernel"
+    ),
+    "wrong_broadcast": lambda: (
+        rf"simd_broadcast on line {line_of('own lane')} has other arguments in thread (1|33|65|97) "
+        r"than in thread (0|32|64|96)"
+    ),
+    "wrong_shuffle": lambda: (
+        rf"simd_shuffle_down on line {line_of('own distance')} has other arguments in thread (1|33|65|97) "
+        r"than in thread (0|32|64|96)"
+    ),
     "wrong_mixed": lambda: (
         rf"divergent collective: thread \d+ is at (threadgroup_barrier on line {line_of('inner') + 2}|"
         rf"simd_sum on line {line_of('inner')}), thread \d+ is at "

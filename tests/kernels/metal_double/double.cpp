@@ -1,6 +1,6 @@
 // Metal's stand-in on Linux: the functions aoti_torch_mps_* as libtorch has them on macOS, stricter than they are.
 // Each call is written to a log and checked against the order that Metal needs; a dispatch runs the kernel on CPU
-// tensors through somebody's nerf_metal_execute: the extension's own, of the kernel's host form, or tools/cuda's.
+// tensors through somebody's nerf_metal_execute: the extension's own, of the kernel's host form, or proof/cuda's.
 #include "double.h"
 
 #include <dlfcn.h>

@@ -246,3 +246,17 @@ kernel void right_matrix_f32(
     simdgroup_multiply_accumulate(left, left, right, left);
     simdgroup_store(left, y + 7u * p.n, 8u);
 }
+
+// What a matrix holds before anything is put into it: strict mode makes it no number, so that a use shows.
+// Dispatched threads: n.
+// Not handled: n other than SIMD_WIDTH.
+kernel void right_unset_f32(
+    device float* y [[buffer(0)]],  // [2 * n]
+    constant CountParams& p [[buffer(1)]],
+    uint gid [[thread_position_in_grid]])
+{
+    simdgroup_float8x8 unset;
+    if (gid < p.n) {
+        simdgroup_store(unset, y, 8u);
+    }
+}

@@ -212,3 +212,37 @@ kernel void wrong_pointer_range(
     threadgroup_barrier(mem_flags::mem_threadgroup);
     y[gid] = tile[index];
 }
+
+// A SIMD-group function in a loop that some lanes go through more often.
+kernel void wrong_loop_of_lanes(
+    device float* y [[buffer(0)]],  // [n]
+    constant CountParams& p [[buffer(1)]],
+    uint gid [[thread_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]])
+{
+    float value = 1.0f;
+    for (uint i = lane; i < 40u; i += SIMD_WIDTH) {
+        value = simd_sum(value);  // mark: loop
+    }
+    y[gid] = value;
+}
+
+// Every lane asks for another lane's value.
+kernel void wrong_broadcast(
+    device float* y [[buffer(0)]],  // [n]
+    constant CountParams& p [[buffer(1)]],
+    uint gid [[thread_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]])
+{
+    y[gid] = simd_broadcast(y[gid], ushort(lane));  // mark: own lane
+}
+
+// Every lane asks for a value from another distance.
+kernel void wrong_shuffle(
+    device float* y [[buffer(0)]],  // [n]
+    constant CountParams& p [[buffer(1)]],
+    uint gid [[thread_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]])
+{
+    y[gid] = simd_shuffle_down(y[gid], ushort(lane));  // mark: own distance
+}

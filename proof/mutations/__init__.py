@@ -1,0 +1,1 @@
+"""Faults put in on purpose: ``python -m proof.mutations``."""
