@@ -1,8 +1,8 @@
 """Turn the cross-references of our docstrings into links of the built pages.
 
 The docstrings have Sphinx's roles, which editors understand: ``:func:`nerf_metal.ops.mlp``` and
-``:class:`~nerf_metal.data.Scene```. mkdocstrings reads Markdown. This extension of griffe, which reads the source for it,
-replaces each role by a link, or by the bare name where the pages do not have that object.
+``:class:`~nerf_metal.data.Scene```. mkdocstrings reads Markdown. This extension of griffe, the library that reads the
+source for it, replaces each role by a link, or by the bare name where the pages do not have that object.
 """
 
 from __future__ import annotations

@@ -34,16 +34,14 @@ def name(page: Path) -> str:
 
 
 def blocks(page: Path) -> list[Block]:
-    """Return every fenced block of a page, with the files that it includes in place of their names."""
+    """Return every fenced block of a page."""
     text = page.read_text()
-    return [
-        Block(
-            text.count("\n", 0, match.start()) + 1,
-            match[2].strip(),
-            _INCLUDE.sub(lambda m: (ROOT / m[1]).read_text(), match[3]),
-        )
-        for match in _FENCE.finditer(text)
-    ]
+    return [Block(text.count("\n", 0, m.start()) + 1, m[2].strip(), m[3]) for m in _FENCE.finditer(text)]
+
+
+def included(text: str) -> str:
+    """Return the text with the files that it includes in place of their names, as the built page has it."""
+    return _INCLUDE.sub(lambda match: (ROOT / match[1]).read_text(), text)
 
 
 def commands(text: str) -> list[tuple[str, ...]]:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import itertools
+import json
 import re
 import runpy
 import sys
@@ -27,8 +29,9 @@ import tyro
 from nerf_metal.cli import COMMANDS, main
 from nerf_metal.data.scene import Scene
 from nerf_metal.data.write import write_scene
+from tests.__main__ import TIERS
 from tests.conftest import cube_split
-from tests.docs.pages import PAGES, ROOT, blocks, commands, inline_commands, name
+from tests.docs.pages import PAGES, ROOT, blocks, commands, included, inline_commands, name
 
 LANGUAGES = {"python", "shell", "text", "json", "cpp", "toml", "yaml"}
 TINY_NETWORKS = "--hidden-width 16 --batch-rays 16 --num-samples 4 --num-importance 4 --batch-samples 2048"
@@ -36,10 +39,10 @@ SHORTER = {
     # Every option that a page gives is still read and checked; the options here come last and so win.
     "train": f"--steps 2 --eval-views 1 --device cpu {TINY_NETWORKS}",
     "render": "--width 8",
-    "export": "--resolution 16 --points 100 --overwrite",
+    "export": "--resolution 16 --threshold 0.01 --points 100 --overwrite",
     "make-scene": "--resolution 8 --train-views 2 --test-views 1",
 }
-FILM = "--seconds 0.1 --overwrite"  # appended to a render whose path is a film
+FILM = "--seconds 0.1 --no-video"  # appended to a render along a path of ours
 NOT_RUN = {
     # The first words of a command, and why it does not run in a test. The commands of nerf-metal among them are parsed.
     "nerf-metal view": "serves a page until Ctrl-C; tests/viewer opens it in a browser",
@@ -54,9 +57,8 @@ NOT_RUN = {
     "ruff": "rewrites the working tree; python -m tests runs its checks",
     "git": "changes the working tree",
 }
-RUN_FOLDERS = ("runs/RUN", "RUN")
 SCENES = ("DIR", "lego", "fox", "fern", "tumbler_colmap")
-ROOT_PARSERS = ("benchmarks.", "proof.", "tools.")  # modules whose main() has an argparse parser
+OWN_PARSERS = ("benchmarks.", "proof.", "tools.")  # modules whose main() has an argparse parser
 
 Words = tuple[str, ...]
 
@@ -91,14 +93,13 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / scene).symlink_to("DIR")
     (folder / "examples").symlink_to(ROOT / "examples")
     with contextlib.chdir(folder):
-        options = f"--data DIR --preset small --downscale 1 --out runs/RUN --overwrite {SHORTER['train']}"
+        options = f"--data DIR --preset small --downscale 1 --out runs/RUN {SHORTER['train']}"
         assert main(["train", *options.split(), "--quiet"]) == 0
-        assert (
-            main(
-                "render RUN --path orbit --frames 2 --width 8 --no-video --out film".replace("RUN", "runs/RUN").split()
-            )
-            == 0
-        )
+    pose = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 4, 0, 0, 0, 1]
+    path = {"fps": 24, "camera_path": [{"camera_to_world": pose, "fov": 40, "aspect": 1}], "is_cycle": False}
+    path |= {"render_width": 8, "render_height": 8}
+    (folder / "runs/RUN/camera_paths").mkdir()
+    (folder / "runs/RUN/camera_paths/my.json").write_text(json.dumps(path))
     (folder / "RUN").symlink_to("runs/RUN")
     return folder
 
@@ -154,7 +155,7 @@ def test_python_blocks_run(page: Path, in_sandbox: Path, monkeypatch: pytest.Mon
     torch.manual_seed(0)
     for block in blocks(page):
         if block.language == "python":
-            code = "\n" * block.line + block.text  # so that a traceback has the page's own line
+            code = "\n" * block.line + included(block.text)  # so that a traceback has the page's own line
             exec(compile(code, str(page), "exec"), module.__dict__)
 
 
@@ -175,12 +176,16 @@ def _parse(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
             assert main(ours) == 0, " ".join(words)
     elif words[:3] == ("python", "-m", "pytest"):
         _parse_pytest(words[3:])
-    elif words[:2] == ("python", "-m") and words[2].startswith((*ROOT_PARSERS, "tests")):
+    elif words[:3] == ("python", "-m", "tests"):
+        assert words[3:4] == () or words[3] in (*TIERS, "-m"), f"{words}: tests/__main__.py has {TIERS}"
+        _parse_pytest(words[3:])
+    elif words[:2] == ("python", "-m") and words[2].startswith(OWN_PARSERS):
         assert importlib.util.find_spec(words[2]) is not None, f"there is no module {words[2]}"
-        if words[2] != "tests.clang_format":  # it takes file names alone
-            monkeypatch.setattr(sys, "argv", list(words[2:]))
-            with only_parsing(monkeypatch):
-                runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+        monkeypatch.setattr(sys, "argv", list(words[2:]))
+        with only_parsing(monkeypatch):
+            runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+    elif words[:3] == ("python", "-m", "tests.clang_format"):
+        assert importlib.util.find_spec(words[2]) is not None
     elif words[0] == "nox":
         sessions = re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.M)
         assert words[1] == "-s" and set(words[2:]) <= set(sessions), f"{words}: noxfile.py has {sessions}"
@@ -192,33 +197,40 @@ def _parse_pytest(words: Words) -> None:
     """The paths and the markers exist; what ``-k`` finds is pytest's to say, by an exit code of its own."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
     markers = {marker.split(":")[0] for marker in project["markers"]}
-    options = dict(zip(words, words[1:], strict=False))
+    options = dict(itertools.pairwise(words))
     assert set(re.findall(r"\w+", options.get("-m", ""))) <= markers | {"not", "and", "or"}
     for word in words:
         if "/" in word or word in ("tests", "benchmarks", "proof"):
             assert (ROOT / word).exists(), f"there is no {word}"
 
 
-REALLY_RUN = list(
-    dict.fromkeys(
-        ours for page in PAGES for words in of_shell(page) if (ours := of_nerf_metal(words)) and not not_run(words)
-    )
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if any(map(of_nerf_metal, of_shell(page)))], ids=name)
+def test_commands_run(page: Path, in_sandbox: Path, tmp_path: Path, plain_plots: None) -> None:
+    """In the page's order: a command may use what one above it wrote."""
+    for number, words in enumerate(of_shell(page)):
+        ours = of_nerf_metal(words)
+        if ours and not not_run(words):
+            assert _run(ours, tmp_path / str(number)) == 0, " ".join(words)
 
 
-@pytest.mark.parametrize("words", REALLY_RUN, ids=" ".join)
-def test_commands_run(words: Words, in_sandbox: Path, tmp_path: Path, plain_plots: None) -> None:
-    words = ("make-scene", "NEW", *words[2:]) if words[0] == "make-scene" else words  # DIR is the scene of the others
+def _run(words: Words, out: Path) -> int:
+    """Run a command, shortened, and return its exit code. What it writes without being told where goes to ``out``."""
     extra = SHORTER.get(words[0], "").split()
     given = set(words)
-    if words[0] == "train":
-        if "--resume" in given:
-            extra = ["--steps", "3"]  # one more than the run has; what is fixed in a run stays
-        else:
-            extra += ["--downscale", "1" if "--data" in given else "50", "--out", str(tmp_path / "run")]
-        if "--view" in given:
-            extra += ["--no-view"]
+    if words[0] == "make-scene":
+        words = ("make-scene", str(out), *words[2:])  # DIR is the scene of the other commands
+    if words[0] == "train" and "--resume" in given:
+        extra = ["--steps", "3"]  # one more than the run has; what is fixed in a run stays
+    elif words[0] == "train":
+        # The built-in scene takes seconds to make; tests/train trains on it.
+        extra += ["--downscale", "1", *([] if "--data" in given else ["--data", "DIR"])]
+        extra += [] if "--out" in given else ["--out", str(out)]
+        extra += ["--no-view"] if "--view" in given else []
     if words[0] == "render":
-        split = given & {"test", "train", "val"} or "--path" not in given
-        extra += ["--out", str(tmp_path / "pictures"), *([] if split else FILM.split())]
-    assert main([*words, *extra]) == 0
+        extra += ["--out", str(out), *(FILM.split() if given & {"orbit", "spiral", "interpolate"} else [])]
+    if "--help" in given:
+        extra = []
+    try:
+        return main([*words, *extra])
+    except SystemExit as end:  # tyro's own, for --help and for words that it refuses
+        return int(end.code or 0)
