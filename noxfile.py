@@ -12,7 +12,7 @@ nox.options.reuse_existing_virtualenvs = True  # the extension takes two minutes
 
 def _install(session: nox.Session) -> None:
     if session.virtualenv.is_sandboxed:  # with --no-venv everything is there
-        session.install("-c", "constraints.txt", "-e", ".[test]")
+        session.install("-c", "constraints.txt", "-e", ".[dev]")
 
 
 @nox.session
