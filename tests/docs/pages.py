@@ -16,7 +16,7 @@ PAGES = (
 )
 _FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.M | re.S)
 _INCLUDE = re.compile(r'^--8<-- "([^"]+)"$', re.M)
-_INLINE = re.compile(r"(?<!`)`((?:nerf-metal|python -m|nox) [^`\n]+)`(?!`)")
+_INLINE = re.compile(r"(?<!`)`((?:nerf-metal|python -m|nox|--data|--preset) [^`\n]+)`(?!`)")
 _ASSIGNMENT = re.compile(r"[A-Z_]+=.*")
 
 
@@ -62,6 +62,10 @@ def commands(text: str) -> list[tuple[str, ...]]:
 
 
 def inline_commands(page: Path) -> list[tuple[str, ...]]:
-    """Return the commands that stand within sentences and tables."""
+    """Return the commands that stand within sentences and tables. ``--data ...`` stands for ``nerf-metal train``."""
     prose = _FENCE.sub("", page.read_text())
-    return [words for text in _INLINE.findall(prose) for words in commands(text)]
+    return [
+        ("nerf-metal", "train", *words) if words[0].startswith("--") else words
+        for text in _INLINE.findall(prose)
+        for words in commands(text)
+    ]
