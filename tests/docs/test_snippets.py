@@ -143,6 +143,12 @@ def test_every_block_says_its_language() -> None:
     assert not unknown
 
 
+def test_the_readme_shows_the_example_as_it_is() -> None:
+    """GitHub includes no files, so README.md has a copy."""
+    shown = [block.text for block in blocks(ROOT / "README.md") if "examples/own_nerf.py" in block.text]
+    assert shown == [(ROOT / "examples" / "own_nerf.py").read_text()], "copy examples/own_nerf.py into README.md"
+
+
 PYTHON_PAGES = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 
 
@@ -152,6 +158,7 @@ def test_python_blocks_run(page: Path, in_sandbox: Path, monkeypatch: pytest.Mon
     module = type(sys)("snippet")  # dataclasses look for the module of their class
     module.__dict__.update(names)
     monkeypatch.setitem(sys.modules, "snippet", module)
+    monkeypatch.setattr(sys, "argv", ["snippet", "2"])  # a program that takes a number of steps does two
     torch.manual_seed(0)
     for block in blocks(page):
         if block.language == "python":
