@@ -55,8 +55,9 @@ def native_sources() -> list[str]:
 
 
 def docs(site: str) -> list[Check]:
-    """Return the build of the pages into a folder that is thrown away."""
-    return [("docs", [*PYTHON, "mkdocs", "build", "--strict", "--quiet", "--site-dir", site])]
+    """Return the build of the pages into a folder that is thrown away. ``--quiet`` would hide warnings from
+    ``--strict`` too."""
+    return [("docs", [*PYTHON, "mkdocs", "build", "--strict", "--site-dir", site])]
 
 
 def smoke(arguments: list[str]) -> list[Check]:
