@@ -47,3 +47,25 @@ def test_package_version_is_the_project_version() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == nerf_metal.__version__
+
+
+def test_every_room_is_described() -> None:
+    """CONTRIBUTING.md says in one sentence what belongs in each room of the package."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rooms = [path.parent.name for path in (ROOT / "nerf_metal").glob("*/__init__.py")]
+    assert len(rooms) > 10 and not [room for room in rooms if f"| `nerf_metal/{room}/` | " not in text]
+
+
+def test_arguments_of_the_checks_go_to_pytest() -> None:
+    """A selection by ``-m`` takes the place of the two runs of pytest; each tier has its own checks."""
+    from tests.__main__ import checks
+
+    def runs(tier: str, *arguments: str) -> list[list[str]]:
+        return [command[3:] for name, command in checks(tier, "site", list(arguments)) if name.startswith("pytest")]
+
+    assert runs("all") == [["-m", "not slow"], ["-m", "slow"]]
+    assert runs("all", "-x") == [["-m", "not slow", "-x"], ["-m", "slow", "-x"]]
+    assert runs("all", "-m", "not slow", "tests/ops") == [["-m", "not slow", "tests/ops"]]
+    assert runs("smoke", "-x") == [["-m", "smoke", "tests/smoke", "-x"]]
+    assert runs("lint") == runs("docs") == []
+    assert [name for name, _ in checks("docs", "site", [])] == ["docs"]
