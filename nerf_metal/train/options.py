@@ -14,10 +14,9 @@ from typing import Any, Literal
 
 from nerf_metal.train.presets import PRESETS
 from nerf_metal.util.errors import InputError
+from nerf_metal.util.limits import MOST_CASCADES
 
 Backend = Literal["auto", "metal", "host", "torch"]
-MOST_CASCADES = 8  # of the kernel that marches through the occupancy grid
-SceneFormat = Literal["auto", "blender", "transforms", "llff", "colmap"]
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ class DeviceOptions:
 class SceneOptions:
     """The pictures."""
 
-    format: SceneFormat = "auto"
-    """Of --data. auto: by the files that are there."""
+    format: str = "auto"
+    """Format of --data. auto detects it by the files in the folder; a wrong name lists the formats."""
     downscale: int | None = None
     """Shrink images by this factor; evaluation is at the same size. None: images as they are, photographs by the least
     factor that leaves at most 1600 pixels. The scene of the package is 800 pixels wide at 1; None makes it at 4, in
