@@ -1,1 +1,1 @@
-"""Every op against its reference, and against what one would use in its stead: ``python -m pytest benchmarks``."""
+"""Benchmarks of every op against its reference and against the usual torch code: ``python -m pytest benchmarks``."""

@@ -1,14 +1,14 @@
-"""Which of the failed run's suspects stops a NeRF from learning, and how: one at a time, several seeds.
+"""Ablation of the failed run: which of its suspects stops a NeRF from learning, one at a time, with several seeds.
 
     python -m benchmarks.ablation                       # all variants, three seeds: half an hour on two cores
     python -m benchmarks.ablation --data DIR            # on a scene of your own, such as Lego
     python -m benchmarks.ablation --variants control corrupted --seeds 5 --steps 3000
     python -m benchmarks.ablation --write docs          # and put table, plot and conclusion into docs/failure.md
 
-Every run is the control but for what its variant names: the preset ``stable`` made small, over white and in the whole
-box as the failed run was, with crops at the start instead of random backgrounds, and without an average of the weights.
-What comes out is a table of variants and seeds, a plot of the test PSNR over the steps, and the sentences that these
-numbers support.
+Every run differs from the control only in what its variant names. The control is the preset ``stable`` made small, over
+white and in the whole box like the failed run, with crops at the start instead of random backgrounds, and without
+averaged weights. The result is a table of variants and seeds, a plot of the test PSNR over the steps, and the sentences
+that the numbers support.
 """
 
 from __future__ import annotations
@@ -47,24 +47,24 @@ from nerf_metal.util.errors import InputError
 from nerf_metal.util.machine import machine
 
 EVALUATIONS = 15
-"""Of a run, evenly spaced: enough to see when something is lost."""
+"""Number of evaluations of a run, evenly spaced: enough to see when quality is lost."""
 RAYS, SAMPLES, IMPORTANCE = 128, 16, 24
-"""Of a step: 16 and 40 samples on a ray, a fifth of the failed run's."""
+"""Rays, coarse samples and fine samples of a step: 16 and 40 samples per ray, a fifth of the failed run's."""
 CORRUPTED_ROWS = RAYS * SAMPLES
-"""Rows from which a product is corrupted. The failed run's two passes had 131 072 and 393 216 rows where 32 767 were
-wrong; these have 2 048 and 5 120, and both are hit too."""
+"""Number of rows from which a product is corrupted. The two passes of the failed run had 131 072 and 393 216 rows, and
+32 767 were too many. The passes here have 2 048 and 5 120 rows, and both are corrupted too."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """The control but for some options.
+    """A run that differs from the control.
 
     Attributes:
-        says: what is different, for a person.
-        options: of the run.
+        says: the difference in words.
+        options: options that differ.
         corrupted_from: part of the run, in [0, 1), from which weight gradients are those of torch < 2.14 on MPS.
-        cured: the trainer's self-test may see the corruption, and cut its calls.
-        mismatch: the training images lie over black, the test images over white.
+        cured: let the self-test of the trainer see the corruption and split its calls.
+        mismatch: composite the training images over black and the test images over white.
     """
 
     says: str
@@ -128,7 +128,7 @@ def control(options: argparse.Namespace, seed: int) -> TrainConfig:
 
 
 def over_black(scene: Scene) -> Scene:
-    """The scene with training images that have lost their alpha over black, as a loader's mistake would."""
+    """Return the scene with opaque training images over black, as a faulty loader would give them."""
     split = scene.splits["train"]
     assert isinstance(split.images, torch.Tensor)
     rgb = composite_over(split.images.float() / 255.0, torch.zeros(3))

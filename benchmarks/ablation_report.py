@@ -1,4 +1,4 @@
-"""What the ablation's numbers say: outcomes, table, plot, and the sentences they support."""
+"""Report of the ablation: outcomes, table, plot, and the sentences that the numbers support."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nerf_metal.util.atomic import write_atomically
 from nerf_metal.util.errors import InputError
 
 COLLAPSE_DB = TrainConfig.collapse_db
-"""Fall below its own best by which a run counts as collapsed, as the watchdog's default has it."""
+"""Fall in dB below its own best at which a run counts as collapsed: the default of the watchdog."""
 TRAINED, PLATEAU, COLLAPSE, LOST = "trained", "blank plateau", "collapse", "not finite"
 BEGIN, END = "<!-- ablation: begin -->", "<!-- ablation: end -->"
 
@@ -35,7 +35,7 @@ class Run:
 
     @property
     def outcome(self) -> str:
-        """How it ended."""
+        """How the run ended: trained, blank plateau, collapse or not finite."""
         if "non-finite" in self.faults or not self.psnr or self.blank_psnr is None:
             return LOST
         if self.psnr[-1] < max(self.psnr) - COLLAPSE_DB:
@@ -44,7 +44,7 @@ class Run:
 
 
 def by_variant(runs: list[Run]) -> dict[str, list[Run]]:
-    """In the order of their first run."""
+    """Group runs by variant, in the order of their first runs."""
     variants: dict[str, list[Run]] = {}
     for one in runs:
         variants.setdefault(one.variant, []).append(one)
@@ -52,7 +52,7 @@ def by_variant(runs: list[Run]) -> dict[str, list[Run]]:
 
 
 def table(runs: list[Run]) -> str:
-    """A row for each variant: outcomes of its seeds, last PSNRs, and what the watchdog said."""
+    """Write a Markdown table with a row for each variant: outcomes of its seeds, last PSNRs, and faults."""
     lines = [
         "| variant | what is different | trained | blank plateau | collapse | not finite | last PSNR of each seed, dB "
         "| best, dB | watchdog |",
@@ -69,7 +69,7 @@ def table(runs: list[Run]) -> str:
 
 
 def conclusions(runs: list[Run]) -> list[str]:
-    """Sentences, each of which these numbers show."""
+    """Write the sentences that the numbers of these runs show."""
     groups = by_variant(runs)
     blank = next((one.blank_psnr for one in runs if one.blank_psnr is not None), 0.0)
 
@@ -101,7 +101,7 @@ def conclusions(runs: list[Run]) -> list[str]:
 
 
 def _fall(name: str, group: list[Run]) -> str:
-    """How much was lost between the best and the end, and where the greatest step down was."""
+    """Say how much was lost between the best evaluation and the end, and where the greatest fall was."""
     lost = [max(one.psnr) - one.psnr[-1] for one in group]
     steps = []
     for one in group:
@@ -116,7 +116,7 @@ def _fall(name: str, group: list[Run]) -> str:
 
 
 def _harmless(groups: dict[str, list[Run]], control: list[Run]) -> list[str]:
-    """What each suspect that still trains costs or gains, against the spread of the control's seeds."""
+    """Compare each variant that still trains to the control and the spread of the control's seeds."""
     usual = [one.psnr[-1] for one in control]
     mean, spread = statistics.mean(usual), max(usual) - min(usual)
     sentences = [f"The control trained with every seed: {mean:.1f} dB, seeds {spread:.1f} dB apart."]
@@ -130,7 +130,7 @@ def _harmless(groups: dict[str, list[Run]], control: list[Run]) -> list[str]:
 
 
 def section(runs: list[Run], about: dict[str, Any]) -> str:
-    """The generated part of ``docs/failure.md``."""
+    """Write the generated section of ``docs/failure.md``."""
     scene = about["scene"] or "the package's own scene"
     set_up = (
         f"{scene} at {about['size']} x {about['size']} pixels, nets {about['width']} wide, {about['steps']} steps of "
@@ -142,10 +142,10 @@ def section(runs: list[Run], about: dict[str, Any]) -> str:
 
 
 def check_marks(path: Path) -> str:
-    """The text of a Markdown file with a place for the section.
+    """Return the text of a Markdown file that has marks for the section.
 
     Raises:
-        InputError: it has none.
+        InputError: the file does not hold each mark once.
     """
     whole = path.read_text() if path.is_file() else ""
     if whole.count(BEGIN) != 1 or whole.count(END) != 1:
@@ -154,7 +154,7 @@ def check_marks(path: Path) -> str:
 
 
 def write_section(path: Path, text: str) -> None:
-    """Replace what stands between the marks of a Markdown file.
+    """Replace the text between the marks of a Markdown file.
 
     Raises:
         InputError: the file has no marks.
@@ -165,7 +165,7 @@ def write_section(path: Path, text: str) -> None:
 
 
 def plot(runs: list[Run], path: Path) -> None:
-    """A small panel for each variant: its seeds' test PSNR over the steps, the control's in grey, the blank picture."""
+    """Plot test PSNR over steps, a panel for each variant, with the control in grey and the blank score."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

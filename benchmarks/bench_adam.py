@@ -1,4 +1,4 @@
-"""``adam_step`` on tables of which a batch touches a part, against torch's Adam, which always steps all of them."""
+"""Benchmark of ``adam_step`` on tables of which a batch touches a part, against torch's Adam on all entries."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nerf_metal.ops import adam_step
 FUSED, FOREACH = "fused", "foreach"
 LR, BETAS, EPS = 1e-2, (0.9, 0.99), 1e-15
 RTOL, ATOL = 1e-6, 1e-7
-STEP = 1000  # of a training under way
-FEATURES = 2  # of a table's row, whose gradients come together
+STEP = 1000  # a step in the middle of a training run
+FEATURES = 2  # numbers in a row of the table, which get gradients together
 NOTES["adam"] = (
-    "A sample is an element of the table. Bytes: 32 for each element of a dense step, which also clears its gradient;",
-    "where a share of the rows is touched (sparse, gradients kept so that each call has the same) 28 for its elements",
-    "and 4 for the others, whose gradient must be seen to be 0: an eighth of a dense step, and its floor.",
-    "Above it a step costs what it touches, in whole cache lines where rows are scattered. fused, foreach:",
-    "torch.optim.Adam, which steps every element. Equal within 1e-6 of a value + 1e-7, where there is a gradient.",
+    "A sample is an element of the table. A dense step moves 32 bytes per element, because it also clears the",
+    "gradient. A sparse step (which keeps the gradients, so that each call has the same) moves 28 bytes for each",
+    "element with a gradient and 4 for each other element, whose gradient it must read. The least cost is therefore an",
+    "eighth of a dense step; scattered rows cost whole cache lines. fused, foreach: torch.optim.Adam, which steps",
+    "every element. Sides are equal within 1e-6 of a value + 1e-7, where there is a gradient.",
 )
 
 
@@ -46,7 +46,7 @@ CASES = [
 
 
 def gradient(case: Case) -> torch.Tensor:
-    """Not 0 in a share of the rows: drawn one by one, or in one run."""
+    """Make a gradient that is not 0 in a share of the rows: scattered at random, or in one piece."""
     rows = case.elements // FEATURES
     touched = torch.zeros(rows, 1)
     if case.how == "scattered":
@@ -57,7 +57,7 @@ def gradient(case: Case) -> torch.Tensor:
 
 
 class Ours:
-    """A table of its own, stepped by one of our backends."""
+    """A table that is stepped by ``adam_step`` with one backend."""
 
     def __init__(self, case: Case, start: list[torch.Tensor], grad: torch.Tensor, backend: str) -> None:
         self.state = [x.clone() for x in start]
@@ -65,7 +65,7 @@ class Ours:
         self.dense, self.backend = case.how == "dense", backend
 
     def step(self) -> list[torch.Tensor]:
-        """One step; nothing to compare, since the next call starts from another state."""
+        """Do one step. It returns nothing to compare, because the next call starts from another state."""
         param, exp_avg, exp_avg_sq = self.state
         adam_step(
             param,
@@ -85,7 +85,7 @@ class Ours:
 
 
 class Theirs:
-    """A table of its own, stepped by torch."""
+    """A table that is stepped by ``torch.optim.Adam``."""
 
     def __init__(self, case: Case, start: list[torch.Tensor], grad: torch.Tensor, kind: str) -> None:
         self.state = [x.clone() for x in start]
@@ -99,7 +99,7 @@ class Theirs:
         self.optimizer.state[param] = {"step": count, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
 
     def step(self) -> list[torch.Tensor]:
-        """One step, and the gradient cleared where ours clears it."""
+        """Do one step, and clear the gradient if ``adam_step`` clears it."""
         self.optimizer.step()
         if self.dense:
             self.optimizer.zero_grad(set_to_none=False)
@@ -107,7 +107,7 @@ class Theirs:
 
 
 def check_equal(sides: dict[str, Ours | Theirs], touched: torch.Tensor) -> None:
-    """One step of each side from the same state gives the same, where torch's step is meant to be the same."""
+    """Check that one step of each side from the same state is equal, where torch's step should be."""
     for side in sides.values():
         side.step()
     for name, side in sides.items():

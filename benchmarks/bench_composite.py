@@ -1,4 +1,4 @@
-"""``composite_rays``, forward and backward: dense, in half precision, packed; nerfacc where it runs on a CPU."""
+"""Benchmark of ``composite_rays``, forward and backward: dense, in half precision and packed, and nerfacc on a CPU."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from nerf_metal.ops import composite_rays
 NERFACC = "nerfacc"
 HAS_NERFACC = importlib.util.find_spec("nerfacc") is not None
 NOTES["composite"] = (
-    "Densities; times are views of one edges tensor (packed: two tensors); backward of rgb, depth and opacity.",
-    "Bytes a sample: forward 28 (f16 20, packed 32): sigma, rgb, times read, weights and transmittance written;",
-    "backward 40 (f16 24, packed 44): sigma, rgb, times, transmittance read, gradients of sigma, rgb written.",
-    "Equal within 1e-4 relative + 1e-5 absolute, gradients in f16 2e-3.",
-    ("nerfacc: its dense functions." if HAS_NERFACC else "nerfacc not installed: pip install '.[compare]'"),
+    "The samples have densities. Starts and ends are views of one tensor of edges (packed: two tensors). The backward",
+    "pass is that of rgb, depth and opacity. Bytes per sample: forward 28 (f16 20, packed 32), which reads sigma, rgb",
+    "and times and writes weights and transmittance; backward 40 (f16 24, packed 44), which reads sigma, rgb, times",
+    "and transmittance and writes the gradients of sigma and rgb. Sides are equal within 1e-4 relative + 1e-5",
+    "absolute, gradients in f16 within 2e-3.",
+    ("nerfacc stands for its dense functions." if HAS_NERFACC else "nerfacc not installed: pip install '.[compare]'"),
 )
 
 
@@ -45,7 +46,7 @@ CASES = [Case(s, back, form) for s in SAMPLES for back in (False, True) for form
 
 
 class Scene(NamedTuple):
-    """A case's inputs; gradients flow to sigmas and rgbs."""
+    """The inputs of a case. Gradients flow to sigmas and rgbs."""
 
     t_starts: torch.Tensor
     t_ends: torch.Tensor
@@ -59,7 +60,7 @@ def scene(case: Case) -> Scene:
     torch.manual_seed(0)
     edges = torch.linspace(2.0, 6.0, case.samples + 1).repeat(RAYS, 1)
     t_starts, t_ends = edges[:, :-1], edges[:, 1:]
-    sigmas = torch.randn(RAYS, case.samples).relu() * 2.0  # about 3 optical depths a ray: every sample counts
+    sigmas = torch.randn(RAYS, case.samples).relu() * 2.0  # an optical depth of about 3 per ray: every sample counts
     rgbs = torch.rand(RAYS, case.samples, 3)
     packed_info = None
     if case.form == "f16":
@@ -72,7 +73,7 @@ def scene(case: Case) -> Scene:
 
 
 def _uneven(rays: int, mean: int) -> torch.Tensor:
-    """(start, count) of rays with 0 to 2 * mean samples, mean on average."""
+    """Return (start, count) of rays with 0 to 2 * mean samples, on average mean: int32 ``[rays, 2]``."""
     count = torch.randint(0, mean + 1, (rays // 2,))
     count = torch.stack((count, 2 * mean - count), -1).flatten()
     return torch.stack((count.cumsum(0) - count, count), -1).int()
@@ -84,7 +85,7 @@ def ours(inputs: Scene, backend: str) -> list[torch.Tensor]:
 
 
 def nerfacc(inputs: Scene) -> list[torch.Tensor]:
-    """The same five results from nerfacc's functions."""
+    """Compute the same five results with the functions of nerfacc."""
     package = importlib.import_module("nerfacc")
     weights, trans, _ = package.render_weight_from_density(inputs.t_starts, inputs.t_ends, inputs.sigmas)
     rgb = package.accumulate_along_rays(weights, inputs.rgbs)
@@ -108,7 +109,7 @@ def backward_call(inputs: Scene, render: Callable[[Scene], list[torch.Tensor]]) 
 
 
 def kernel_call(inputs: Scene, backward: bool) -> tuple[Call, int]:
-    """The kernel into arrays that exist already, and the bytes it must move."""
+    """Return a call of the kernel alone, into arrays that exist already, and the bytes that it must move."""
     starts, ends, rgbs, sigmas, packed_info, grads = inputs
     with torch.no_grad():
         rgb, depth, opacity, weights, trans = ours(inputs, "host")

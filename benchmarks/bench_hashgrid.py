@@ -1,4 +1,4 @@
-"""``hashgrid_encode``, forward, and backward to the table; and what its reads alone would cost."""
+"""Benchmark of ``hashgrid_encode``: forward, backward to the table, and the cost of its reads alone."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ RAY_POINTS = 128
 CORNERS = 8
 BASE, FINEST = 16, 2048
 NOTES["hashgrid"] = (
-    "A sample is a point. Bytes: positions and the table's entries once, features written; backward their gradients",
-    "read, the table's added to. Backward is the table's gradient into one that exists. Equal within 2e-3: of 2048",
-    "cells a float32 knows the place to 2e-4 of one, and entries are random. reads: as many random rows, 8 for each",
-    "point and level, of the same levels, alone. Asked of its ratio: forward 0.7, backward 0.4.",
-    *(() if compiler() else ("No C++ compiler was found: reads are left out.",)),
+    "A sample is a point. Forward reads the positions and each entry of the table once and writes the features.",
+    "Backward reads the gradients of the features and adds to an existing gradient of the table. Sides are equal",
+    "within 2e-3: with 2048 cells along an axis, float32 knows a place to 2e-4 of a cell, and entries are random.",
+    "reads: as many reads of random rows, 8 for each point and level, of the same levels. The goal for its ratio is",
+    "0.7 forward and 0.4 backward.",
+    *(() if compiler() else ("No C++ compiler was found, so reads are left out.",)),
 )
 
 
@@ -48,7 +49,7 @@ CASES = [
 
 
 def points(places: str) -> torch.Tensor:
-    """In the unit box, anywhere or in the order of samples on rays through it."""
+    """Draw points in the unit box: at random, or as samples along rays through it, ``[POINTS, 3]``."""
     if places == "random":
         return torch.rand(POINTS, 3)
     start, end = torch.rand(2, POINTS // RAY_POINTS, 1, 3)
@@ -63,7 +64,7 @@ def build(case: Case) -> Contest:
     table = torch.rand(int(levels[-1, 1] + levels[-1, 2]), case.features)
     grad = torch.rand(POINTS, case.levels * case.features)
     leaf, given = table.clone().requires_grad_(), torch.zeros_like(table)
-    # the reference returns its gradient, as autograd has it
+    # the reference returns its gradient, as autograd does
     graphs = {
         HOST: hashgrid_encode(positions, leaf, levels, grad_table=given, backend="host"),
         TORCH: hashgrid_encode(positions, leaf, levels, backend="torch"),

@@ -1,4 +1,4 @@
-"""``sample_importance`` with NeRF's 128 fine samples. It has no backward: the fine positions are constants."""
+"""Benchmark of ``sample_importance`` with the 128 fine samples of NeRF. It has no backward pass."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from nerf_metal.reference.random import STREAM_IMPORTANCE, uniform
 IDIOM = "idiom"
 FINE, SEED = 128, 7
 NOTES["importance"] = (
-    "A sample is an interval of the union, S + N of them. Bytes a ray: edges 4 (S + 1) and weights 4 S read,",
-    "union 4 (S + 1 + N) written. idiom: cumsum, searchsorted, gather, cat and sort, as NeRFs on torch do; the",
-    "reference may use neither search nor sort. Equal within 1e-3, intervals being 4 / S long (verified with our",
-    "random numbers, timed with torch.rand).",
+    "A sample is one of the S + N intervals of the union. Bytes per ray: 4 (S + 1) of edges and 4 S of weights are",
+    "read, 4 (S + 1 + N) of the union are written. idiom: cumsum, searchsorted, gather, cat and sort, as usual for",
+    "NeRFs in torch; the reference uses neither search nor sort. Sides are equal within 1e-3, with intervals of length",
+    "4 / S. The idiom is verified with the op's random numbers and timed with torch.rand.",
 )
 
 
@@ -39,7 +39,7 @@ CASES = [Case(samples, stratified) for samples in SAMPLES for stratified in (Fal
 def idiom(
     t_edges: torch.Tensor, weights: torch.Tensor, case: Case, draw: Callable[[int, int], torch.Tensor]
 ) -> list[torch.Tensor]:
-    """Invert the cumulative function by search, then sort the union."""
+    """Invert the cumulative distribution by search, then sort the union."""
     mass = weights + 1e-5
     cdf = torch.nn.functional.pad((mass / mass.sum(-1, keepdim=True)).cumsum(-1), (1, 0))
     rows = len(weights)
@@ -61,9 +61,9 @@ def build(case: Case) -> Contest:
     torch.manual_seed(0)
     t_edges = torch.linspace(2.0, 6.0, case.samples + 1).repeat(RAYS, 1)
     middles = 0.5 * (t_edges[:, 1:] + t_edges[:, :-1])
-    surface = 2.5 + 3.0 * torch.rand(RAYS, 1)  # one bump a ray, as a trained coarse pass gives
+    surface = 2.5 + 3.0 * torch.rand(RAYS, 1)  # one bump per ray, as a trained coarse pass gives
     weights = torch.exp(-0.5 * ((middles - surface) / 0.2) ** 2) * torch.rand_like(middles)
-    # Thin fog around it: where there is next to no mass, float32 cannot say where in an interval a quantile lies.
+    # Thin fog around it: with almost no mass, float32 cannot tell where in an interval a quantile lies.
     weights = weights / weights.sum(-1, keepdim=True) + 0.02 / case.samples
 
     def op(backend: str) -> list[torch.Tensor]:

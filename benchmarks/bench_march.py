@@ -1,4 +1,4 @@
-"""``march_rays``. It has no backward: sample positions are constants to autograd, as in every NeRF."""
+"""Benchmark of ``march_rays``. It has no backward pass: sample positions are constants to autograd."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from nerf_metal.reference.random import STREAM_MARCH, uniform
 IDIOM = "idiom"
 NEAR, FAR, SEED = 0.05, 10.0, 7
 NOTES["march"] = (
-    "A sample is an interval. Bytes a ray: 24 read, edges 4 (S + 1) and bounds 9 written. idiom: slab test,",
-    "linspace, torch.rand. Equal within 1e-4 (verified with our random numbers, timed with torch.rand).",
+    "A sample is an interval. Bytes per ray: 24 are read, 4 (S + 1) of edges and 9 of bounds are written. idiom: slab",
+    "test, linspace and torch.rand. Sides are equal within 1e-4. The idiom is verified with the op's random numbers",
+    "and timed with torch.rand.",
 )
 
 
@@ -42,7 +43,7 @@ def idiom(
     case: Case,
     draw: Callable[[int, int], torch.Tensor],
 ) -> list[torch.Tensor]:
-    """The march without the reference's care for zero directions and without its hash."""
+    """March without care for zero directions, and with random numbers from `draw`."""
     t0, t1 = (aabb[0] - rays_o) / rays_d, (aabb[1] - rays_o) / rays_d
     start = torch.minimum(t0, t1).amax(-1).clamp(min=NEAR)
     end = torch.maximum(t0, t1).amin(-1).clamp(max=FAR)

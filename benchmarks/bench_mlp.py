@@ -1,4 +1,4 @@
-"""``mlp``, forward and backward, against the processor's best matrix product and against torch's layers."""
+"""Benchmark of ``mlp``, forward and backward, against the fastest matrix product and against torch's layers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from benchmarks.table import NOTES
 from nerf_metal.ops import mlp
 
 ROWS = 65536  # samples of a small training batch
-SQUARE = 2048  # of torch.mm: 4096 is no faster within the noise
+SQUARE = 2048  # side of the matrices of torch.mm; 4096 is not faster within the noise
 NOTES["mlp"] = (
-    "A sample is a row; no biases. GFLOP: 2 in out of each layer forward, twice that backward (gradients of the",
-    "weights and of the layer's input); what is worked out again or padded is not counted. of mm: of the rate of",
-    f"torch.mm of {SQUARE}x{SQUARE} float32. torch: its own layers, which keep their activations for the backward.",
-    "Equal within 1e-4 relative + 1e-5 absolute, gradients 1e-3 + 1e-3.",
+    "A sample is a row. There are no biases. GFLOP: 2 * in * out for each layer forward, twice as many backward (for",
+    "the gradients of the weights and of the layer's input). What is recomputed or padded does not count. of mm: the",
+    f"share of the rate of torch.mm with {SQUARE}x{SQUARE} float32. torch: torch's layers, which keep activations",
+    "for the backward pass. Sides are equal within 1e-4 relative + 1e-5 absolute, gradients within 1e-3 + 1e-3.",
 )
 
 
@@ -35,13 +35,17 @@ class Case(NamedTuple):
 
 # instant-ngp's two networks, and one without narrow ends.
 NETWORKS = ((32, 64, 16), (32, 64, 64, 3), (64, 64, 64, 64))
-PASSES = {"forward": (1, 0.5), "backward": (2, 0.4), "both": (3, 0.4)}  # products of a layer, and the goal of torch.mm
+PASSES = {
+    "forward": (1, 0.5),
+    "backward": (2, 0.4),
+    "both": (3, 0.4),
+}  # products per layer, goal of torch.mm
 CASES = [Case(widths, passes) for widths in NETWORKS for passes in PASSES]
 
 
 @functools.cache
 def squares() -> tuple[torch.Tensor, ...]:
-    """Factors of the large product, and room for it."""
+    """Return the two factors of the large product, and room for the result."""
     return tuple(torch.randn(SQUARE, SQUARE) for _ in range(3))
 
 
@@ -50,7 +54,7 @@ def build(case: Case) -> Contest:
     pairs = list(itertools.pairwise(case.widths))
     x = torch.randn(ROWS, case.widths[0], requires_grad=True)
     weights = [(torch.randn(out, into) * (2.0 / into) ** 0.5).requires_grad_() for into, out in pairs]
-    # of the size that a mean over the rows has, so that gradients of weights are of ordinary size
+    # scaled like a mean over the rows, so that the gradients of the weights are of usual size
     grad = torch.randn(ROWS, case.widths[-1]) / ROWS**0.5
     activation = "sigmoid" if case.widths[-1] == 3 else "none"
     op = functools.partial(mlp, x, weights, output_activation=activation)

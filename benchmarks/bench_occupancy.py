@@ -1,4 +1,4 @@
-"""The occupancy grid's ops: what one update of it costs beside the field's own densities. They have no backward."""
+"""Benchmark of the ops of the occupancy grid: the cost of an update without the densities."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from nerf_metal.reference import pack_bits
 
 IDIOM = "idiom"
 RESOLUTION = 128
-CELLS = 2**17  # of an update: the reference makes 16 tries of each at once
+CELLS = 2**17  # cells of an update; the reference makes 16 tries for each at once
 NOTES["occupancy"] = (
-    "128^3 cells, of which 4 % are occupied, and 131072 looked at. A sample is a cell: of those looked at, in pack of",
-    "all. idiom: torch.randint, torch.rand and, for the occupied half, nonzero; scatter_reduce; a sum of shifted bits.",
-    "Equal within 1e-6 relative (idiom's cells draw other numbers and are not compared).",
+    "The grid has 128^3 cells; 4 % are occupied, and an update evaluates 131072. A sample is an evaluated cell, in",
+    "pack any cell. idiom: torch.randint, torch.rand and, for the occupied half, nonzero; scatter_reduce; a sum of",
+    "shifted bits. Sides are equal within 1e-6 relative; the idiom for cells draws other numbers and is not compared.",
 )
 CASES = ["cells, half occupied", "cells in order", "update", "pack"]
 
@@ -52,7 +52,7 @@ def build(case: str) -> Contest:
         )
 
     def update(backend: str) -> list[torch.Tensor]:
-        ops.occupancy_update(density, cells, values, decay=1.0, backend=backend)  # the same after every call
+        ops.occupancy_update(density, cells, values, decay=1.0, backend=backend)  # decay 1: the same after every call
         return [density]
 
     def update_idiom() -> list[torch.Tensor]:

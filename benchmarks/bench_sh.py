@@ -1,4 +1,4 @@
-"""``spherical_harmonics``, forward, and backward to the directions."""
+"""Benchmark of ``spherical_harmonics``: forward, and backward to the directions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from benchmarks.table import NOTES
 from nerf_metal import kernels
 from nerf_metal.ops import spherical_harmonics
 
-POINTS = 2**18  # samples of a training batch, each with its direction
+POINTS = 2**18  # samples of a training batch
 NOTES["sh"] = (
-    "A sample is a direction. Bytes: 12 read and 4 degree^2 written; backward 12 + 4 degree^2 read, 12 written.",
-    "Backward is the gradient's part alone: the forward graph is kept. Equal within 1e-5.",
+    "A sample is a direction. Bytes: 12 are read and 4 degree^2 written; backward 12 + 4 degree^2 are read and 12",
+    "written. Backward times the gradient alone: the forward graph is kept. Sides are equal within 1e-5.",
 )
 
 
@@ -57,7 +57,7 @@ def build(case: Case) -> Contest:
         sides={HOST: Side(lambda: op("host")), TORCH: Side(lambda: op("torch")), KERNEL: Side(kernel)},
         samples=POINTS,
         bytes_moved=dense_bytes(directions, grad) + (dense_bytes(directions) if case.backward else 0),
-        bar=8.0 if case.degree == 4 else 3.0,  # of fewer numbers a direction both sides mostly wait for memory
+        bar=8.0 if case.degree == 4 else 3.0,  # below degree 4 both sides mostly wait for memory
         rtol=1e-5,
         atol=1e-5,
     )

@@ -1,4 +1,4 @@
-"""``traverse_grid``: rays through a shell of occupied cells. It has no backward."""
+"""Benchmark of ``traverse_grid``: rays through a shell of occupied cells. It has no backward pass."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from nerf_metal.reference import TraversedRays, pack_bits, unpack_bits
 IDIOM = "idiom"
 RAYS = 8000
 RESOLUTION = 128
-STEP = math.sqrt(3) * 2.0 / 1024  # instant-ngp's: 1024 of them are the diagonal of the box
+STEP = math.sqrt(3) * 2.0 / 1024  # as in instant-ngp: 1024 steps along the diagonal of the box
 NOTES["traverse"] = (
-    "8000 rays, 128^3 cells, step sqrt(3) side / 1024. A sample is here what one march must do: samples emitted and",
-    "jumps over empty cells or blocks, counted apart from the kernels; with growing steps, samples emitted and steps",
-    "passed over. The project asks for 50 ns at most. The host marches twice, to count and to write, and is charged",
-    "both. idiom: all 1024 steps of every ray at once, looked up, the occupied ones picked. Equal in number of samples",
-    "and sums of t within 1e-4 (where a step's middle lies on a border, sides may differ).",
+    "There are 8000 rays and 128^3 cells; the step is sqrt(3) side / 1024. A sample is here one unit of work of a",
+    "march: an emitted sample or a jump over empty cells, counted without the kernels; with growing steps, an",
+    "emitted sample or a skipped step. The goal is 50 ns at most. The host marches twice, to count and to write, and",
+    "both count. idiom: look up all 1024 steps of every ray at once and pick the occupied ones. Sides are equal in the",
+    "number of samples and in sums of t within 1e-4 (they may differ where the middle of a step lies on a border).",
 )
 
 
@@ -48,7 +48,7 @@ CASES = [
 
 
 def shell(thickness: float, levels: int) -> torch.Tensor:
-    """Bits of the cells whose centre lies up to ``thickness`` within 0.8 of the centre."""
+    """Return the bits of the cells of a shell: from radius 0.8 - ``thickness`` to 0.8, in half sides."""
     axis = (torch.arange(RESOLUTION) + 0.5) * (2.0 / RESOLUTION) - 1.0
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     radius = (x * x + y * y + z * z).sqrt().flatten()
@@ -57,7 +57,7 @@ def shell(thickness: float, levels: int) -> torch.Tensor:
 
 @functools.cache
 def shot() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Rays from cameras around the box towards it, and the box."""
+    """Return rays from cameras around the box towards it, and the box."""
     torch.manual_seed(0)
     rays_o = torch.nn.functional.normalize(torch.randn(RAYS, 3), dim=-1) * 4.0
     rays_d = torch.nn.functional.normalize(torch.rand(RAYS, 3) * 1.6 - 0.8 - rays_o, dim=-1)
@@ -65,7 +65,7 @@ def shot() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def idiom(rays_o: torch.Tensor, rays_d: torch.Tensor, aabb: torch.Tensor, bits: torch.Tensor) -> TraversedRays:
-    """Every step of every ray in one go, for one cascade."""
+    """March every step of every ray at once, for one cascade."""
     t0, t1 = (aabb[0] - rays_o) / rays_d, (aabb[1] - rays_o) / rays_d
     start = torch.minimum(t0, t1).amax(-1).clamp(min=0.0)
     end = torch.maximum(t0, t1).amin(-1)
@@ -95,8 +95,7 @@ def march(case: Case, bits: torch.Tensor, backend: str) -> TraversedRays:
 
 
 def jumps(case: Case, bits: torch.Tensor) -> int:
-    """How often a march jumps over empty cells, or with growing steps passes an empty step: the kernels' rule replayed
-    in float64, one ray beside another."""
+    """Count the jumps over empty cells, or with growing steps the skipped steps, by the kernels' rule in float64."""
     if case.cone_angle > 0:
         return len(march(case, torch.full_like(bits, -1), HOST).t_starts) - len(march(case, bits, HOST).t_starts)
     rays_o, rays_d = (x.double() for x in shot()[:2])

@@ -1,4 +1,4 @@
-"""The visibility ops: what keeps a step's samples together, beside the networks that look at them. No backward."""
+"""Benchmark of the visibility ops, which keep the visible samples of a training step. They have no backward pass."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from nerf_metal import ops
 
 IDIOM = "idiom"
 RAYS = 8192
-COLUMNS = 32  # of the hash grid's features
+COLUMNS = 32  # numbers per row: the features of the hash grid
 EPS = 1e-4
 NOTES["visibility"] = (
-    "8192 rays of 0 to 31 samples. A sample is one of them; copy moves its 32 numbers. idiom: repeat_interleave and",
-    "index_select; for count the exclusive cumprod of a padded matrix. Equal within 1e-5.",
+    "There are 8192 rays with 0 to 31 samples each. copy moves 32 numbers for each sample. idiom: repeat_interleave",
+    "and index_select; for count, the exclusive cumprod of a padded matrix. Sides are equal within 1e-5.",
 )
 CASES = ["gather", "count", "copy"]
 
 
 def index(info: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where each sample lies, and its ray."""
+    """Return the index and the ray of each sample, int64 ``[S]``."""
     counts = info[:, 1].long()
     rays = torch.repeat_interleave(counts)
     return info[:, 0].index_select(0, rays) + torch.arange(len(rays)) - (counts.cumsum(0) - counts)[rays], rays
@@ -82,7 +82,7 @@ def build(case: str) -> Contest:
         sides={HOST: Side(lambda: call(HOST)), TORCH: Side(lambda: call(TORCH)), IDIOM: Side(idiom)},
         samples=samples,
         bytes_moved=dense_bytes(*moved[case]),
-        bar=1.0,  # they must not cost a step more than what they replace
+        bar=1.0,  # they must not be slower than what they replace
         rtol=1e-5,
         atol=1e-5,
     )

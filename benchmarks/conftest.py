@@ -1,4 +1,4 @@
-"""Collects the races and prints them after everything else."""
+"""Fixtures of the benchmarks: collect the results of the races and print them at the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test of a benchmark runs for all of its module's ``CASES``, unless it names some itself."""
+    """Run every test of a benchmark for all ``CASES`` of its module, unless it names cases itself."""
     own = (mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
     if "contest" in metafunc.fixturenames and not any("contest" in names for names in own):
         metafunc.parametrize("contest", metafunc.module.CASES, ids=str, indirect=True)
@@ -30,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def contest(request: pytest.FixtureRequest) -> Contest:
-    """What the module's ``build`` makes of a case."""
+    """Build the contest of a case by the function ``build`` of its module."""
     built: Contest = request.module.build(request.param)
     return built
 

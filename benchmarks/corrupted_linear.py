@@ -1,16 +1,17 @@
-"""``Linear`` as torch before 2.14 computes it on an M1 or M2: outputs right, weight gradients now and then garbage.
+"""A model of the fault of ``Linear`` in torch before 2.14 on an M1 or M2: weight gradients are sometimes garbage.
 
-What the issues say (pytorch #177116, #193487), and how it is modelled:
+The outputs are right. This is what the issues say (pytorch #177116, #193487), and how it is modelled:
 
-- A product that sums over 32 767 rows or more, with 16 or more columns on either side, sums on into what lies in memory
-  behind its operands. Of a layer that is its weight gradient alone: ``limit``, ``_AFFECTED``.
-- What lies there is what the allocator's block held before. The largest tensors of a step are activations, numbers of
-  size 1, and the block behind a gradient of size 1e-6 held some too: hence weight gradients 1e3 to 1e5 times too large.
-  Here the block is one for all: each call leaves its input at the block's beginning, and both operands of the
-  weight gradient begin there.
-- Intermittent: behind the largest tensor so far nothing was ever written, and garbage of zeros changes nothing. Where
-  calls of several sizes take turns, as coarse and fine passes do, the smaller ones read what the larger ones left.
-- How far they sum on is not known. ``overrun`` rows: a few of them already give the reported sizes.
+- A product that sums over 32 767 rows or more, with 16 or more columns on either side, goes on to sum what lies in
+  memory behind its operands. In a layer only the weight gradient is such a product: ``limit``, ``_AFFECTED``.
+- Behind the operands lies what the allocator's block held before. The largest tensors of a step are activations of
+  size 1. A gradient of size 1e-6 had some of them behind it, so that weight gradients were 1e3 to 1e5 times too large.
+  The model has one block: each call leaves its input at the start of the block, and both operands of the weight
+  gradient start there.
+- The fault is intermittent: nothing was ever written behind the largest tensor so far, and zeros change nothing. Where
+  calls of several sizes take turns, as in coarse and fine passes, the smaller ones read what the larger ones left.
+- It is not known how many rows are read beyond the last. The model reads ``overrun`` rows; a few already give the
+  reported sizes.
 
 ``with corrupted_linear(limit=...):`` replaces ``torch.nn.functional.linear``, which ``torch.nn.Linear`` calls too.
 """
@@ -27,22 +28,22 @@ import torch
 from torch.autograd.function import once_differentiable
 
 LIMIT = 32_767
-"""Rows from which torch before 2.14 is wrong on an M1 or M2."""
+"""Number of rows from which torch before 2.14 is wrong on an M1 or M2."""
 OVERRUN = 32
-"""Rows that are summed beyond the last: a tile of a matrix product."""
+"""Number of rows that are summed beyond the last: a tile of a matrix product."""
 
-_AFFECTED = 16  # least width, in and out
+_AFFECTED = 16  # least number of inputs and of outputs
 _linear = torch.nn.functional.linear
 
 
 @dataclass
 class StaleMemory:
-    """The allocator's block, and which products sum into it.
+    """The block of the allocator, and the rule for which products read beyond their operands.
 
     Attributes:
-        limit: rows of a call from which its weight gradient is wrong.
-        overrun: rows that are summed beyond the last.
-        corrupted: calls so far whose weight gradient came out different.
+        limit: number of rows from which the weight gradient of a call is wrong.
+        overrun: number of rows that are summed beyond the last.
+        corrupted: number of calls so far whose weight gradient was changed.
     """
 
     limit: int = LIMIT
@@ -51,14 +52,14 @@ class StaleMemory:
     _block: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def leave(self, x: torch.Tensor) -> None:
-        """What was at the block's beginning is ``x`` now; what was behind stays."""
+        """Write ``x`` to the start of the block. What lies behind it stays."""
         if x.numel() > len(self._block):
             self._block = x.detach().clone().view(-1)
         else:
             self._block[: x.numel()] = x.detach().view(-1)
 
     def behind(self, operand: torch.Tensor) -> torch.Tensor:
-        """The rows that follow an operand ``[rows, columns]``; zeros where nothing was ever written."""
+        """Return the rows behind an operand ``[rows, columns]``: ``[overrun, columns]``, 0 where never written."""
         columns = operand.shape[1]
         stale = self._block[operand.numel() :][: self.overrun * columns]
         rows = operand.new_zeros(self.overrun * columns)
@@ -66,7 +67,7 @@ class StaleMemory:
         return rows.view(self.overrun, columns)
 
     def weight_gradient(self, grad_y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """``grad_y.T @ x``, or what the faulty product makes of it."""
+        """Return ``grad_y.T @ x``, with the fault if the call is affected."""
         right = grad_y.T @ x
         if len(x) < self.limit or min(right.shape) < _AFFECTED:
             return right
@@ -96,7 +97,7 @@ class _Linear(torch.autograd.Function):
 
 @contextmanager
 def corrupted_linear(*, limit: int = LIMIT, overrun: int = OVERRUN) -> Iterator[StaleMemory]:
-    """Compute ``Linear`` of two dimensions on a CPU with the fault; gives the memory, which counts what it did."""
+    """Compute ``Linear`` of two dimensions on a CPU with the fault. Yields the memory, which counts corrupted calls."""
     memory = StaleMemory(limit, overrun)
 
     def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What the figures were measured on: processor, threads, versions, and how fast this machine copies memory."""
+"""The machine of the benchmarks: processor, threads, versions, and how fast it copies memory."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _QUIET = 0.5  # load
 
 
 def clock() -> float:
-    """Seconds. With one thread those that the processor gave us: they do not grow while others run."""
+    """Return the time in seconds. With one thread it is processor time, which does not grow while others run."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 @functools.cache
 def copy_bandwidth() -> float:
-    """Bytes a second, read and written together, of the best of some copies of one large array into another.
+    """Measure the bytes per second of the best copy of a large array, read and written together.
 
-    Copied with torch's threads, as many as the kernels get. The lines that a store first reads into the cache are
-    not counted, neither here nor in the bytes of the kernels.
+    torch copies with as many threads as the kernels get. Cache lines that a store first reads do not count, neither
+    here nor in the bytes of the kernels.
     """
     source = torch.zeros(_COPY_BYTES, dtype=torch.uint8)
     target = torch.zeros_like(source)  # zeros, not empty: the pages must exist before the clock runs
@@ -40,15 +40,15 @@ def copy_bandwidth() -> float:
 
 
 def load() -> float:
-    """Processes that wanted to run in the last minute; 0 where the system does not count them."""
+    """Return the mean number of running processes in the last minute; 0 if the system does not count them."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def describe(load_before: float) -> list[str]:
-    """Lines for the head of the tables.
+    """Return the lines for the head of the tables.
 
     Args:
-        load_before: the load before the first race, other people's processes alone.
+        load_before: the load before the first race, which is that of other processes.
     """
     threads = torch.get_num_threads()
     time = "processor time" if threads == 1 else "wall time"

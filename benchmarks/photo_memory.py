@@ -1,8 +1,8 @@
-"""What loading many photographs costs: ``python -m benchmarks.photo_memory`` writes 300 JPEGs of 12 MP (4032x3024) to a
-scratch folder and opens them in a process of its own for each setting.
+"""Benchmark of loading many photographs: time and memory.
 
-The photographs are hard links to three different ones, textured finely enough that they are as large and as slow
-to decode as a phone's.
+``python -m benchmarks.photo_memory`` writes 300 JPEGs of 12 megapixels (4032x3024) to a scratch folder and opens them
+in a separate process for each setting. The photographs are hard links to three different ones. Their texture is so fine
+that they are as large and as slow to decode as those of a phone.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from nerf_metal.cli import SPIN_COUNT
 WIDTH, HEIGHT = 4032, 3024
 DISTINCT = 3
 BATCHES, BATCH = 200, 8192
-SETTINGS = (("downscale 4", 4, 2.0), ("full size", 1, 2.0))  # name, --downscale, GB that may be in memory
+SETTINGS = (("downscale 4", 4, 2.0), ("full size", 1, 2.0))  # name, --downscale, most GB in memory
 _STATUS = Path("/proc/self/status")  # Linux
 
 
 def photograph(seed: int) -> Image.Image:
-    """Noise of ten octaves, each 0.8 times the one before, as a 12 MP picture."""
+    """Make a 12-megapixel image of noise: ten octaves, each 0.8 times as strong as the one before."""
     rng = np.random.default_rng(seed)
     total = np.zeros((HEIGHT, WIDTH, 3), np.float32)
     for octave in range(10):
@@ -44,7 +44,7 @@ def photograph(seed: int) -> Image.Image:
 
 
 def write(folder: Path, count: int) -> None:
-    """Photographs of ``folder``."""
+    """Write ``count`` photographs into ``folder``."""
     for i in range(min(count, DISTINCT)):
         photograph(i).save(folder / f"{i:04d}.jpg", quality=92)
     for i in range(DISTINCT, count):
@@ -52,7 +52,7 @@ def write(folder: Path, count: int) -> None:
 
 
 def resident() -> dict[str, float]:
-    """MB that this process holds now, by kind; where the system does not say, its peak."""
+    """Return the resident memory of this process in MB by kind, or its peak if the system does not tell."""
     if not _STATUS.exists():
         unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
         return {"all": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
@@ -62,7 +62,11 @@ def resident() -> dict[str, float]:
 
 
 def measure(folder: Path, downscale: int, max_gb: float) -> dict[str, float]:
-    """Open the photographs of a folder, decode them and draw batches."""
+    """Measure opening the photographs of a folder, decoding them and drawing batches.
+
+    Returns:
+        Memory in MB by kind, seconds for headers and decoding, milliseconds for the median and the slowest batch.
+    """
     import torch
 
     from nerf_metal.data.photos import PhotoSource, open_photos
@@ -122,12 +126,12 @@ def main() -> None:
         write(Path(folder), options.photos)
         size = sum(path.stat().st_size for path in Path(folder).iterdir()) / options.photos / 1e6
         print(f"{options.photos} JPEGs of {WIDTH}x{HEIGHT}, {size:.1f} MB each; all of them as bytes: {raw:.1f} GB")
-        print("memory: most above what the imports take, MB; batches of 8192 random pixels, median and slowest")
+        print("memory: peak above that of the imports, MB; batches of 8192 random pixels, median and slowest")
         heads = ("all", "anonymous", "files", "headers", "decoding", "batch", "slowest")
         print(f"{'':24}" + "".join(f"{head:>11}" for head in heads))
         for name, downscale, gb in SETTINGS:
             command = [sys.executable, "-m", "benchmarks.photo_memory", "--measure", folder, str(downscale), str(gb)]
-            environment = {"GOMP_SPINCOUNT": SPIN_COUNT, **os.environ}  # as nerf-metal has it
+            environment = {"GOMP_SPINCOUNT": SPIN_COUNT, **os.environ}  # as nerf-metal sets it
             ran = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
             found = json.loads(ran.stdout)
             cells = [f"{found[kind]:.0f}" if kind in found else "-" for kind in heads[:3]]

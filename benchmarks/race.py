@@ -1,8 +1,8 @@
-"""Races: the same work done by several sides in one process, verified equal, then timed turn by turn.
+"""Races: several sides do the same work in one process, are verified to be equal, and are then timed in turns.
 
-The figure of a race is the median over its rounds of (other side / host): both turns of a round meet the same
-noise of the machine, which two runs do not. The nanoseconds are each side's best round. Where arithmetic is the limit,
-other work that shows what the processor can do takes its turns as well.
+The result of a race is the median over its rounds of (time of the other side / time of the host). Both turns of a round
+have the same noise of the machine, which two separate runs do not have. The nanoseconds are those of each side's best
+round. Where arithmetic is the limit, other work that shows what the processor can do takes turns too.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Call = Callable[[], Sequence[torch.Tensor]]
 
 HOST, TORCH, KERNEL = "host", "torch", "kernel only"
 RAYS = 4096
-SAMPLES = (64, 192)  # NeRF's coarse pass, and its fine one
+SAMPLES = (64, 192)  # the coarse and the fine pass of NeRF
 
-_TURN_SECONDS = 0.008  # long against the clock and the waking of threads
-_SETTLE_SECONDS = 0.01  # OpenMP's threads spin for some 3 ms after their last work, and take the processor from others
+_TURN_SECONDS = 0.008  # long beside the resolution of the clock and the time to wake threads
+_SETTLE_SECONDS = 0.01  # OpenMP's threads spin for about 3 ms after their last work
 _RACE_SECONDS = 1.5
 _LEAST_ROUNDS, _MOST_ROUNDS = 5, 21
 
@@ -34,9 +34,9 @@ class Side:
     """One way to do the work.
 
     Attributes:
-        call: what is timed.
-        check: what is verified in its stead, where the timed call draws other random numbers or the sides may round
-            a decision differently.
+        call: the call to time.
+        check: the call to verify instead, if the timed call draws other random numbers or the sides may round a
+            decision differently.
     """
 
     call: Call
@@ -45,14 +45,14 @@ class Side:
 
 @dataclass(frozen=True)
 class Limit:
-    """Other work, whose rate the host's is held against.
+    """Other work to whose rate the host's rate is compared.
 
     Attributes:
-        name: heads the column.
-        call: that work.
-        operations: of the call.
-        host_operations: of the host's call.
-        goal: share of the other's rate that the project asks for.
+        name: heading of its column.
+        call: the other work.
+        operations: floating-point operations of that call.
+        host_operations: floating-point operations of the host's call.
+        goal: share of the other rate that the project asks for.
     """
 
     name: str
@@ -67,15 +67,15 @@ class Contest:
     """One case of one op.
 
     Attributes:
-        stem: the shader's.
-        case: its line in the table.
-        sides: by name; the host's, the reference's and any others.
-        samples: by which times are divided.
-        bytes_moved: what the host kernel must read and write, each array once.
-        bar: reference / host that the project asks for.
+        stem: name of the shader.
+        case: name of the case in the table.
+        sides: the sides by name: the host, the reference and any others.
+        samples: number of samples, by which times are divided.
+        bytes_moved: bytes that the host kernel must read and write, each array once.
+        bar: ratio of reference to host that the project asks for.
         rtol: relative difference from the reference that counts as equal.
-        atol: the same, absolute.
-        limit: where the host's arithmetic is held against other work, not its memory against copies.
+        atol: absolute difference from the reference that counts as equal.
+        limit: other work to compare the host's arithmetic to; None compares its memory traffic to copies.
     """
 
     stem: str
@@ -91,7 +91,7 @@ class Contest:
 
 @dataclass(frozen=True)
 class Result:
-    """A race's outcome: by side, and of the limit's work, the seconds a call of every round."""
+    """The result of a race: seconds per call in every round, for each side and for the limit's work."""
 
     contest: Contest
     rounds: dict[str, list[float]]
@@ -103,11 +103,11 @@ class Result:
         return {name: min(each) for name, each in self.rounds.items()}
 
     def ratio(self, slow: str, fast: str) -> float:
-        """Median over the rounds of one side's time over another's."""
+        """Return the median over the rounds of the ratio of two sides' times."""
         return statistics.median(a / b for a, b in zip(self.rounds[slow], self.rounds[fast], strict=True))
 
     def shares(self) -> tuple[float, float]:
-        """Of the limit's rate that the host reaches: the median over the rounds, and of the best rounds."""
+        """Return the host's share of the limit's rate: the median over the rounds, and that of the best rounds."""
         limit = self.contest.limit
         assert limit is not None
         work = limit.host_operations / limit.operations
@@ -116,12 +116,12 @@ class Result:
 
 
 def dense_bytes(*tensors: torch.Tensor) -> int:
-    """Bytes of these arrays."""
+    """Return the number of bytes of these arrays."""
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def verify(contest: Contest) -> None:
-    """Every side must give what the reference gives; a fast wrong answer is not a benchmark."""
+    """Check that every side gives what the reference gives: a fast wrong answer is not a benchmark."""
     reference = contest.sides[TORCH]
     expected = (reference.check or reference.call)()
     for name, side in contest.sides.items():
@@ -133,7 +133,7 @@ def verify(contest: Contest) -> None:
 
 
 def run_race(contest: Contest) -> Result:
-    """Verify, then time the sides in turns."""
+    """Verify the sides of a contest, then time them in turns."""
     verify(contest)
     calls = {name: _calls_of_a_turn(side.call) for name, side in contest.sides.items()}
     times: dict[str, list[float]] = {name: [] for name in contest.sides}
@@ -147,7 +147,7 @@ def run_race(contest: Contest) -> Result:
             times[name].append(_turn(side.call, calls[name]))
         if contest.limit is not None:
             limits.append(_turn(contest.limit.call, limit_calls))
-    # The table needs no arrays, and all contests' together are much memory.
+    # Drop the arrays: the table does not need them, and those of all contests take much memory.
     limit = None if contest.limit is None else replace(contest.limit, call=lambda: None)
     return Result(replace(contest, sides={}, limit=limit), times, limits)
 
@@ -160,10 +160,10 @@ def _calls_of_a_turn(call: Callable[[], object]) -> int:
 
 
 def _turn(call: Callable[[], object], calls: int) -> float:
-    """Seconds a call."""
+    """Time one turn of a side, and return the seconds per call."""
     time.sleep(_SETTLE_SECONDS)
     if calls > 1:
-        call()  # untimed: the caches are full of the other side's arrays, and our own threads asleep
+        call()  # untimed: the caches hold the other side's arrays, and the threads are asleep
     start = clock()
     for _ in range(calls):
         call()
@@ -171,7 +171,7 @@ def _turn(call: Callable[[], object], calls: int) -> float:
 
 
 def time_side(benchmark: BenchmarkFixture, contest: Contest, side: str) -> None:
-    """One side by pytest-benchmark, whose files can be kept and compared from commit to commit."""
+    """Time one side with pytest-benchmark, whose files can be kept and compared between commits."""
     benchmark.group = f"{contest.stem}: {contest.case}"
     benchmark.extra_info.update(samples=contest.samples, bytes_moved=contest.bytes_moved)
     benchmark(contest.sides[side].call)

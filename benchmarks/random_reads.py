@@ -1,4 +1,4 @@
-"""Reads of random rows of a table, by random_reads.cpp: how fast this machine gives what a hash grid asks for."""
+"""Reads of random rows of a table by random_reads.cpp: the limit of this machine for a hash grid."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 
 from benchmarks.race import Call
 
-_TILE = 256  # reads that random_reads.cpp makes at least
+_TILE = 256  # least number of reads of random_reads.cpp
 _SOURCE = Path(__file__).with_suffix(".cpp")
 
 
 def compiler() -> str | None:
-    """The C++ compiler, where there is one."""
+    """Return the path of the C++ compiler, or None if there is none."""
     return shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 
 
@@ -29,20 +29,21 @@ def _library() -> ctypes.CDLL:
         path = f"{folder}/random_reads.so"
         command = [str(compiler()), "-O3", "-march=native", "-shared", "-fPIC", str(_SOURCE), "-o", path]
         subprocess.run(command, check=True)
-        library = ctypes.CDLL(path)  # stays when its file is gone
+        library = ctypes.CDLL(path)  # stays loaded when the file is deleted
     library.random_reads.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 4]
     library.random_reads.restype = ctypes.c_float
     return library
 
 
 def random_reads(table: torch.Tensor, parts: list[tuple[int, int]], count: int) -> Call:
-    """A call that reads ``count`` random rows of each part of a table, one part after the other, shared among as many
-    threads as torch has. They have no result.
+    """Make a call that reads ``count`` random rows of each part of a table, one part after the other.
+
+    It uses as many threads as torch, and returns an empty list.
 
     Args:
-        table: ``[rows, F]`` float32, ``F`` 1, 2, 4 or 8.
-        parts: first row and rows; of these the greatest power of two is read from.
-        count: rows to read of each part.
+        table: float32 ``[rows, F]`` with ``F`` 1, 2, 4 or 8.
+        parts: first row and number of rows of each part. Rows are read from the greatest power of two of them.
+        count: number of rows to read from each part.
     """
     read, threads = _library().random_reads, torch.get_num_threads()
     pool = ThreadPoolExecutor(threads)
@@ -51,7 +52,7 @@ def random_reads(table: torch.Tensor, parts: list[tuple[int, int]], count: int) 
 
     def share(thread: int) -> None:
         for address, last in rows:
-            read(address, last, features, tiles, thread * 2**31)  # ctypes lets other threads run meanwhile
+            read(address, last, features, tiles, thread * 2**31)  # ctypes releases the GIL
 
     def call() -> list[torch.Tensor]:
         list(pool.map(share, range(threads)))

@@ -1,4 +1,4 @@
-"""The results of the races as text of at most 100 columns."""
+"""The results of the races as a text table of at most 100 columns."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.race import HOST, KERNEL, TORCH, Limit, Result
 
-# By shader: the unit, the bytes, what counts as equal, who else runs. Each benchmark writes its own.
+# Notes by shader: the unit, the bytes, what counts as equal, and the other sides. Each benchmark adds its own.
 NOTES: dict[str, tuple[str, ...]] = {}
 LEGEND = (
-    "ns a sample: each side's best round. ratio: of that side's time to the host's, median of the rounds;",
-    "~ where the best rounds differ from it by half or more. bar: what the project asks of torch's ratio,",
-    "unclear where median and best disagree. GB/s: bytes the host kernel must move / its best time;",
-    "of copy: its share of this machine's copies; arrays that stay in the caches can exceed it. Where arithmetic is",
-    "the limit: GFLOP/s of the host's best, and the share of other work's rate, median, with the goal for it.",
+    "ns: nanoseconds per sample in each side's best round. ratio: time of that side / time of the host,",
+    "median of the rounds; ~ if the best rounds differ from it by half or more. bar: the ratio of torch that",
+    "the project asks for; unclear if median and best disagree. GB/s: bytes that the host kernel must move /",
+    "its best time. of copy: that rate / the rate of copies on this machine; arrays in the caches can exceed",
+    "it. Where arithmetic is the limit: GFLOP/s of the host's best round, and the median share of the rate of",
+    "other work, with its goal.",
 )
 _NAME = 32
 _NOISY = 1.5
 
 
 def table(stem: str, results: Sequence[Result], bandwidth: float) -> Iterator[str]:
-    """Lines: heading, notes, one line for each case.
+    """Write the table of a shader: heading, notes, and one line for each case.
 
     Args:
-        stem: the shader's.
-        results: of this shader.
-        bandwidth: of the machine's copies, bytes a second.
+        stem: name of the shader.
+        results: results of its races.
+        bandwidth: rate of copies on this machine, bytes per second.
     """
     yield stem
     yield from textwrap.wrap(" ".join(NOTES[stem]), 100, initial_indent="  ", subsequent_indent="  ")

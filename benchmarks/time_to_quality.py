@@ -1,12 +1,12 @@
-"""PSNR over seconds: run a preset against the clock, and lay curves of other runs and trainers beside it.
+"""PSNR over seconds: train a preset for some time, and plot its curve with those of other runs and trainers.
 
     python -m benchmarks.time_to_quality --data DIR --seconds 300
     python -m benchmarks.time_to_quality --data DIR --seconds 300 --device mps --label "M3, preset fast"
     python -m benchmarks.time_to_quality --plot curve.json other.json --nerfstudio nerfacto.json
 
-Writes ``time_to_quality.json`` (and ``.png``) into ``--out``: seconds of training, as the trainer counts them, against
-the mean PSNR of test views. ``--nerfstudio`` takes what ``ns-train`` logs: a JSON list of
-``{"seconds": ..., "psnr": ...}``, or its ``events.out.tfevents`` file where the package tensorboard is installed.
+It writes ``time_to_quality.json`` and ``.png`` into ``--out``: seconds of training, as the trainer counts them, and the
+mean PSNR of test views. ``--nerfstudio`` reads the log of ``ns-train``: a JSON list of
+``{"seconds": ..., "psnr": ...}``, or its ``events.out.tfevents`` file if the package tensorboard is installed.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from nerf_metal.util.errors import InputError
 from nerf_metal.util.machine import processor
 
 BARS = (20.0, 25.0, 28.0, 30.0, 32.5, 34.0)
-"""dB whose first seconds are named."""
+"""PSNR values in dB; the time to reach each is printed."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One run: its label, what it ran on, and the points ``seconds``, ``psnr``."""
+    """The curve of one run: its label, facts about the run and the machine, and the points ``seconds`` and ``psnr``."""
 
     label: str
     about: dict[str, Any]
@@ -46,7 +46,7 @@ class Curve:
     psnr: list[float]
 
     def reached(self, bar: float) -> float | None:
-        """First seconds with so many dB, linear between the points; None where it never came so far."""
+        """Return the seconds at which a PSNR was first reached, interpolated linearly, or None if it never was."""
         before = (0.0, float("-inf"))
         for second, psnr in zip(self.seconds, self.psnr, strict=True):
             if psnr >= bar:
@@ -59,7 +59,7 @@ class Curve:
 
 
 def run_preset(options: argparse.Namespace) -> Curve:
-    """Train into a run folder of its own, ``runs/SCENE-PRESET-TIME``; the curve is what its evaluations say."""
+    """Train into a new run folder ``runs/SCENE-PRESET-TIME``, and return the curve of its evaluations."""
     config = dataclasses.replace(
         preset_config(options.preset),
         data=options.data,
@@ -95,10 +95,10 @@ def run_preset(options: argparse.Namespace) -> Curve:
 
 
 def read_curve(path: Path) -> Curve:
-    """A curve that an earlier call wrote.
+    """Read a curve that an earlier call wrote.
 
     Raises:
-        InputError: the file is none.
+        InputError: the file is not a curve.
     """
     try:
         return Curve(**json.loads(path.read_text()))
@@ -109,10 +109,10 @@ def read_curve(path: Path) -> Curve:
 
 
 def read_nerfstudio(path: Path) -> Curve:
-    """nerfstudio's own log as a curve.
+    """Read the log of nerfstudio as a curve.
 
     Raises:
-        InputError: the file holds no such log, or tensorboard is needed and absent.
+        InputError: the file is not such a log, or tensorboard is needed and not installed.
     """
     if path.suffix == ".json":
         try:
@@ -144,7 +144,7 @@ def read_nerfstudio(path: Path) -> Curve:
 
 
 def plot(curves: list[Curve], path: Path) -> None:
-    """PSNR over seconds on a log scale, the bars as faint lines."""
+    """Plot PSNR over seconds on a logarithmic scale, with `BARS` as faint lines."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -165,18 +165,18 @@ def plot(curves: list[Curve], path: Path) -> None:
 
 
 def main() -> int:
-    """Run or plot, as the arguments say; 0, or 2 for bad input."""
+    """Train or plot, as the arguments say. Return 0, or 2 for bad input."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", help="folder of a NeRF-synthetic scene; left out, the package's own")
+    parser.add_argument("--data", help="folder of a scene; without it, the built-in scene")
     parser.add_argument("--preset", default="fast")
-    parser.add_argument("--seconds", type=float, default=300.0, help="of training")
+    parser.add_argument("--seconds", type=float, default=300.0, help="seconds of training")
     parser.add_argument("--every", type=float, default=10.0, help="training seconds between evaluations")
     parser.add_argument("--views", type=int, default=8, help="test views, evenly spaced")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--label", help="of the curve")
-    parser.add_argument("--plot", type=Path, nargs="*", default=[], help="curves to draw; with them nothing is run")
-    parser.add_argument("--nerfstudio", type=Path, help="nerfstudio's log, drawn beside")
+    parser.add_argument("--label", help="label of the curve")
+    parser.add_argument("--plot", type=Path, nargs="*", default=[], help="curves to draw; nothing is trained then")
+    parser.add_argument("--nerfstudio", type=Path, help="log of nerfstudio to draw as well")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for time_to_quality.json and .png")
     options = parser.parse_args()
     try:

@@ -1,5 +1,6 @@
 """The house: every shader has its whole trail, and no file has outgrown one sitting."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,13 @@ def test_no_file_is_too_long_to_read() -> None:
     assert len(own) > 40  # the search found the tree
     too_long = {str(p.relative_to(ROOT)): n for p in own if (n := len(p.read_text().splitlines())) > LONGEST}
     assert not too_long
+
+
+def test_one_folder_of_tests_reads_real_captures() -> None:
+    """They are not part of the project: every other test makes what it reads."""
+    pattern = re.compile(r"\.\./shared|[\"']shared[\"']\s*[/,]|shared/dat[a]")
+    named = {str(p.relative_to(ROOT)) for p in (ROOT / "tests").rglob("*.py") if pattern.search(p.read_text())}
+    assert named == {"tests/captures/captures.py"}
 
 
 def test_package_version_is_the_project_version() -> None:

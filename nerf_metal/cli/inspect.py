@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from nerf_metal.train.options import SceneFormat, TrainConfig
+from nerf_metal.train.options import TrainConfig
 from nerf_metal.util.errors import InputError
 
 COLUMNS = 80  # of a terminal
@@ -26,8 +26,8 @@ class InspectOptions:
     """Folder of a scene."""
     out: str = "inspect.png"
     """Picture to write."""
-    format: SceneFormat = "auto"
-    """Of the folder. auto: by the files that are there."""
+    format: str = "auto"
+    """Format of the folder. auto detects it by the files in it; a wrong name lists the formats."""
     overwrite: bool = False
     """Replace --out where it exists and is no picture of this command."""
     downscale: int | None = None

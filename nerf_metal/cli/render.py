@@ -15,6 +15,7 @@ import tyro
 from nerf_metal.cli.opened import OpenedModel, open_model
 from nerf_metal.models.options import Backend
 from nerf_metal.util.errors import InputError
+from nerf_metal.util.splits import SPLITS, SplitName
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from nerf_metal.data.scene import Scene, Split
     from nerf_metal.export.camera_paths import CameraPath
 
-SPLITS = ("train", "val", "test")
 MADE = ("orbit", "spiral", "interpolate")
 OUTPUTS = ("rgb", "depth", "opacity", "normals")
 FPS, SECONDS = 30.0, 4.0  # a smooth turn; two minutes of rendering on two slow cores
@@ -42,7 +42,7 @@ class RenderOptions:
     """Views of a split: test, train or val. A film: orbit (a circle around what the cameras look at), spiral (around
     their mean), interpolate (through --cameras), or a camera path FILE.json of nerf-metal view or nerfstudio's viewer.
     None: test."""
-    split: Literal["train", "val", "test"] | None = None
+    split: SplitName | None = None
     """The same as --path with a split."""
     frames: int | None = None
     """Frames of a film. None: --seconds times --fps."""
@@ -214,6 +214,7 @@ def _plan(options: RenderOptions, opened: OpenedModel) -> Plan:
 
 def _made(options: RenderOptions, split: Split, camera: Intrinsics, frames: int, opened: OpenedModel) -> CameraPath:
     """A path of ours around or through a split's cameras."""
+    from nerf_metal.data.poses import forward_facing
     from nerf_metal.data.scene import spread
     from nerf_metal.export import camera_paths as paths
 
@@ -224,7 +225,7 @@ def _made(options: RenderOptions, split: Split, camera: Intrinsics, frames: int,
         else:
             chosen = paths.short_tour(c2w, spread(len(split), KEYS))
         return paths.interpolate(c2w[chosen], camera, frames)
-    forward = paths.forward_facing(c2w)
+    forward = forward_facing(c2w)
     if kind == "orbit" and forward:
         _note("the cameras all look the same way, with nothing to walk around: a spiral instead of an orbit")
     elif kind == "orbit":

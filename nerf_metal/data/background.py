@@ -1,13 +1,12 @@
-"""The background behind transparent pixels: one setting for the loader, the renderer and the metrics.
+"""The background color behind transparent pixels, for training, rendering and metrics.
 
-Pictures with straight alpha have no colour of their own where nothing is; the truth and the rendering must be
-put over the same background before a loss or a metric compares them. The setting is one of three names:
+Images with straight alpha have no colour where they are transparent. The truth and the rendering must be composited
+over the same background before a loss or a metric compares them. The setting is one of three names:
 
-- ``"white"``: what published NeRF-synthetic figures use.
-- ``"black"``: what a renderer without a background gives.
-- ``"random"``: in training another colour for every ray, so that a field cannot paint the background onto the
-  object; pictures to look at and to measure need one fixed colour and go over white
-  (`evaluation_background`).
+- ``"white"``: as for published NeRF-synthetic figures.
+- ``"black"``: as a renderer without a background gives.
+- ``"random"``: another colour for every ray in training, so that a field cannot paint the background onto the object.
+  Images that are rendered or evaluated need one fixed colour; they use white (:func:`evaluation_background`).
 """
 
 import torch
@@ -19,7 +18,7 @@ BACKGROUNDS = ("white", "black", "random")
 
 
 def check_background(name: str) -> str:
-    """Return `name` if it is a background's name.
+    """Return `name` if it is the name of a background.
 
     Raises:
         InputError: `name` is not one of `BACKGROUNDS`.
@@ -33,7 +32,7 @@ def check_background(name: str) -> str:
 
 
 def evaluation_background(name: str) -> str:
-    """The background for evaluation and pictures: `name` itself, but white for ``"random"``.
+    """Return the background for evaluation and rendered images: `name`, or white for ``"random"``.
 
     Raises:
         InputError: `name` is not one of `BACKGROUNDS`.
@@ -42,16 +41,17 @@ def evaluation_background(name: str) -> str:
 
 
 def background_color(name: str, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """The colour to put behind a batch of pixels or rays.
+    """Return the background color for a batch of pixels or rays.
 
     Args:
         name: one of `BACKGROUNDS`.
-        like: floating-point ``[..., C]``, any C (RGBA pixels, ray directions): gives the batch shape, device
-            and dtype.
-        generator: for ``"random"``; it may live on another device than `like` (the draw is made on its own).
+        like: floating-point tensor ``[..., C]`` with any C (RGBA pixels, ray directions), which gives the batch shape,
+            the device and the dtype.
+        generator: source of the random colours. It may be on another device than `like`; the colours are drawn on the
+            device of the generator.
 
     Returns:
-        Colour in [0, 1], ``[3]`` for white and black, ``[..., 3]`` for random (uniform, one per pixel).
+        Colour in [0, 1]: ``[3]`` for white and black, ``[..., 3]`` for random (uniform, one for each pixel).
 
     Raises:
         InputError: `name` is not one of `BACKGROUNDS`.
@@ -64,17 +64,17 @@ def background_color(name: str, like: Tensor, generator: torch.Generator | None 
 
 
 def composite_over(rgba: Tensor, background: Tensor) -> Tensor:
-    """Put straight-alpha pixels over a background: ``rgb * a + background * (1 - a)``.
+    """Composite straight-alpha pixels over an opaque background: ``rgb * a + background * (1 - a)``.
 
-    The "over" operator of Porter and Duff, "Compositing digital images" (1984), over an opaque background,
-    linear in the stored sRGB values as NeRF does.
+    This is the "over" operator of Porter and Duff, "Compositing digital images" (1984). It is linear in the stored sRGB
+    values, as in NeRF.
 
     Args:
         rgba: floating-point ``[..., 4]``, straight alpha, in [0, 1].
-        background: ``[3]`` or ``[..., 3]``, in [0, 1].
+        background: colour ``[3]`` or ``[..., 3]``, in [0, 1].
 
     Returns:
-        ``[..., 3]`` in [0, 1].
+        Colours ``[..., 3]`` in [0, 1], same dtype as `rgba`.
     """
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     return rgb * alpha + background * (1.0 - alpha)

@@ -1,9 +1,13 @@
-"""Camera conventions: the one file that owns them; :mod:`nerf_metal.data.lenses` has the lenses' polynomial.
+"""Cameras: intrinsics, poses and rays, and the conventions that the whole package uses for them.
 
-World: right-handed. Poses: camera-to-world 4x4 matrices (``c2w``) with OpenGL axes: the columns are the
-camera's right (x), up (y) and back (z) axes and its position; a camera looks along its own -z. Pixels: x to
-the right, y down, the centre of pixel (0, 0) at (0.5, 0.5) of an image that spans (0, 0) to (width, height).
-Ray directions have unit norm, so the distance t along a ray is in world units.
+- The world is right-handed.
+- A pose is a camera-to-world 4x4 matrix (``c2w``) with OpenGL axes. Its columns are the camera's right (x), up (y) and
+  back (z) axes and its position. A camera looks along its own -z.
+- Pixel x counts to the right and y down. An image spans (0, 0) to (width, height); the centre of pixel (0, 0) is at
+  (0.5, 0.5).
+- Ray directions have unit norm, so the distance t along a ray is in world units.
+
+:mod:`nerf_metal.data.lenses` has the lens distortion.
 """
 
 import dataclasses
@@ -24,17 +28,17 @@ RIGID_TOLERANCE = 1e-3  # wide enough for poses printed with 4 digits, far below
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """A camera; every length in pixels.
+    """Intrinsics of a camera: focal lengths, principal point, size and distortion. Every length is in pixels.
 
     Attributes:
         fl_x: focal length along x.
         fl_y: focal length along y.
-        cx: principal point's x, from the image's left edge.
-        cy: principal point's y, from the image's top edge.
+        cx: x of the principal point, from the left edge of the image.
+        cy: y of the principal point, from the top edge of the image.
         width: image width.
         height: image height.
-        k1, k2, k3, k4: radial distortion, see :func:`nerf_metal.data.lenses.distort`; 0 for a pinhole.
-        p1, p2: tangential distortion.
+        k1, k2, k3, k4: radial distortion (:func:`nerf_metal.data.lenses.distort`); 0 for a pinhole.
+        p1, p2: tangential distortion; 0 for a pinhole.
     """
 
     fl_x: float
@@ -52,7 +56,9 @@ class Intrinsics:
 
     @classmethod
     def from_fov_x(cls, camera_angle_x: float, width: int, height: int) -> "Intrinsics":
-        """Square pixels, principal point in the middle: ``fl = width / 2 / tan(camera_angle_x / 2)``.
+        """Make a pinhole with square pixels and the principal point in the middle, from its angle of view.
+
+        The focal length is ``width / 2 / tan(camera_angle_x / 2)``.
 
         Args:
             camera_angle_x: full horizontal angle of view in radians, in (0, pi).
@@ -76,10 +82,13 @@ class Intrinsics:
         return cls(focal, focal, 0.5 * width, 0.5 * height, width, height)
 
     def scaled(self, factor: float) -> "Intrinsics":
-        """The same camera for an image `factor` times as large (0.5 halves it).
+        """Return the same camera for an image of another size.
 
-        The new size is rounded to whole pixels, and focal lengths and principal point follow the rounded
-        size, so that the angle of view stays exactly what it was.
+        The new size is rounded to whole pixels. Focal lengths and principal point follow the rounded size, so that
+        the angle of view stays the same.
+
+        Args:
+            factor: ratio of the new size to the old one; 0.5 halves the image.
 
         Raises:
             InputError: the factor is not positive and finite, or leaves less than one pixel.
@@ -97,7 +106,7 @@ class Intrinsics:
         return self.stretched(width, height)
 
     def stretched(self, width: int, height: int) -> "Intrinsics":
-        """The same camera for its image at another size, each axis by itself."""
+        """Return the same camera for its image stretched to another size in pixels, each axis by its own factor."""
         along_x, along_y = width / self.width, height / self.height
         return dataclasses.replace(
             self,
@@ -110,8 +119,13 @@ class Intrinsics:
         )
 
     def reduced(self, factor: int) -> "Intrinsics":
-        """The camera of an image whose boxes of `factor` x `factor` pixels were averaged; columns and rows that fill no
-        box are cut off on the right and at the bottom, so that lengths shrink by exactly the factor.
+        """Return the camera of an image whose boxes of `factor` x `factor` pixels were averaged.
+
+        Columns and rows that do not fill a box are cut off on the right and at the bottom. All lengths shrink by
+        exactly the factor.
+
+        Args:
+            factor: side of a box in pixels, at least 1.
 
         Raises:
             InputError: less than one pixel would be left.
@@ -127,7 +141,7 @@ class Intrinsics:
 
     @property
     def distorted(self) -> bool:
-        """Whether any coefficient of the lens is not 0."""
+        """True if any distortion coefficient is not 0."""
         return any(getattr(self, name) != 0.0 for name in DISTORTION)
 
 
@@ -135,8 +149,11 @@ DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 
 
 class Lenses(NamedTuple):
-    """Many cameras, for rays through pixels of many images at once: what :class:`Intrinsics` holds but the size, each
-    float32 ``[...]``."""
+    """Intrinsics of many cameras as tensors, for rays through pixels of many images at once.
+
+    The fields are those of :class:`Intrinsics` without the size, each float32 ``[...]``. `distorted` is True if any of
+    the cameras has a distortion.
+    """
 
     fl_x: Tensor
     fl_y: Tensor
@@ -152,7 +169,7 @@ class Lenses(NamedTuple):
 
     @classmethod
     def of(cls, cameras: Sequence[Intrinsics]) -> "Lenses":
-        """The cameras of ``N`` images, ``[N]``."""
+        """Gather the intrinsics of ``N`` cameras into tensors ``[N]``."""
         names = cls._fields[:-1]
         columns = {
             name: torch.tensor([getattr(camera, name) for camera in cameras], dtype=torch.float32) for name in names
@@ -160,24 +177,24 @@ class Lenses(NamedTuple):
         return cls(**columns, distorted=any(camera.distorted for camera in cameras))
 
     def at(self, index: Tensor) -> "Lenses":
-        """The cameras of images ``index [...]``."""
-        used = len(self) - 1 if self.distorted else self._fields.index("k1")  # without distortion these are not read
+        """Return the intrinsics of the images ``index [...]`` (int64), each ``[...]``."""
+        used = len(self) - 1 if self.distorted else self._fields.index("k1")  # without distortion the rest is not read
         return self._replace(**{name: getattr(self, name)[index] for name in self._fields[:used]})
 
 
 def pixel_rays(c2w: Tensor, intrinsics: Intrinsics | Lenses, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Rays through pixel centres (Mildenhall et al. 2020, "NeRF", section 4, with centres at +0.5).
+    """Return the rays through pixel centres (Mildenhall et al. 2020, "NeRF", section 4, with centres at +0.5).
 
-    Distortion is undone here, so that photographs are used as they were taken.
+    The lens distortion is undone here, so that photographs are used as they were taken.
 
     Args:
-        c2w: ``[4, 4]`` or ``[..., 4, 4]``, one pose per pixel or shapes that broadcast with `pixels`.
-        intrinsics: the camera of every pixel, or one per pixel.
-        pixels: ``[..., 2]`` column x and row y, integer or floating point. They count pixels, whatever the
-            dtype: (0, 0) is the centre of the top left pixel, (-0.5, -0.5) the image's corner.
+        c2w: camera-to-world matrices ``[4, 4]`` or ``[..., 4, 4]``, of a shape that broadcasts with `pixels`.
+        intrinsics: one camera for all pixels, or one for each pixel.
+        pixels: column x and row y, ``[..., 2]``, integer or floating point. They count pixels, whatever the dtype:
+            (0, 0) is the centre of the top left pixel, (-0.5, -0.5) is the corner of the image.
 
     Returns:
-        rays_o ``[..., 3]`` (world units) and rays_d ``[..., 3]`` (unit norm), float32 on `c2w`'s device.
+        Origins ``[..., 3]`` in world units and directions ``[..., 3]`` of unit norm, float32 on the device of `c2w`.
     """
     c2w = c2w.to(torch.float32)
     xy = pixels.to(device=c2w.device, dtype=torch.float32) + 0.5
@@ -193,14 +210,14 @@ def pixel_rays(c2w: Tensor, intrinsics: Intrinsics | Lenses, pixels: Tensor) -> 
 
 
 def image_rays(c2w: Tensor, intrinsics: Intrinsics) -> tuple[Tensor, Tensor]:
-    """Rays through every pixel of one image, row by row (pixel x, y is row ``y * width + x``).
+    """Return the rays through every pixel of one image, row by row: pixel (x, y) is row ``y * width + x``.
 
     Args:
-        c2w: ``[4, 4]``.
+        c2w: camera-to-world matrix ``[4, 4]``.
         intrinsics: the camera.
 
     Returns:
-        rays_o and rays_d ``[height * width, 3]``, as `pixel_rays`.
+        Origins and directions ``[height * width, 3]``, as :func:`pixel_rays` returns them.
     """
     y, x = torch.meshgrid(
         torch.arange(intrinsics.height, device=c2w.device),
@@ -211,17 +228,17 @@ def image_rays(c2w: Tensor, intrinsics: Intrinsics) -> tuple[Tensor, Tensor]:
 
 
 def project(c2w: Tensor, intrinsics: Intrinsics, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a camera sees points: the inverse of :func:`pixel_rays`.
+    """Project points into an image: the inverse of :func:`pixel_rays`.
 
     Args:
-        c2w: ``[4, 4]``.
+        c2w: camera-to-world matrix ``[4, 4]``.
         intrinsics: the camera.
-        points: ``[..., 3]``, world units.
+        points: points ``[..., 3]``, world units.
 
     Returns:
-        Pixels ``[..., 2]`` (x, y; the centre of the top left one is (0, 0)) and depths ``[...]`` along the camera's
-        axis, world units. Where the depth is not positive, the pixel means nothing; where the point is farther to the
-        side than the lens's polynomial holds, it is NaN: the polynomial would put it back into the picture.
+        Pixels ``[..., 2]`` (x, y; the centre of the top left pixel is (0, 0)) and depths ``[...]`` along the optical
+        axis, world units. A pixel has no meaning if its depth is not positive. It is NaN if the point is farther to the
+        side than the lens polynomial holds, because the polynomial would bring it back into the image.
     """
     c2w = c2w.to(points)
     local = (points - c2w[:3, 3]) @ c2w[:3, :3]  # x right, y up, z back
@@ -235,15 +252,15 @@ def project(c2w: Tensor, intrinsics: Intrinsics, points: Tensor) -> tuple[Tensor
 
 
 def look_at(eye: Tensor | Sequence[float], target: Tensor | Sequence[float], up: Tensor | Sequence[float]) -> Tensor:
-    """The pose of a camera at `eye` that looks at `target` with `up` upwards in the image.
+    """Return the pose of a camera at `eye` that looks at `target`, with `up` upwards in the image.
 
     Args:
-        eye: position ``[..., 3]`` in world units, on the CPU (float64 inside, which MPS lacks).
-        target: point in the middle of the image, ``[..., 3]``, broadcast with `eye`.
-        up: world direction of any length, ``[3]`` or ``[..., 3]``.
+        eye: position ``[..., 3]`` in world units, on the CPU (the function uses float64, which MPS lacks).
+        target: point in the middle of the image, ``[..., 3]``, of a shape that broadcasts with `eye`.
+        up: direction in the world, ``[3]`` or ``[..., 3]``, of any length.
 
     Returns:
-        c2w ``[..., 4, 4]`` float32.
+        Camera-to-world matrices ``[..., 4, 4]``, float32.
 
     Raises:
         InputError: eye and target coincide, or `up` is parallel to the line of sight.
@@ -251,7 +268,7 @@ def look_at(eye: Tensor | Sequence[float], target: Tensor | Sequence[float], up:
     eye64, target64, up64 = (torch.as_tensor(v, dtype=torch.float64) for v in (eye, target, up))
     back = eye64 - target64
     right = torch.linalg.cross(up64.expand_as(back), back)
-    # sin(angle) below 1e-9 leaves no digits of a direction in float64's cross product worth having.
+    # If sin(angle) is below 1e-9, the cross product in float64 has too few correct digits.
     norms = torch.linalg.vector_norm(back, dim=-1) * torch.linalg.vector_norm(up64, dim=-1)
     if not bool((torch.linalg.vector_norm(right, dim=-1) > 1e-9 * norms).all()):
         raise InputError(
@@ -268,19 +285,18 @@ def look_at(eye: Tensor | Sequence[float], target: Tensor | Sequence[float], up:
 
 
 def check_c2w(matrix: object, where: str) -> Tensor:
-    """Check one camera-to-world matrix that came from a person's file or call.
+    """Check one camera-to-world matrix from a user's file or call.
 
     Args:
         matrix: nested lists, an array or a tensor.
-        where: what the message starts with, without brackets: the caller, and the file and frame if there
-            are.
+        where: start of the message without brackets: the caller, and the file and frame if there are any.
 
     Returns:
         The matrix as float32 ``[4, 4]``.
 
     Raises:
-        InputError: not 4x4 numbers, not finite, or not a rigid transform: rotation orthonormal within
-            `RIGID_TOLERANCE` with determinant +1, last row 0 0 0 1.
+        InputError: the matrix is not 4x4 finite numbers or not a rigid transform: its rotation must be orthonormal
+            within `RIGID_TOLERANCE` with determinant +1, and its last row 0 0 0 1.
     """
     try:
         m = np.asarray(matrix, dtype=np.float64)

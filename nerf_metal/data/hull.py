@@ -1,4 +1,4 @@
-"""The visual hull: where all views with an alpha channel agree that something may be."""
+"""The visual hull: the part of space that no view with an alpha channel shows as empty."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from nerf_metal.data.cameras import Intrinsics
 from nerf_metal.data.scene import Split, spread
 
 GRID = 64
-"""Voxels along an axis of the scene's box from which the tight one is found: good to 1/64."""
+"""Voxels along an axis for finding the tight box: it is exact to 1/64 of the scene's box."""
 VIEWS = 100
-"""Most views that carve, evenly spaced over the images: more take seconds and carve next to nothing more."""
+"""Largest number of views that carve, evenly spaced. More views take seconds and carve almost nothing more."""
 COARSEST = 16
-"""Voxels along an axis that carving begins with: the largest that still miss an object in some view."""
+"""Voxels along an axis at which carving starts: larger voxels would touch the object in every view."""
 
 
 @torch.no_grad()
 def visual_hull(split: Split, aabb: torch.Tensor, resolution: int) -> torch.Tensor:
-    """Voxels that no view sees as empty (Laurentini, PAMI 1994).
+    """Return the voxels that no view shows as empty (Laurentini, "The visual hull concept", PAMI 1994).
 
-    A voxel is carved where the square around its projection holds only transparent pixels in some view, or where no
-    view has it in its frame; a view says nothing of what lies outside its frame or behind it. Voxels of twice the size
-    are carved first, so that most of space is looked at in few large pieces.
+    A voxel is carved if the square around its projection holds only transparent pixels in some view, or if it lies in
+    the image of no view. A view says nothing about what lies outside its image or behind it. Voxels of twice the size
+    are carved first, so that most of space is handled in few large pieces.
 
     Args:
-        split: images; without alpha nothing is carved.
+        split: the views. Nothing is carved if they have no alpha.
         aabb: the box ``[2, 3]``, world units.
         resolution: voxels along an axis.
 
@@ -55,7 +55,10 @@ def visual_hull(split: Split, aabb: torch.Tensor, resolution: int) -> torch.Tens
 
 
 def _opaque_before(image: torch.Tensor) -> torch.Tensor:
-    """Pixels with any opacity above and left of each corner, int32 ``[H + 1, W + 1]`` (Crow, SIGGRAPH 1984)."""
+    """Count the pixels with any opacity above and left of each corner, int32 ``[H + 1, W + 1]``.
+
+    This is a summed-area table (Crow, SIGGRAPH 1984).
+    """
     sums = (image[:, :, 3] > 0).cumsum(0, dtype=torch.int32).cumsum(1, dtype=torch.int32)
     return F.pad(sums, (1, 0, 1, 0))
 
@@ -68,7 +71,7 @@ def _carve(
     voxels: torch.Tensor,
     side: int,
 ) -> torch.Tensor:
-    """Which of ``voxels [N, 3]``, of ``side`` along an axis, stay: their indices."""
+    """Return the indices of the ``voxels [N, 3]`` that stay, int64; there are ``side`` voxels along an axis."""
     size = (aabb[1] - aabb[0]) / side
     points = aabb[0] + (voxels + 0.5) * size
     radius = 0.5 * float(torch.linalg.vector_norm(size))  # of the sphere around a voxel
@@ -76,11 +79,11 @@ def _carve(
     for camera, sums, pose in zip(cameras, opaque, c2w, strict=True):
         local = (points - pose[:3, 3]) @ pose[:3, :3]  # camera axes: x right, y up, z back
         depth = -local[:, 2]
-        in_front = depth > 2.0 * radius  # nearer, its picture is larger than the formula below says
+        in_front = depth > 2.0 * radius  # the formula below is too small for nearer voxels
         depth = depth.clamp(min=2.0 * radius)
         x = camera.cx + camera.fl_x * local[:, 0] / depth
         y = camera.cy - camera.fl_y * local[:, 1] / depth
-        # Half the square: the sphere's, seen off the axis, and one pixel for those that are partly in it.
+        # Half a side of the square: the sphere around the voxel, seen off the axis, and one pixel for rounding.
         reach_x = 1.0 + camera.fl_x * radius / (depth - radius) * (1.0 + (local[:, 0] / depth).abs())
         reach_y = 1.0 + camera.fl_y * radius / (depth - radius) * (1.0 + (local[:, 1] / depth).abs())
         left, right = (x - reach_x).floor(), (x + reach_x).ceil()
@@ -91,13 +94,19 @@ def _carve(
         count = sums[bottom, right] - sums[bottom, left] - sums[top, right] + sums[top, left]
         keep = ~inside | (count > 0)
         points, seen, index = points[keep], (seen | inside)[keep], index[keep]
-    # Squares that reach over a frame's edge say nothing; where all do, the voxel is in no view.
+    # A square that crosses the edge of an image says nothing. If all of them do, no view shows the voxel.
     return index[seen]
 
 
 def hull_box(hull: torch.Tensor, aabb: torch.Tensor) -> torch.Tensor:
-    """The box ``[2, 3]`` around a hull of ``aabb``, one voxel wider; ``aabb`` itself where the hull is empty: the views
-    contradict each other, and there is no hull to trust.
+    """Return the box around a visual hull, one voxel wider on each side.
+
+    Args:
+        hull: bool ``[N, N, N]`` in the order z, y, x.
+        aabb: the box of the hull ``[2, 3]``, world units.
+
+    Returns:
+        The box ``[2, 3]``, world units. It is `aabb` if the hull is empty: the views contradict each other then.
     """
     places = hull.nonzero().flip(1)  # x, y, z
     if not len(places):
@@ -109,32 +118,34 @@ def hull_box(hull: torch.Tensor, aabb: torch.Tensor) -> torch.Tensor:
 
 
 def hull_cells(hull: torch.Tensor, aabb: torch.Tensor, box: torch.Tensor, resolution: int) -> torch.Tensor:
-    """Which cells of a box within ``aabb`` touch a hull of ``aabb``.
+    """Return the cells of a box that touch a visual hull.
 
     Args:
         hull: bool ``[N, N, N]`` in the order z, y, x.
-        aabb: the hull's box ``[2, 3]``.
-        box: the cells' box ``[2, 3]``; its cells are no larger than the hull's voxels.
+        aabb: the box of the hull ``[2, 3]``, world units.
+        box: the box of the cells ``[2, 3]``, within `aabb`. A cell must not be larger than a voxel of the hull.
         resolution: cells along an axis.
 
     Returns:
-        bool ``[resolution, resolution, resolution]`` in the order z, y, x.
+        bool ``[resolution, resolution, resolution]`` in the order z, y, x: True where a cell touches the hull.
     """
     edges = torch.linspace(0.0, 1.0, resolution + 1)[:, None] * (box[1] - box[0]) + box[0]
     voxel = ((edges - aabb[0]) / (aabb[1] - aabb[0]) * hull.shape[0]).clamp(0, hull.shape[0] - 1).long()
     cells = hull
-    for axis in range(3):  # a cell reaches from one voxel into the next, at most
+    for axis in range(3):  # a cell reaches into two voxels at most
         along = voxel[:, 2 - axis]
         cells = cells.index_select(axis, along[:-1]) | cells.index_select(axis, along[1:])
     return cells
 
 
 def tight_box(split: Split, aabb: torch.Tensor) -> torch.Tensor:
-    """The box around the visual hull. Samples and rays are then spent on the object alone: fewer rays hit the box, and
-    those that do cross less of it.
+    """Return the box around the visual hull, so that rays and samples are spent on the object alone.
 
     Args:
-        split: images with alpha; without, the box is returned as it is.
-        aabb: the scene's box ``[2, 3]``.
+        split: the views.
+        aabb: the box of the scene ``[2, 3]``, world units.
+
+    Returns:
+        The box ``[2, 3]``, world units; `aabb` if the views have no alpha.
     """
     return hull_box(visual_hull(split, aabb, GRID), aabb) if split.has_alpha else aabb

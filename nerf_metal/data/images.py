@@ -1,4 +1,4 @@
-"""Image files as straight-alpha bytes, and exact reduction by whole factors."""
+"""Decoding of image files into straight-alpha bytes, and exact reduction by whole factors."""
 
 import struct
 import zlib
@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from nerf_metal.util.errors import InputError
 
-# What Pillow raises for files that are not images, are cut short or are damaged inside.
+# Exceptions of Pillow for files that are not images, are cut short or are damaged.
 _DECODE_ERRORS = (
     OSError,
     SyntaxError,
@@ -36,12 +36,12 @@ _TURNS = {  # EXIF 2.32, tag Orientation
 
 
 class Header(NamedTuple):
-    """What an image file says of itself before its pixels.
+    """The header of an image file.
 
     Attributes:
-        size: width and height as stored.
-        orientation: EXIF's, 1 to 8: how to turn the stored pixels; 1 is not at all.
-        has_alpha: whether it has an alpha channel or a transparent colour.
+        size: width and height of the stored pixels.
+        orientation: EXIF orientation, 1 to 8, by which the stored pixels must be turned; 1 leaves them as they are.
+        has_alpha: True if the file has an alpha channel or a transparent colour.
     """
 
     size: tuple[int, int]
@@ -50,30 +50,32 @@ class Header(NamedTuple):
 
 
 def read_header(path: Path) -> Header:
-    """Read the header of an image file; nothing is decoded.
+    """Read the header of an image file without decoding its pixels.
 
     Raises:
         InputError: the file is missing, empty or not an image.
     """
     with _refusals("read_header", path), Image.open(path) as image:
-        # A PNG that has its EXIF behind its pixels would be decoded for it.
+        # Pillow would decode a PNG to reach an EXIF chunk behind the pixels.
         known = not isinstance(image, PngImageFile) or "exif" in image.info
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1) if known else 1
         return Header(image.size, orientation if orientation in _TURNS else 1, image.has_transparency_data)
 
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:
-    """An image as EXIF's orientation wants it seen."""
+    """Turn an image by its EXIF orientation, 1 to 8."""
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
 def read_rgba(path: Path) -> tuple[NDArray[np.uint8], bool]:
-    """Decode one image with an alpha channel, as :func:`read_image` otherwise.
+    """Decode one image to four channels; see :func:`read_image`.
+
+    Args:
+        path: an image file.
 
     Returns:
-        uint8 ``[H, W, 4]`` RGB and straight alpha (255 where the file has none), and whether the file has
-        alpha.
+        RGB and straight alpha, uint8 ``[H, W, 4]`` (alpha is 255 if the file has none), and True if the file has alpha.
 
     Raises:
         InputError: the file is missing, empty, not an image, or cut short.
@@ -84,13 +86,13 @@ def read_rgba(path: Path) -> tuple[NDArray[np.uint8], bool]:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Decode one image: RGBA with straight alpha where the file has alpha, else RGB.
+    """Decode one image: RGBA with straight alpha if the file has alpha, else RGB.
 
-    Grey becomes RGB; 16-bit samples become 8-bit by rounding ``v / 257``; EXIF orientation is ignored,
-    because whether poses belong to the stored pixels is for the caller to know.
+    Grey becomes RGB. 16-bit samples become 8-bit samples by rounding ``v / 257``. The EXIF orientation is ignored,
+    because only the caller knows whether the poses belong to the stored pixels.
 
     Args:
-        path: a PNG, JPEG or any other file that Pillow reads.
+        path: a PNG, a JPEG or any other file that Pillow reads.
 
     Raises:
         InputError: the file is missing, empty, not an image, or cut short.
@@ -98,10 +100,10 @@ def read_image(path: Path) -> Image.Image:
     with _refusals("read_image", path), Image.open(path) as image:
         wide = _sixteen_bits(image, path)
         if wide is None:
-            image.load()  # here, where a file that is cut short is refused
+            image.load()  # raises here if the file is cut short
             mode = "RGBA" if image.has_transparency_data else "RGB"
             return image if image.mode == mode else image.convert(mode)
-    eight = ((wide + 128) // 257).astype(np.uint8)  # v / 257 rounded to the nearest: 65535 / 255 is 257
+    eight = ((wide + 128) // 257).astype(np.uint8)  # v / 257 rounded to nearest; 65535 / 255 is 257
     if wide.shape[2] < 3:
         eight = np.concatenate((eight[..., :1],) * 3 + (eight[..., 1:],), axis=-1)
     return Image.fromarray(eight)
@@ -109,7 +111,7 @@ def read_image(path: Path) -> Image.Image:
 
 @contextmanager
 def _refusals(where: str, path: Path) -> Iterator[None]:
-    """Turn what a bad image file raises into one line."""
+    """Turn the exceptions for a bad image file into one InputError."""
     try:
         yield
     except FileNotFoundError:
@@ -124,10 +126,10 @@ def _refusals(where: str, path: Path) -> Iterator[None]:
 
 
 def _sixteen_bits(image: Image.Image, path: Path) -> NDArray[np.uint32] | None:
-    """The samples ``[H, W, 1 to 4]`` of a 16-bit image, or None for any other.
+    """Return the samples of a 16-bit image, uint32 ``[H, W, 1 to 4]``, or None for any other image.
 
-    Pillow has no 16-bit colour: it keeps each sample's high byte. The low bytes come from a second decoding
-    in which the samples are declared little-endian, so that the byte it keeps is the other one.
+    Pillow has no 16-bit colour images: it keeps the high byte of each sample. The low bytes come from a second decoding
+    that declares the samples little-endian, so that Pillow keeps the other byte.
     """
     if image.mode in ("I;16", "I;16B") or (image.mode == "I" and image.format == "PNG"):
         return np.asarray(image).astype(np.uint32)[..., None]
@@ -135,7 +137,7 @@ def _sixteen_bits(image: Image.Image, path: Path) -> NDArray[np.uint32] | None:
     if layout not in ("RGB;16B", "RGBA;16B", "LA;16B"):
         return None
     with PngImageFile(path) as again:
-        # Grey with alpha has no little-endian layout; its four bytes a pixel fit four 8-bit channels.
+        # Grey with alpha has no little-endian layout. Its four bytes per pixel fit into four 8-bit channels.
         other = "RGBA" if layout == "LA;16B" else layout.replace("16B", "16L")
         again.tile = [tile._replace(args=other) for tile in again.tile]
         bytes_again = np.asarray(again).astype(np.uint32)
@@ -145,16 +147,23 @@ def _sixteen_bits(image: Image.Image, path: Path) -> NDArray[np.uint32] | None:
 
 
 def reduced(image: Image.Image, factor: int) -> Image.Image:
-    """Average boxes of `factor` x `factor` pixels of an RGB or RGBA image, alpha as :func:`box_downscale` has it.
+    """Average boxes of `factor` x `factor` pixels of an RGB or RGBA image, with alpha as in :func:`box_downscale`.
 
-    Columns and rows that fill no box are cut off on the right and at the bottom. Draft modes of JPEG decoders, which
-    would be quicker, are other filters.
+    Columns and rows that do not fill a box are cut off on the right and at the bottom. The draft modes of JPEG decoders
+    would be faster, but they are other filters.
+
+    Args:
+        image: an RGB or RGBA image.
+        factor: side of a box in pixels, at least 1.
+
+    Returns:
+        The reduced image, of the same mode.
     """
     width, height = image.width // factor, image.height // factor
     box = (0, 0, width * factor, height * factor)
     if image.mode == "RGB":
         return image.reduce(factor, box) if factor > 1 else image
-    # A few rows at a time: its integers are 16 times as large as the pixels.
+    # A few rows at a time, because the integers take 16 times as much memory as the pixels.
     rows = [
         box_downscale(np.asarray(image.crop((0, top, box[2], min(top + 64 * factor, box[3])))), factor)
         for top in range(0, box[3], 64 * factor)
@@ -165,13 +174,12 @@ def reduced(image: Image.Image, factor: int) -> Image.Image:
 def box_downscale(rgba: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """Average boxes of `factor` x `factor` pixels, exactly, in integers.
 
-    The average is over premultiplied colour, divided by the summed alpha again: pixels weigh in by how opaque
-    they are, so the noise that files keep under transparent pixels does not bleed into edges. A box without
-    any opacity is black and transparent.
+    The weight of each pixel's colour is its alpha, so that the noise that files keep under transparent pixels does not
+    bleed into edges. A box without any opacity becomes black and transparent.
 
     Args:
         rgba: uint8 ``[H, W, 4]``, straight alpha; H and W multiples of `factor`.
-        factor: at least 1.
+        factor: side of a box in pixels, at least 1.
 
     Returns:
         uint8 ``[H / factor, W / factor, 4]``, straight alpha, rounded to nearest (halves up).

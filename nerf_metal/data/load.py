@@ -1,4 +1,8 @@
-"""A scene from any folder that has one: finds the format, reads it, places it and opens its pictures."""
+"""Loading a scene from a folder: detect the format, read it, split it, place it and open its images.
+
+The table `READERS` lists the formats. To add one, write a file in :mod:`nerf_metal.data.readers` and add its reader to
+the table; :mod:`nerf_metal.data.readers.reader` describes what a reader gets and returns.
+"""
 
 from __future__ import annotations
 
@@ -6,61 +10,53 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from nerf_metal.data.normalise import place
 from nerf_metal.data.photos import Photos, PhotoSource, open_photos, photo_size
-from nerf_metal.data.readers.blender import load_blender
+from nerf_metal.data.readers import blender, colmap, llff, transforms
 from nerf_metal.data.readers.capture import Capture, Frame, find_image, image_folders
-from nerf_metal.data.readers.colmap import model_folder, read_colmap
-from nerf_metal.data.readers.files import SPLITS, check_folder, listing
-from nerf_metal.data.readers.llff import read_llff
-from nerf_metal.data.readers.transforms import read_transforms
+from nerf_metal.data.readers.files import check_folder, listing
+from nerf_metal.data.readers.reader import Reader, SceneReader
 from nerf_metal.data.scene import Scene, Split
 from nerf_metal.util.errors import InputError
+from nerf_metal.util.splits import SPLITS
 
-READERS: dict[str, Callable[[Path], Capture]] = {
-    "transforms": read_transforms,
-    "colmap": read_colmap,
-    "llff": read_llff,
+READERS: dict[str, Reader | SceneReader] = {
+    reader.name: reader
+    for reader in (
+        # A folder may hold several formats. The first one here is read: what people or training tools wrote goes
+        # before what those tools started from.
+        blender.READER,
+        transforms.READER,
+        colmap.READER,
+        llff.READER,
+    )
 }
-LONGEST_SIDE = 1600  # nerfstudio's: more pixels than a hash grid of minutes has detail for
-MARKS = {
-    "blender": "transforms_train.json (NeRF-synthetic)",
-    "transforms": "transforms.json (instant-ngp, nerfstudio)",
-    "colmap": "sparse/0 (COLMAP)",
-    "llff": "poses_bounds.npy (LLFF)",
-}
-"""What each format is known by, the first one first where a folder has several: those that people write by hand or by a
-tool for training go before those that the tool started from."""
+"""The formats by name, one line for each."""
+LONGEST_SIDE = 1600  # as in nerfstudio: a hash grid that trains for minutes has no detail for more pixels
 
 
 def found_formats(root: Path) -> list[str]:
-    """The formats that a folder has, the one to be read first."""
-    has = {
-        "blender": any((root / f"transforms_{split}.json").is_file() for split in SPLITS),
-        "transforms": (root / "transforms.json").is_file(),
-        "colmap": model_folder(root) is not None,
-        "llff": (root / "poses_bounds.npy").is_file(),
-    }
-    return [name for name in MARKS if has[name]]
+    """List the formats that a folder holds, in the order of `READERS`."""
+    return [name for name, reader in READERS.items() if reader.detect(root)]
 
 
 def detect_format(root: Path) -> str:
-    """The format of a folder.
+    """Return the name of the format to read from a folder.
 
     Raises:
-        InputError: it has none; the message lists what was looked for.
+        InputError: the folder does not exist or holds no known format; the message lists the formats.
     """
-    looked_for = ", ".join(MARKS.values())
+    looked_for = ", ".join(reader.mark for reader in READERS.values())
     check_folder(root, "load_scene", f"one of {looked_for}")
     found = found_formats(root)
     if not found:
         raise InputError(
-            f"[load_scene] {root} must hold one of {looked_for}, got {listing(root)}; give the scene's folder"
+            f"[load_scene] {root} must hold one of {looked_for}, got {listing(root)}; give the folder of the scene"
         )
     return found[0]
 
@@ -77,38 +73,43 @@ def load_scene(
     cascades: int | None = None,
     max_image_bytes: int = 2_000_000_000,
 ) -> Scene:
-    """Load a scene.
+    """Load a scene from a folder.
 
     Args:
         path: the folder.
-        format: ``"auto"`` or a key of `MARKS`.
-        splits: which of train, val and test to load. A capture that has no lists of its own has train and test, which
-            is also its val.
-        downscale: reduce images by this whole factor. None: NeRF-synthetic ones not at all, photographs by the least
-            one that leaves at most `LONGEST_SIDE` pixels.
-        hold_out: every so many-th photograph, beginning with the first, is for testing.
+        format: name of the format, a key of `READERS`. ``"auto"`` takes the first format that the folder holds.
+        splits: the splits to load, some of train, val and test. A capture without its own lists has train and test;
+            its val is its test.
+        downscale: whole factor that reduces the images. None keeps the size of NeRF-synthetic images, and reduces
+            photographs by the least factor that leaves at most `LONGEST_SIDE` pixels along the longer side.
+        hold_out: hold out every N-th photograph for testing, starting with the first, where the capture has no lists
+            of its own.
         orient: turn a capture upright.
-        scene_scale: enlarge a capture within its boxes.
-        cascades: boxes of a capture; None: what it needs.
-        max_image_bytes: photographs that take more stay on disk.
+        scene_scale: factor that enlarges a capture within its boxes.
+        cascades: number of cascades of a capture; None chooses it (:func:`nerf_metal.data.normalise.place`).
+        max_image_bytes: photographs that take more memory than this, in bytes, are kept in a scratch file.
+
+    Returns:
+        The scene.
 
     Raises:
-        InputError: anything in the arguments, the files or the images that cannot be used.
+        InputError: an argument, a file or an image cannot be used.
     """
     root = Path(path)
     chosen = detect_format(root) if format == "auto" else format
-    if chosen not in MARKS:
-        raise InputError(f"[load_scene] --format must be one of auto, {', '.join(MARKS)}, got {format}; choose one")
+    if chosen not in READERS:
+        raise InputError(f"[load_scene] --format must be one of auto, {', '.join(READERS)}, got {format}; choose one")
+    reader = READERS[chosen]
     notes = []
     others = [name for name in found_formats(root) if name != chosen] if root.is_dir() else []
     if others and format == "auto":
-        also = " and ".join(f"{MARKS[name]}, which --format {name} would read," for name in others)
-        notes.append(f"read {MARKS[chosen]}; there is also {also}".rstrip(","))
-    if chosen == "blender":
-        scene = load_blender(root, splits=splits, downscale=downscale or 1)
-        return dataclasses.replace(scene, notes=notes + scene.notes)
-    check_folder(root, "load_scene", MARKS[chosen])
-    capture = READERS[chosen](root)
+        also = " and ".join(f"{READERS[name].mark}, which --format {name} would read," for name in others)
+        notes.append(f"read {reader.mark}; there is also {also}".rstrip(","))
+    if isinstance(reader, SceneReader):
+        scene = reader.load(root, splits=splits, downscale=downscale or 1)
+        return dataclasses.replace(scene, notes=notes + scene.notes, format=chosen)
+    check_folder(root, "load_scene", reader.mark)
+    capture = reader.read(root)
     notes += capture.notes
     indices = _split_indices(capture, splits, hold_out)
     frames, downscale = _reduced(root, capture.frames, downscale, notes)
@@ -118,7 +119,7 @@ def load_scene(
     }
     if cascades is None and any(opened.has_alpha for opened in photos.values()):
         cascades = 1
-        notes.append("photographs have alpha: nothing is behind the box; --cascades 5 makes room for a background")
+        notes.append("photographs have alpha: the box holds the whole scene; --cascades 5 makes room for a background")
     placement = place(capture, orient, scene_scale, cascades)
     c2w = torch.from_numpy(placement.poses(capture.poses)).to(torch.float32)
     loaded = {
@@ -149,11 +150,12 @@ def load_scene(
 
 
 def _split_indices(capture: Capture, splits: Sequence[str], hold_out: int) -> dict[str, list[int]]:
+    """Return the indices of the frames of each split."""
     known = capture.splits
     count = len(capture.frames)
     if known is None:
         known = {"test": list(range(0, count, hold_out)), "train": [i for i in range(count) if i % hold_out]}
-    indices = {}
+    indices: dict[str, list[int]] = {}
     for name in splits:
         if name not in SPLITS:
             raise InputError(f"[load_scene] splits must name some of {', '.join(SPLITS)}, got {name!r}; correct it")
@@ -168,10 +170,10 @@ def _split_indices(capture: Capture, splits: Sequence[str], hold_out: int) -> di
 
 
 def _reduced(root: Path, frames: Sequence[Frame], downscale: int | None, notes: list[str]) -> tuple[list[Frame], int]:
-    """The frames with cameras of their files' sizes, and the factor to reduce these files by.
+    """Return the frames with cameras of the sizes of their files, and the factor that reduces these files.
 
-    Where copies of all photographs that are smaller by that factor, or a divisor of it, lie beside them, as LLFF and
-    nerfstudio write them, these are taken: they decode faster.
+    LLFF and nerfstudio write smaller copies of all photographs beside them. Copies that are smaller by `downscale`, or
+    by a divisor of it, are taken: they decode faster.
     """
     sized = [_at_file_size(frame) for frame in frames]
     if downscale is None:
@@ -186,7 +188,7 @@ def _reduced(root: Path, frames: Sequence[Frame], downscale: int | None, notes: 
 
 
 def _smaller_copies(root: Path, frames: Sequence[Frame]) -> list[tuple[int, list[Frame]]]:
-    """Folders of smaller copies, the smallest first: their factor, and the frames with these files."""
+    """List the folders of smaller copies, smallest images first: the factor, and the frames with these files."""
     folders = {folder: int((re.findall(r"_(\d+)$", folder.name) or [1])[0]) for folder in image_folders(root)}
     now = [folder for folder in folders if all(frame.image.is_relative_to(folder) for frame in frames)]
     if not now or any(frame.mask for frame in frames):
@@ -202,10 +204,13 @@ def _smaller_copies(root: Path, frames: Sequence[Frame]) -> list[tuple[int, list
 
 
 def _at_file_size(frame: Frame) -> Frame:
-    """The frame with the camera of its file, which may be smaller by a whole factor than the camera declares; the sizes
-    of such copies were rounded either way."""
+    """Return the frame with its camera at the size of its file.
+
+    The file may be smaller than the camera states by a whole factor. Programs that write such copies round their sizes
+    up or down.
+    """
     camera, size = frame.camera, photo_size(frame.image)
-    for width, height in (size, size[::-1]):  # which of the two a rotated photograph has, its EXIF entry decides
+    for width, height in (size, size[::-1]):  # EXIF may turn the photograph
         factor = round(camera.width / width)
         off = max(abs(camera.width - factor * width), abs(camera.height - factor * height))
         if (factor == 1 and off == 0) or (factor > 1 and off < factor):
@@ -217,5 +222,6 @@ def _at_file_size(frame: Frame) -> Frame:
 
 
 def _open(frames: Sequence[Frame], downscale: int, max_bytes: int) -> Photos:
+    """Open the photographs of a split."""
     sources = [PhotoSource(f.image, (f.camera.width, f.camera.height), f.mask) for f in frames]
     return open_photos(sources, downscale=downscale, max_bytes=max_bytes)

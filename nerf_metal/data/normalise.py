@@ -1,10 +1,10 @@
-"""Where a capture lies in the scene: upright, centred, and what the cameras look at in the cube [-1, 1]^3.
+"""Placement of a capture in its scene: upright, centered, with what the cameras look at in the cube [-1, 1]^3.
 
-A walk round a thing, or along one, gets that cube and further ones, each twice as large, for what is behind. Captures
-whose cameras all look one way, of a scene of known depth, get one box that holds all their frustums from the nearest to
-the farthest depth. That is the same volume as the normalised device coordinates of Mildenhall et al. 2020 (appendix C),
-without their price: there distances along a ray would no longer be in world units, directions no longer of unit norm,
-and meshes and depths would have to be bent back.
+A walk around an object or along one gets that cube, and further boxes (cascades) for the background, each twice as
+large as the one before. A forward-facing capture of known depth gets one box that holds the frustums of all cameras
+from the nearest to the farthest depth. That is the volume of the normalized device coordinates of Mildenhall et al.
+2020 (appendix C), without their price: distances along a ray stay in world units, directions keep unit length, and
+meshes and depths need not be bent back.
 """
 
 from __future__ import annotations
@@ -15,30 +15,31 @@ from typing import NamedTuple
 import numpy as np
 
 from nerf_metal.data.cameras import Intrinsics
-from nerf_metal.data.readers.capture import Array, Capture
+from nerf_metal.data.poses import Array, forward_facing, upright
+from nerf_metal.data.readers.capture import Capture
+from nerf_metal.util.geometry import robust_point_nearest_to_lines
+from nerf_metal.util.limits import MOST_CASCADES
 
-MOST_CASCADES = 8  # of the kernel that marches through the occupancy grid
 UNKNOWN_CASCADES = 5
-"""Where nothing says how far the background is: 16 times as far as the box; beyond it parallax is less than a pixel."""
-LEVEL = 0.1
-"""How far off level cameras are held by hand, in radians."""
+"""Number of cascades where nothing says how far away the background is: the last one reaches 16 times as far as the
+first. Beyond it, parallax is less than a pixel."""
 NEAR_FRACTION = 0.1
-"""Of the distance to what the cameras look at: nobody holds a thing nearer to the lens than that on purpose, and
-density there would be seen by one camera alone."""
+"""Near distance as a part of the distance to what the cameras look at. Nobody holds an object nearer to the lens than
+that on purpose, and density there would be seen by one camera alone."""
 SLACK = 0.1  # surfaces reach a little beyond the points and bounds that were found on them
-SOME_POINTS = 5000  # give percentiles to a percent
+SOME_POINTS = 5000  # enough to give percentiles to a percent
 
 
 class Placement(NamedTuple):
-    """How a capture lies in its scene.
+    """The place of a capture in its scene.
 
     Attributes:
-        capture_to_scene: float64 ``[4, 4]``, a similarity.
-        aabb: float64 ``[2, 3]``, the finest box.
-        cascades: boxes.
-        near: least distance along a ray.
-        far: greatest distance along a ray.
-        notes: sentences for the person.
+        capture_to_scene: similarity from the capture's coordinates to the scene's, float64 ``[4, 4]``.
+        aabb: the box of the finest cascade in scene units, float64 ``[2, 3]``, least corner first.
+        cascades: number of cascades.
+        near: least distance along a ray, scene units.
+        far: greatest distance along a ray, scene units.
+        notes: sentences for the user about what was found.
     """
 
     capture_to_scene: Array
@@ -49,30 +50,40 @@ class Placement(NamedTuple):
     notes: list[str]
 
     def poses(self, poses: Array) -> Array:
-        """Camera-to-world matrices ``[N, 4, 4]`` in the scene: turned and moved, their axes still of length 1."""
+        """Bring poses into the scene.
+
+        Args:
+            poses: camera-to-world matrices in the capture's coordinates, float64 ``[N, 4, 4]``.
+
+        Returns:
+            The poses in the scene's coordinates, float64 ``[N, 4, 4]``. Their axes keep unit length.
+        """
         placed = self.capture_to_scene @ poses
         placed[:, :3, :3] /= np.cbrt(np.linalg.det(self.capture_to_scene[:3, :3]))
         return placed
 
     def positions(self, points: Array) -> Array:
-        """Points ``[P, 3]`` in the scene."""
+        """Bring points, float64 ``[P, 3]``, from the capture's coordinates into the scene's."""
         placed: Array = points @ self.capture_to_scene[:3, :3].T + self.capture_to_scene[:3, 3]
         return placed
 
 
 def place(capture: Capture, orient: bool = True, scene_scale: float = 1.0, cascades: int | None = None) -> Placement:
-    """Place a capture.
+    """Place a capture in its scene.
 
     Args:
-        capture: its cameras, and points or bounds if there are some.
-        orient: turn it upright (z up); forward-facing ones also look along +y.
-        scene_scale: enlarge it by this factor about the middle of the boxes, which stay as they are.
-        cascades: boxes; None: as many as hold the points, or as ``aabb_scale`` says, or `UNKNOWN_CASCADES`; 1 for a
-            forward-facing capture.
+        capture: the cameras, with points or bounds if the capture has them.
+        orient: turn the capture upright (z up). A forward-facing capture then also looks along +y.
+        scene_scale: factor that enlarges the capture about the middle of the boxes. The boxes stay as they are.
+        cascades: number of cascades. None chooses it: 1 for a forward-facing capture, else as many as hold the points,
+            or as ``aabb_scale`` or the bounds say, or `UNKNOWN_CASCADES`.
+
+    Returns:
+        The placement.
     """
     depths = _depths(capture)
     bounds = capture.bounds or (None if depths is None else tuple(np.percentile(depths, (0.5, 99.5)).tolist()))
-    if capture.forward_facing and bounds is not None:
+    if forward_facing(capture.poses) and bounds is not None:
         return _frustum(capture, orient, scene_scale, cascades or 1, bounds)
     return _surroundings(capture, orient, scene_scale, cascades, bounds)
 
@@ -80,6 +91,7 @@ def place(capture: Capture, orient: bool = True, scene_scale: float = 1.0, casca
 def _frustum(
     capture: Capture, orient: bool, scene_scale: float, cascades: int, bounds: tuple[float, float]
 ) -> Placement:
+    """Place a forward-facing capture: one box around the frustums from the nearest to the farthest depth."""
     near, far = bounds[0] * (1.0 - SLACK), bounds[1] * (1.0 + SLACK)
     poses = capture.poses
     turn = np.eye(3)
@@ -97,7 +109,7 @@ def _frustum(
     scale = 1.0 / half.max()
     to_scene = _similarity(turn, -0.5 * (low + high), scale * scene_scale)
     box = half * scale
-    # t is at least the depth, and at most the depth times the length of a ray to an image's corner
+    # The distance along a ray is at least the depth, and at most the depth times the length of a ray to a corner.
     reach = far * float(np.linalg.norm(corners, axis=-1).max())
     notes = [f"cameras look the same way, at depths of {bounds[0]:.4g} to {bounds[1]:.4g}: one box holds what they see"]
     unit = scale * scene_scale
@@ -107,33 +119,34 @@ def _frustum(
 def _surroundings(
     capture: Capture, orient: bool, scene_scale: float, cascades: int | None, bounds: tuple[float, float] | None
 ) -> Placement:
+    """Place any other capture: a cube around what the cameras look at, or around the cameras."""
     poses, notes = capture.poses, []
     turn = np.eye(3)
     if orient:
         up, sideways = upright(poses)
         turn = _turn_to_z(up)
         if sideways:
-            notes.append("photographs lie on their side: what is up was found from the cameras' level axes")
+            notes.append("photographs lie on their side: the direction up was found from the level axes of the cameras")
     positions, gaze = poses[:, :3, 3], -poses[:, :3, 2]
-    centre = focus(positions, gaze)
+    centre = robust_point_nearest_to_lines(positions, gaze)
     ahead = ((centre - positions) * gaze).sum(1)
     aside = np.linalg.norm(centre - positions - ahead[:, None] * gaze, axis=1)
-    # Half as wide as what is seen at a thing's distance, along the image's longer side: the thing fits into that.
-    spread = np.array([_half_view(frame.camera) for frame in capture.frames])
-    if np.median(aside) < 0.5 * np.median(ahead):  # the thing in the middle half of most pictures
+    # Half the width of what is seen at the object's distance, along the longer side of the image: the object fits in.
+    half_views = np.array([_half_view(frame.camera) for frame in capture.frames])
+    if np.median(aside) < 0.5 * np.median(ahead):  # the object is in the middle half of most images
         distance = float(np.median(ahead))
-        half = float(np.median(np.maximum(ahead, 0.0) * spread))
+        half = float(np.median(np.maximum(ahead, 0.0) * half_views))
         if capture.points is not None and len(capture.points):
             extent = float(np.percentile(np.abs(capture.points - centre).max(1), 95))
             half = min(half, max((1.0 + SLACK) * extent, 0.5 * half))  # surfaces without a pattern have no points
     else:
-        notes.append("cameras do not look at one thing: the box is around the cameras")
+        notes.append("cameras do not look at one object: the box is around the cameras")
         centre = np.median(positions, 0)
         half = 2.0 * float(np.percentile(np.abs(positions - centre).max(1), 95)) or 1.0
         distance = half
     near = NEAR_FRACTION * distance
     if bounds is not None:
-        near = max(near, 0.5 * bounds[0])  # of two points on a line of sight, the nearer was not always found
+        near = max(near, 0.5 * bounds[0])  # the nearest surfaces do not always have points
     if cascades is None:
         cascades = _boxes(capture, centre, half)
     scale = scene_scale / half
@@ -144,10 +157,10 @@ def _surroundings(
 
 
 def _boxes(capture: Capture, centre: Array, half: float) -> int:
-    """Cascades that hold the scene's background."""
+    """Return the number of cascades that hold the background of the scene."""
     if capture.points is not None and len(capture.points):
         extent = float(np.percentile(np.abs(capture.points - centre).max(1), 99))
-        # One box more: the background is often too plain or blurred to have points.
+        # One cascade more: the background is often too plain or too blurred to have points.
         count = 2 + math.ceil(math.log2(max(extent / half, 1.0)))
     elif capture.aabb_scale is not None and capture.aabb_scale > 0:
         count = 1 + math.ceil(math.log2(max(capture.aabb_scale, 1.0)))
@@ -158,50 +171,8 @@ def _boxes(capture: Capture, centre: Array, half: float) -> int:
     return min(count, MOST_CASCADES)
 
 
-def focus(positions: Array, gaze: Array) -> Array:
-    """The point nearest to all optical axes, by the sum of distances, which a few stray cameras hardly move.
-
-    Args:
-        positions: of the cameras, ``[N, 3]``.
-        gaze: unit directions, ``[N, 3]``.
-    """
-    across = np.eye(3) - gaze[:, :, None] * gaze[:, None, :]
-    weight = np.ones(len(positions))
-    point = positions.mean(0)
-    for _ in range(50):  # reweighted least squares halve the error about each time
-        matrix = np.einsum("n,nij->ij", weight, across)
-        # A pull towards the cameras, too weak to matter unless all axes are parallel.
-        pull = 1e-6 * weight.sum()
-        right = np.einsum("n,nij,nj->i", weight, across, positions) + pull * positions.mean(0)
-        point = np.linalg.solve(matrix + pull * np.eye(3), right)
-        distance = np.linalg.norm(np.einsum("nij,nj->ni", across, point - positions), axis=1)
-        weight = 1.0 / np.maximum(distance, 1e-3 * np.median(distance) + 1e-12)
-    return point
-
-
-def upright(poses: Array) -> tuple[Array, bool]:
-    """Which way is up, as a unit vector, and whether the photographs lie on their side.
-
-    Cameras are held level: the images' horizontal axes are perpendicular to the vertical, up to `LEVEL`, however far
-    down they look, and the images' upper edges are up on average. Where a phone was held upright and its pictures were
-    stored lying, it is the images' vertical axes that are level, and whether left or right is up is found from cameras
-    looking down rather than up.
-    """
-    right, up, gaze = poses[:, :3, 0], poses[:, :3, 1], -poses[:, :3, 2]
-    spread_right, spread_up = (np.linalg.svd(axes, compute_uv=False) / math.sqrt(len(poses)) for axes in (right, up))
-    # Axes that stay in a plane and turn in it by 0.3, some 20 degrees either way: so do a lying picture's vertical
-    # ones, on a walk round a thing, but an upright picture's only where the camera looks straight down.
-    sideways = bool(len(poses) > 2 and spread_up[2] < 0.5 * spread_right[2] and spread_up[1] > 0.3)
-    level, top = (up, right) if sideways else (right, up)
-    found = np.linalg.solve(level.T @ level / len(poses) + LEVEL**2 * np.eye(3), top.mean(0))
-    if not np.linalg.norm(found) > 0:
-        found = np.array([0.0, 0.0, 1.0])
-    found = _unit(found)
-    return (-found if sideways and gaze.mean(0) @ found > 0 else found), sideways
-
-
 def _depths(capture: Capture) -> Array | None:
-    """Depths of the capture's points in the images that they are in; None without points."""
+    """Return the depths of the points in the images that show them, ``[D]``, or None where there are none."""
     if capture.points is None or not len(capture.points):
         return None
     points = capture.points[:: 1 + len(capture.points) // SOME_POINTS]
@@ -218,13 +189,14 @@ def _depths(capture: Capture) -> Array | None:
 
 
 def _corners(camera: Intrinsics) -> Array:
-    """Camera-space points ``[4, 3]`` at depth 1 behind an image's corners, of the pinhole."""
+    """Return where the rays of a pinhole through the image's corners reach depth 1, camera space ``[4, 3]``."""
     x = (np.array([0, camera.width, 0, camera.width]) - camera.cx) / camera.fl_x
     y = (np.array([0, 0, camera.height, camera.height]) - camera.cy) / camera.fl_y
     return np.stack((x, -y, -np.ones(4)), -1)
 
 
 def _half_view(camera: Intrinsics) -> float:
+    """Return half the width of what the camera sees at distance 1, along the longer side of the image."""
     return 0.5 * max(camera.width / camera.fl_x, camera.height / camera.fl_y)
 
 
@@ -233,7 +205,7 @@ def _unit(vector: Array) -> Array:
 
 
 def _similarity(turn: Array, shift: Array, scale: float) -> Array:
-    """Turn, then shift, then scale."""
+    """Return the matrix ``[4, 4]`` that turns, then shifts, then scales."""
     matrix = np.eye(4)
     matrix[:3, :3] = scale * turn
     matrix[:3, 3] = scale * shift
@@ -241,7 +213,7 @@ def _similarity(turn: Array, shift: Array, scale: float) -> Array:
 
 
 def _turn_to_z(up: Array) -> Array:
-    """The least rotation that takes a unit vector to +z."""
+    """Return the smallest rotation ``[3, 3]`` that takes a unit vector to +z."""
     if up[2] < -1.0 + 1e-9:
         return np.diag([1.0, -1.0, -1.0])
     axis = np.cross(up, (0.0, 0.0, 1.0))

@@ -1,4 +1,4 @@
-"""Photographs of any sizes as bytes, decoded when they are first asked for."""
+"""Photographs of any size as bytes, decoded when they are first needed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from nerf_metal.data.images import read_header, read_image, reduced, turned
 from nerf_metal.data.pixel_store import MemoryStore, ScratchStore, Store
 from nerf_metal.util.errors import InputError
 
-DECODE_THREADS = 2  # each holds a decoded photograph, 50 MB for 12 MP
-_BAND = 256  # rows that are copied at once on their way to the store: a photograph is not held twice
+DECODE_THREADS = 2  # each thread holds a decoded photograph: 50 MB for 12 megapixels
+_BAND = 256  # rows that are copied to the store at once, so that no photograph is held twice
 
 
 class PhotoSource(NamedTuple):
-    """A photograph as a pose file names it.
+    """A photograph as a capture names it.
 
     Attributes:
         path: the image file.
-        size: width and height that its camera was made for; None where nothing says.
-        mask: image file that is black where the photograph is to be left out of the training, of the photograph's
-            size or of the reduced one.
+        size: width and height of its camera; None if unknown.
+        mask: an image file that is black where pixels are left out of the training, or None. It has the size of the
+            photograph, or the size after reduction.
     """
 
     path: Path
@@ -38,21 +38,33 @@ class PhotoSource(NamedTuple):
 
 
 class _Photo(NamedTuple):
-    """A photograph whose header was read: its size (width, height) once turned, and how it is turned."""
+    """A photograph whose header was read.
+
+    Attributes:
+        path: the image file.
+        mask: its mask file, or None.
+        size: width and height after the turn.
+        orientation: EXIF orientation to apply, 1 to 8.
+        stored: True if the EXIF orientation of the file is not followed.
+        has_alpha: True if the file has alpha.
+    """
 
     path: Path
     mask: Path | None
     size: tuple[int, int]
     orientation: int
-    stored: bool  # its EXIF orientation is not followed
+    stored: bool
     has_alpha: bool
 
 
 def photo_size(path: Path, declared: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Width and height of a photograph as it will be used.
+    """Return the width and height of a photograph as it will be used.
 
-    EXIF orientation is followed, except where ``declared``, the size that the camera was made for, is the stored
-    pixels' and not the turned ones'.
+    The EXIF orientation is followed, unless the declared size fits the stored pixels and not the turned ones.
+
+    Args:
+        path: the image file.
+        declared: width and height of its camera; None if unknown.
 
     Raises:
         InputError: the file is missing, empty or not an image.
@@ -61,10 +73,10 @@ def photo_size(path: Path, declared: tuple[int, int] | None = None) -> tuple[int
 
 
 def _look(source: PhotoSource) -> _Photo:
-    """Read a header."""
+    """Read the header of a photograph and decide whether to turn it."""
     header = read_header(source.path)
     size, orientation = header.size, header.orientation
-    if orientation >= 5:  # these exchange rows and columns
+    if orientation >= 5:  # orientations 5 to 8 exchange rows and columns
         size = size[::-1]
     stored = size != header.size == source.size
     if stored:
@@ -73,25 +85,25 @@ def _look(source: PhotoSource) -> _Photo:
 
 
 def open_photos(sources: Iterable[PhotoSource], *, downscale: int, max_bytes: int) -> Photos:
-    """Check the headers of photographs; none is decoded yet.
+    """Open photographs: check their headers, and decode none yet.
 
     Args:
-        sources: which.
-        downscale: boxes of so many pixels along each side are averaged; what fills no box is cut off on the right and
-            at the bottom, as :meth:`nerf_metal.data.cameras.Intrinsics.reduced` has it.
-        max_bytes: photographs that take more are kept in a scratch file.
+        sources: the photographs.
+        downscale: side of the boxes of pixels that are averaged, at least 1. Columns and rows that do not fill a box
+            are cut off on the right and at the bottom (:meth:`nerf_metal.data.cameras.Intrinsics.reduced`).
+        max_bytes: photographs that take more memory than this are kept in a scratch file.
 
     Raises:
-        InputError: a file is missing, empty, no image or of another size than declared, or `downscale` leaves
-            nothing of it.
+        InputError: a file is missing, empty, not an image or not of the declared size; or `downscale` is larger than
+            an image.
     """
     photos = []
     for source in sources:
         photo = _look(source)
         if source.size not in (None, photo.size):
             raise InputError(
-                f"[photos] {source.path} must be {_by(source.size)} pixels as its camera is, got {_by(photo.size)}; "
-                "use the photographs that the poses were made from, or mend the camera's size"
+                f"[photos] {source.path} must be {_by(source.size)} pixels like its camera, got {_by(photo.size)}; "
+                "use the photographs that the poses were made from, or correct the size of the camera"
             )
         if min(photo.size) < downscale:
             raise InputError(
@@ -102,32 +114,33 @@ def open_photos(sources: Iterable[PhotoSource], *, downscale: int, max_bytes: in
             size, small = read_header(source.mask).size, tuple(side // downscale for side in photo.size)
             if size not in (photo.size, small):
                 raise InputError(
-                    f"[photos] the mask {source.mask} must be {_by(photo.size)} pixels as {source.path} is, or "
-                    f"{_by(small)} as it is used, got {_by(size)}; make the masks again"
+                    f"[photos] the mask {source.mask} must be {_by(photo.size)} pixels like {source.path}, or "
+                    f"{_by(small)} like the reduced photograph, got {_by(size)}; make the masks again"
                 )
         photos.append(photo)
     return Photos(photos, downscale, max_bytes)
 
 
 def _by(size: Sequence[int] | None) -> str:
+    """Write a size as ``640x480``."""
     return "x".join(map(str, size or ()))
 
 
 class Photos:
-    """Photographs one after the other, three bytes a pixel, or four where any has alpha; one more where there are
-    masks. Made by :func:`open_photos`.
+    """A sequence of ``N`` photographs, decoded when needed. :func:`open_photos` makes it.
 
-    The first batch of pixels decodes all of them; one photograph asked for alone is decoded alone, once.
+    A pixel takes three bytes, or four if any photograph has alpha, and one more if there are masks. The first batch of
+    pixels decodes all photographs. Indexing decodes one photograph. Nothing is decoded twice.
 
     Attributes:
-        sizes: int64 ``[N, 2]``, height and width.
-        has_alpha: whether any of them has.
-        on_disk: whether they are kept in a scratch file.
-        notes: sentences about what was done.
+        sizes: height and width of each photograph after reduction, int64 ``[N, 2]``.
+        has_alpha: True if any photograph has alpha.
+        on_disk: True if the pixels are kept in a scratch file.
+        notes: sentences for the user about how EXIF orientations were treated.
     """
 
     def __init__(self, photos: Sequence[_Photo], downscale: int, max_bytes: int) -> None:
-        """Lay them out."""
+        """Lay out the store; nothing is decoded yet."""
         self._photos, self._downscale = photos, downscale
         sizes = [(photo.size[1] // downscale, photo.size[0] // downscale) for photo in photos]
         self.sizes = torch.tensor(sizes, dtype=torch.int64).view(-1, 2)
@@ -135,10 +148,10 @@ class Photos:
         self.notes = [
             f"{count} of {len(photos)} photographs {what}"
             for count, what in (
-                (sum(photo.orientation > 1 for photo in photos), "were turned as their EXIF orientation says"),
+                (sum(photo.orientation > 1 for photo in photos), "were turned by their EXIF orientation"),
                 (
                     sum(photo.stored for photo in photos),
-                    "have an EXIF orientation that was left alone: their cameras are made for the pixels as stored",
+                    "have an EXIF orientation that was not followed: their cameras fit the stored pixels",
                 ),
             )
             if count
@@ -150,33 +163,34 @@ class Photos:
         self._first = np.concatenate(([0], np.cumsum(self.sizes.prod(1).numpy())))
         self.on_disk = self._bytes > max_bytes
         self._store: Store | None = None
-        self._kept = False  # whether any pixel is not masked
+        self._kept = False  # True once any pixel is not masked
         self._missing = set(range(len(photos)))
-        self._filling = threading.Lock()  # a page that shows the training asks too
+        self._filling = threading.Lock()  # the viewer reads photographs from another thread
 
     @property
     def _bytes(self) -> int:
+        """Bytes of all pixels."""
         return int(self._first[-1]) * self._channels
 
     @property
     def nbytes(self) -> int:
-        """Memory that they take once all of them were decoded; on disk they take none."""
+        """Memory in bytes that all decoded photographs take; 0 if they are kept in a scratch file."""
         return 0 if self.on_disk else self._bytes
 
     @property
     def file_bytes(self) -> int:
-        """Of the scratch file."""
+        """Size of the scratch file in bytes; 0 if there is none."""
         return self._bytes if self.on_disk else 0
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of photographs."""
         return len(self.sizes)
 
     def __getitem__(self, index: int) -> Tensor:
-        """One of them, uint8 ``[H, W, 4]``.
+        """Return one photograph, uint8 ``[H, W, 4]``, RGB and straight alpha.
 
         Raises:
-            InputError: its file is cut short or damaged, or the scratch file has no room.
+            InputError: the file is cut short, damaged or has changed, or the disk has no room for the scratch file.
         """
         index = range(len(self))[index]
         first, last = self._first[index : index + 2].tolist()
@@ -184,25 +198,38 @@ class Photos:
         return self._rgba(rows).view(*self.sizes[index].tolist(), 4)
 
     def pixels(self, image_index: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """A batch of pixels, uint8 ``[..., 4]``.
+        """Read a batch of pixels.
+
+        Args:
+            image_index: index of each pixel's photograph, int64 ``[...]``.
+            y: row from the top, int64 ``[...]``.
+            x: column from the left, int64 ``[...]``.
+
+        Returns:
+            RGB and straight alpha, uint8 ``[..., 4]``.
 
         Raises:
-            InputError: as for one; the message names the file.
+            InputError: a file is cut short, damaged or has changed, or the disk has no room for the scratch file.
         """
         return self._rgba(self._take(image_index, y, x)).view(*image_index.shape, 4)
 
     def masked(self, image_index: Tensor, y: Tensor, x: Tensor) -> Tensor | None:
-        """Which of a batch of pixels are to be left out, bool ``[...]``; None where there are no masks."""
+        """Return which pixels of a batch the masks leave out, bool ``[...]``, or None if there are no masks.
+
+        The arguments are those of :meth:`pixels`.
+        """
         if not self._masks:
             return None
         return torch.from_numpy(self._take(image_index, y, x)[:, -1] == 0).view(image_index.shape)
 
     def _take(self, image_index: Tensor, y: Tensor, x: Tensor) -> NDArray[np.uint8]:
-        views = image_index.numpy()  # numpy: torch shares even this work among threads, which takes longer
+        """Return the stored rows of a batch of pixels, uint8 ``[n, channels]``."""
+        views = image_index.numpy()  # numpy: torch would use several threads, which takes longer for so little work
         flat = self._first[views] + y.numpy() * self._widths[views] + x.numpy()
         return self._filled(range(len(self))).take(flat.reshape(-1))
 
     def _rgba(self, rows: NDArray[np.uint8]) -> Tensor:
+        """Return RGB and straight alpha of stored rows, uint8 ``[n, 4]``."""
         if self.has_alpha:
             return torch.from_numpy(rows[:, :4])
         rgba = np.full((len(rows), 4), 255, np.uint8)
@@ -210,7 +237,7 @@ class Photos:
         return torch.from_numpy(rgba)
 
     def _filled(self, wanted: Iterable[int]) -> Store:
-        """The store with at least these photographs in it."""
+        """Return the store after decoding these photographs into it, if they are not there yet."""
         if self._store is not None and not self._missing:
             return self._store
         with self._filling:
@@ -224,12 +251,12 @@ class Photos:
             if self._masks and not self._missing and not self._kept:
                 raise InputError(
                     f"[photos] masks of {self._photos[0].mask} and others must keep some pixels, got none that is not "
-                    "black; what is to be learnt is white in a mask"
+                    "black; make the pixels to train on white"
                 )
             return self._store
 
     def _decode(self, index: int) -> int:
-        """Write one photograph into the store."""
+        """Decode one photograph into the store, and return its index."""
         assert self._store is not None
         photo, (height, width) = self._photos[index], self.sizes[index].tolist()
         image = reduced(turned(read_image(photo.path), photo.orientation), self._downscale)
@@ -249,12 +276,12 @@ class Photos:
         return index
 
     def _keep(self, photo: _Photo, height: int, width: int) -> NDArray[np.uint8]:
-        """0 where any pixel of the box is black in the mask, else 255: ``[height, width]``."""
+        """Return uint8 ``[height, width]``: 0 where any pixel of the box is black in the mask, else 255."""
         if photo.mask is None:
             return np.full((height, width), 255, np.uint8)
         mask: Image.Image = read_image(photo.mask)
         keep = np.asarray(mask.convert("RGBA"))
-        keep = np.minimum(keep[..., :3].max(-1), keep[..., 3])  # transparent is black
+        keep = np.minimum(keep[..., :3].max(-1), keep[..., 3])  # transparent counts as black
         if keep.shape != (height, width):
             factor = self._downscale
             boxes = keep[: height * factor, : width * factor].reshape(height, factor, width, factor)

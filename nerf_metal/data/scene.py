@@ -1,4 +1,4 @@
-"""What every loader gives: a scene of splits, images as bytes."""
+"""A scene: splits of posed images, and the box that they show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,20 +14,20 @@ from nerf_metal.util.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Posed images that belong together (train, val or test).
+    """The views of one split: images with their cameras.
 
     Attributes:
         name: ``"train"``, ``"val"`` or ``"test"``.
-        images: uint8 ``[N, H, W, 4]``, RGB and straight alpha; alpha is 255 where a file has none. Bytes,
-            because 100 views of 800x800 are 256 MB like this and 1 GB as float32. Photographs, which may be
-            of several sizes and more than fit into memory: :class:`nerf_metal.data.photos.Photos`.
-        c2w: float32 ``[N, 4, 4]``, conventions of `nerf_metal.data.cameras`.
-        intrinsics: the camera of all images, or one for each.
-        names: ``N`` names, the images' paths relative to the scene without extension.
-        has_alpha: whether any file had an alpha channel.
+        images: uint8 ``[N, H, W, 4]``, RGB and straight alpha in sRGB. Alpha is 255 where a file has none. As bytes,
+            100 views of 800x800 take 256 MB; as float32 they would take 1 GB. Photographs, which may have several
+            sizes and may not fit into memory, are :class:`nerf_metal.data.photos.Photos`.
+        c2w: camera-to-world matrices, float32 ``[N, 4, 4]``, with the axes of :mod:`nerf_metal.data.cameras`.
+        intrinsics: the intrinsics of all images, or a sequence with one for each.
+        names: ``N`` names: the paths of the images relative to the scene, without extension.
+        has_alpha: True if any file had an alpha channel.
 
     Raises:
-        InputError: shapes or dtypes do not agree.
+        InputError: the shapes or dtypes of the parts do not agree.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Split:
     has_alpha: bool
 
     def __post_init__(self) -> None:
-        """Check that the parts agree."""
+        """Check that the shapes and dtypes of the parts agree."""
         n = len(self.names)
         if isinstance(self.intrinsics, Sequence) and len(self.intrinsics) != n:
             raise InputError(
@@ -49,7 +49,7 @@ class Split:
             expected_sizes = [(camera.height, camera.width) for camera in map(self.camera, range(n))]
             if self.images.sizes.tolist() != [list(size) for size in expected_sizes]:
                 raise InputError(
-                    f"[Split] images of {self.name!r} must have the sizes of their cameras, got others; "
+                    f"[Split] images of {self.name!r} must have the sizes of their cameras, got other sizes; "
                     "pass one camera per image"
                 )
         else:
@@ -67,16 +67,16 @@ class Split:
             )
 
     def __len__(self) -> int:
-        """How many images."""
+        """Return the number of images."""
         return len(self.names)
 
     def camera(self, index: int) -> Intrinsics:
-        """The camera of one image."""
+        """Return the intrinsics of one image."""
         return self.intrinsics if isinstance(self.intrinsics, Intrinsics) else self.intrinsics[index]
 
     @cached_property
     def lenses(self) -> Lenses:
-        """The cameras of all images, ``[N]``."""
+        """Intrinsics of all images as tensors ``[N]``."""
         return Lenses.of([self.camera(i) for i in range(len(self))])
 
     @cached_property
@@ -86,20 +86,20 @@ class Split:
 
     @property
     def image_bytes(self) -> int:
-        """Memory that the images take."""
+        """Memory that the images take, in bytes."""
         return self.images.nbytes
 
     def image(self, index: int) -> Tensor:
-        """One image, uint8 ``[H, W, 4]``."""
+        """Return one image, uint8 ``[H, W, 4]``, RGB and straight alpha."""
         return self.images[index]
 
     def pixels(self, image_index: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """A batch of pixels as floats.
+        """Read a batch of pixels as floats.
 
         Args:
-            image_index: integer ``[...]``, which image.
-            y: integer ``[...]``, row from the top.
-            x: integer ``[...]``, column from the left.
+            image_index: index of each pixel's image, int64 ``[...]``.
+            y: row from the top, int64 ``[...]``.
+            x: column from the left, int64 ``[...]``.
 
         Returns:
             float32 ``[..., 4]`` in [0, 1]: RGB and straight alpha.
@@ -108,31 +108,40 @@ class Split:
         return pick(image_index, y, x).to(torch.float32) / 255.0
 
     def masked(self, image_index: Tensor, y: Tensor, x: Tensor) -> Tensor | None:
-        """Which of a batch of pixels a mask leaves out of the training, bool ``[...]``; None where there are no
-        masks."""
+        """Tell which pixels of a batch a mask leaves out of the training.
+
+        Args:
+            image_index: index of each pixel's image, int64 ``[...]``.
+            y: row from the top, int64 ``[...]``.
+            x: column from the left, int64 ``[...]``.
+
+        Returns:
+            bool ``[...]``, True where a pixel is left out; None if there are no masks.
+        """
         return self.images.masked(image_index, y, x) if isinstance(self.images, Photos) else None
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A scene to train on and to measure against.
+    """A scene to train on and to evaluate on.
+
+    World units are the units of `aabb` and of the poses in `splits`.
 
     Attributes:
         name: short name for titles.
-        source: where it came from: a folder, or ``"embedded"``.
-        splits: by name.
-        aabb: float32 ``[2, 3]``, the corners of the box that holds what the pictures are of, world units;
-            everything to be reconstructed where there is one cascade.
+        source: the folder that the scene came from, or ``"embedded"``.
+        splits: the splits by name.
+        aabb: corners of the box that holds what the images show, float32 ``[2, 3]``, world units, least corner first.
+            With one cascade it holds everything to be reconstructed.
         near: distance along a ray where sampling may start, world units.
         far: distance along a ray where sampling may stop, world units.
-        notes: sentences for the person about what was found and done while loading.
-        capture_to_scene: float64 ``[4, 4]``, the similarity from the coordinates of the poses as they were
-            given to those of the splits; its inverse brings exports back.
-        cascades: boxes that hold the scene, each twice as large as the one before, the first one `aabb`: 1 for an
-            object, more for what is around it as well.
-        format: which loader read it, as ``--format`` names them.
-        points: float32 ``[P, 3]``, points on surfaces in the coordinates of the splits; None where the capture has
-            none.
+        notes: sentences for the user about what was found and done while loading.
+        capture_to_scene: similarity from the coordinates of the poses as they were given to those of the splits,
+            float64 ``[4, 4]``. Its inverse brings exports back.
+        cascades: number of boxes that hold the scene. The first is `aabb`; each is twice as large as the one before.
+            An object alone needs 1, an object with its surroundings more.
+        format: name of the format that was read, as ``--format`` takes it.
+        points: points on surfaces in the coordinates of the splits, float32 ``[P, 3]``; None if the capture has none.
     """
 
     name: str
@@ -149,7 +158,14 @@ class Scene:
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """``wanted`` indices evenly spaced over ``count``, or all where there are fewer: the middle of equal
-    parts."""
+    """Choose indices that are evenly spaced: the middles of equal parts.
+
+    Args:
+        count: number of items to choose from.
+        wanted: number of indices to choose.
+
+    Returns:
+        ``wanted`` increasing indices below ``count``, or all of them if there are fewer.
+    """
     wanted = min(wanted, count)
     return [int((i + 0.5) * count / wanted) for i in range(wanted)]

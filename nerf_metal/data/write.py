@@ -1,4 +1,4 @@
-"""Scenes written as NeRF-synthetic folders, which `load_blender` and other programs read."""
+"""Writing of scenes as NeRF-synthetic folders, which :func:`nerf_metal.data.load_scene` and other programs read."""
 
 import json
 import math
@@ -17,24 +17,25 @@ from nerf_metal.data.readers.blender import IMAGE_SUFFIXES
 from nerf_metal.data.scene import Scene, Split
 from nerf_metal.util.errors import InputError
 
-VAL_VIEWS = 4  # a scene without a val split names so many test views as val: some readers demand the file
+VAL_VIEWS = 4  # test views that stand in for val in a scene without val: some programs demand the file
 
 
 def write_scene(scene: Scene, directory: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Write a scene as a NeRF-synthetic folder that `load_blender` reads back.
+    """Write a scene as a NeRF-synthetic folder.
 
-    Images come back bit for bit, poses and intrinsics to float32's precision. A scene without a val split
-    gets a ``transforms_val.json`` that names a few of its test images. The folder appears at once and whole:
-    everything is written beside it first, then renamed.
+    The images can be read back bit for bit, the poses and intrinsics with the precision of float32. A scene without a
+    val split gets a ``transforms_val.json`` that names a few of its test images. Everything is written beside the
+    folder first and then renamed, so that the folder appears complete or not at all.
 
     Args:
-        scene: what to write; its cameras must be what the format can say (square pixels, centred).
+        scene: the scene. The format can hold only cameras with square pixels, a centred principal point and no
+            distortion.
         directory: the folder to make.
-        overwrite: replace `directory` if it is a scene; a folder of anything else is never replaced.
+        overwrite: replace `directory` if it is a scene. Any other folder is never replaced.
 
     Raises:
-        InputError: `directory` is not empty and `overwrite` is not set, or it cannot be written, or the
-            format cannot hold the scene's cameras or names.
+        InputError: `directory` is not empty and `overwrite` is False, or it cannot be written, or the format cannot
+            hold the cameras or the names of the scene.
     """
     target = Path(os.path.abspath(directory))
     if target.exists() and not target.is_dir():
@@ -56,12 +57,12 @@ def write_scene(scene: Scene, directory: str | os.PathLike[str], overwrite: bool
             fresh, old = Path(beside) / "fresh", Path(beside) / "old"
             fresh.mkdir()
             _write_files(scene, fresh)
-            # Without `overwrite` the rename itself refuses a folder that has filled up in the meantime.
+            # Without `overwrite`, the rename fails if the folder has been filled in the meantime.
             if overwrite and target.exists():
                 target.rename(old)
             try:
                 fresh.rename(target)
-            except BaseException:  # an interrupt must not lose the old folder either
+            except BaseException:  # also after an interrupt: the old folder must not be lost
                 if old.exists():
                     old.rename(target)
                 raise
@@ -73,10 +74,12 @@ def write_scene(scene: Scene, directory: str | os.PathLike[str], overwrite: bool
 
 
 def _is_scene(folder: Path) -> bool:
+    """Return whether a folder is a NeRF-synthetic scene."""
     return (folder / "transforms_train.json").is_file()
 
 
 def _check_writable(scene: Scene) -> None:
+    """Check that the format can hold the names and cameras of a scene."""
     seen: dict[str, Tensor] = {}
     entries = [(name, split.image(i)) for split in scene.splits.values() for i, name in enumerate(split.names)]
     for name, image in entries:
@@ -86,11 +89,11 @@ def _check_writable(scene: Scene) -> None:
                 "[write_scene] image names must be paths inside the scene without extension, "
                 f"got {name!r}; rename the image"
             )
-        # The same image may be in two splits (as val is here); case does not tell files apart on a Mac.
+        # One image may be in two splits, as val is here. File names on a Mac do not differ by case.
         key = str(path).casefold()
         if key in seen and not torch.equal(seen[key], image):
             raise InputError(
-                "[write_scene] image names must be unique in the scene whatever their case, "
+                "[write_scene] image names must be unique in the scene, upper and lower case taken as equal, "
                 f"got {name!r} for two different images; rename one"
             )
         seen[key] = image
@@ -99,16 +102,17 @@ def _check_writable(scene: Scene) -> None:
         if not isinstance(k, Intrinsics) or not isinstance(split.images, Tensor) or k.distorted:
             raise InputError(
                 f"[write_scene] images of {split.name!r} must have one camera without distortion, got photographs; "
-                "the format cannot say anything else"
+                "the format can hold nothing else"
             )
         if not np.allclose((k.fl_y, k.cx, k.cy), (k.fl_x, 0.5 * k.width, 0.5 * k.height), rtol=1e-6, atol=0.0):
             raise InputError(
                 f"[write_scene] intrinsics of {split.name!r} must have fl_x = fl_y and a centred principal "
-                f"point, got {k}; the format cannot say anything else: undistort and crop first"
+                f"point, got {k}; the format can hold nothing else: undistort and crop first"
             )
 
 
 def _write_files(scene: Scene, folder: Path) -> None:
+    """Write the images and JSON files of a scene."""
     for split in scene.splits.values():
         for index, name in enumerate(split.names):
             pixels = split.image(index).cpu().numpy()
@@ -124,6 +128,7 @@ def _write_files(scene: Scene, folder: Path) -> None:
 
 
 def _write_transforms(file: Path, split: Split, chosen: Sequence[int]) -> None:
+    """Write the JSON file of these views of a split."""
     k = split.camera(0)
     frames = [{"file_path": f"./{split.names[i]}", "transform_matrix": split.c2w[i].tolist()} for i in chosen]
     angle = 2.0 * math.atan(0.5 * k.width / k.fl_x)

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nerf_metal.data.cameras import Intrinsics, look_at
+from nerf_metal.data.poses import forward_facing
 from nerf_metal.util.errors import InputError
+from nerf_metal.util.geometry import point_nearest_to_lines
 
 CameraPath = list[tuple[Tensor, Intrinsics]]
-FORWARD_DEGREES = 30.0
-"""Cameras face forward where nine of ten look within so much of their mean direction: LLFF's captures stay below 10,
-a walk along one side of an object reaches 50."""
 DENSE = 256  # points between two key poses where the length of a path is measured: below a hundredth of a frame
 SWAY = 1 / 8  # of the distance to the focus: where cameras look in all directions, a spiral sways by 7 degrees
 
@@ -46,21 +45,10 @@ def resized(camera: Intrinsics, width: int | None, height: int | None) -> Intrin
     )
 
 
-def forward_facing(c2w: Tensor) -> bool:
-    """Whether cameras ``[N, 4, 4]`` all look the same way, see :data:`FORWARD_DEGREES`."""
-    back = c2w[:, :3, 2].double()
-    mean = torch.nn.functional.normalize(back.mean(0), dim=0)
-    angles = torch.rad2deg(torch.arccos((back @ mean).clamp(-1, 1)))
-    return float(angles.quantile(0.9)) < FORWARD_DEGREES
-
-
 def centre_of_view(c2w: Tensor) -> Tensor:
     """The point nearest to the optical axes of cameras ``[N, 4, 4]`` in the least squares' sense: float64 ``[3]``."""
     position, axis = c2w[:, :3, 3].double(), c2w[:, :3, 2].double()
-    across = torch.eye(3, dtype=torch.float64) - axis[:, :, None] * axis[:, None]  # removes what is along an axis
-    mean = position.mean(0)
-    offsets = (across @ (position - mean)[..., None]).sum(0)
-    return mean + (torch.linalg.pinv(across.sum(0), hermitian=True) @ offsets)[:, 0]
+    return torch.from_numpy(point_nearest_to_lines(position.numpy(), axis.numpy()))
 
 
 def covered_arc(c2w: Tensor) -> tuple[float, float]:

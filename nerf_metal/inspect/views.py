@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nerf_metal.data.cameras import Intrinsics
 from nerf_metal.data.scene import Scene
+from nerf_metal.util.geometry import across_lines, point_nearest_to_lines
 
 Array = NDArray[np.float64]
 PARALLEL = 0.01
@@ -102,10 +103,10 @@ class Focus(NamedTuple):
 def focus(c2w: NDArray[np.floating]) -> Focus | None:
     """Find that point by least squares; None where the axes are parallel or the cameras stand in it."""
     places, gazes = c2w[:, :3, 3], -c2w[:, :3, 2]
-    across = np.eye(3) - gazes[:, :, None] * gazes[:, None]
+    across = across_lines(gazes)
     if np.linalg.eigvalsh(across.mean(0))[0] < PARALLEL:
         return None
-    point = np.linalg.solve(across.sum(0), (across @ places[..., None]).sum(0)[:, 0])
+    point = point_nearest_to_lines(places, gazes)
     to = point - places
     distance = float(np.median(np.linalg.norm(to, axis=-1)))
     if distance < 1e-6 * (1.0 + np.abs(places).max()):

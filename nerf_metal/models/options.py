@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nerf_metal.util.limits import MOST_CASCADES
 from nerf_metal.util.options import option
 
 Backend = Literal["auto", "metal", "host", "torch"]
-MOST_CASCADES = 8  # of the kernel that marches through the occupancy grid
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import math
 
 import torch
 
+from nerf_metal.util.limits import MOST_CASCADES
+
 _LARGEST = torch.finfo(torch.float32).max
 
 
@@ -171,8 +173,8 @@ def check_grid(op: str, resolution: object, levels: object) -> int:
     if side % 4 or side > 256:  # 4: a block's cells; 256: eight cascades then still index in 32 bits
         raise ValueError(f"[{op}] resolution must be a multiple of 4 from 8 to 256, got {resolution}")
     cascades = check_count(op, "levels", levels)
-    if cascades > 8:  # the box of the eighth is 128 times the scene's
-        raise ValueError(f"[{op}] levels must be 1 to 8, got {levels}")
+    if cascades > MOST_CASCADES:
+        raise ValueError(f"[{op}] levels must be 1 to {MOST_CASCADES}, got {levels}")
     return cascades * side**3
 
 

@@ -1,6 +1,6 @@
-"""Pure-torch references: the specification of every shader, on any device, in any float dtype.
+"""References in pure torch: the specification of every shader, on any device and in any float dtype.
 
-They import torch and each other, nothing else of the package.
+The references import torch and each other, and nothing else of the package.
 """
 
 from nerf_metal.reference.adam import adam_step

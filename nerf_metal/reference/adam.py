@@ -1,4 +1,4 @@
-"""One step of Adam in pure torch: the specification of ``metal/adam.metal``."""
+"""Adam in pure torch: the specification of ``metal/adam.metal``."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ def adam_step(
     clear_grad: bool = True,
     half_copy: torch.Tensor | None = None,
 ) -> None:
-    """Update a tensor and its moments in place (Kingma and Ba 2015, algorithm 1)::
+    """Do one step of Adam in place (Kingma and Ba, "Adam", ICLR 2015, algorithm 1)::
 
         m = beta1 m + (1 - beta1) g          v = beta2 v + (1 - beta2) g^2
         param -= lr m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps)
 
-    ``sparse`` is for tables of which a batch reads a part: an entry whose gradient is exactly 0 keeps its value and
-    both moments, as instant-ngp treats its hash tables (Müller et al. 2022, section 4). Its moments do not decay while
-    it waits, and the bias corrections are those of the step, not of the entry's own count. ``sparse=False`` is Adam as
-    published, where an entry without a gradient still moves along its first moment.
+    ``sparse`` is for tables of which a batch reads only a part. An entry whose gradient is exactly 0 keeps its value
+    and both moments, as in the hash tables of instant-ngp (Müller et al. 2022, section 4). Its moments do not decay
+    meanwhile, and the bias corrections follow the step, not the number of updates of the entry. ``sparse=False`` is
+    Adam as published: an entry without a gradient still moves along its first moment.
 
     Args:
-        param: the values, any shape, any float dtype.
-        grad: their gradient; with ``clear_grad`` 0 afterwards.
-        exp_avg: first moment ``m``, 0 before the first step.
-        exp_avg_sq: second moment ``v``, 0 before the first step.
-        step: counts from 1.
-        lr: learning rate, units of ``param`` a step.
+        param: values to update, any shape, any float dtype.
+        grad: gradient of the values, same shape. It is 0 afterwards if ``clear_grad`` is set.
+        exp_avg: first moment ``m``, same shape, 0 before the first step.
+        exp_avg_sq: second moment ``v``, same shape, 0 before the first step.
+        step: number of the step, starting with 1.
+        lr: learning rate, in units of ``param`` per step.
         beta1: decay of ``m``.
         beta2: decay of ``v``; 0.99 as in instant-ngp.
-        eps: added to the root of ``v``; 1e-15 as in instant-ngp, for entries whose gradients are rare and weak.
-        sparse: leave entries without a gradient alone.
-        clear_grad: set ``grad`` to 0, which saves a pass over memory.
-        half_copy: float16, like ``param``: takes the new values of updated entries.
+        eps: constant added to the root of ``v``; 1e-15 as in instant-ngp, for entries with rare and weak gradients.
+        sparse: leave entries without a gradient unchanged.
+        clear_grad: set ``grad`` to 0. This saves a pass over memory.
+        half_copy: float16 tensor of the same shape that receives the new values of the updated entries; None for none.
     """
     first = beta1 * exp_avg + (1.0 - beta1) * grad
     second = beta2 * exp_avg_sq + (1.0 - beta2) * grad * grad
@@ -61,6 +61,16 @@ def adam_step(
 
 
 def bias_corrections(step: int, lr: float, beta1: float, beta2: float) -> tuple[float, float]:
-    """``lr / (1 - beta1^step)``, by which the first moment counts, and ``1 / sqrt(1 - beta2^step)``, by which the
-    root of the second does."""
+    """Return the bias corrections of a step (Kingma and Ba 2015, section 3).
+
+    Args:
+        step: number of the step, starting with 1.
+        lr: learning rate.
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+
+    Returns:
+        ``lr / (1 - beta1^step)``, the factor of the first moment, and ``1 / sqrt(1 - beta2^step)``, the factor of the
+        root of the second moment.
+    """
     return lr / (1.0 - beta1**step), 1.0 / math.sqrt(1.0 - beta2**step)

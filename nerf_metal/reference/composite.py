@@ -1,7 +1,7 @@
 """Alpha compositing in pure torch: the specification of ``metal/composite.metal``.
 
-Letters: ``tau`` optical depth of an interval, ``alpha`` its opacity, ``T`` transmittance in front of it, ``w`` its
-weight in the picture.
+Symbols of an interval: ``tau`` is its optical depth, ``alpha`` its opacity, ``T`` the transmittance in front of it, and
+``w`` its weight in the image.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ import torch
 
 
 class Composited(NamedTuple):
-    """Pictures of rays and the weights behind them.
+    """The rendered rays and the weights of their samples.
 
-    ``rgb`` ``[R, 3]``, ``depth`` ``[R]`` (sum of weight times interval middle, world units, not divided by the
-    opacity), ``opacity`` ``[R]``, and shaped like the samples ``weights`` and ``transmittance``.
+    Attributes:
+        rgb: colours ``[R, 3]``.
+        depth: sum of weight times middle of the interval ``[R]``, world units, not divided by the opacity.
+        opacity: sum of the weights ``[R]``.
+        weights: weights of the samples, shaped like the samples.
+        transmittance: transmittance in front of each sample, shaped like the samples.
     """
 
     rgb: torch.Tensor
@@ -36,28 +40,38 @@ def composite_rays(
     background: torch.Tensor | None = None,
     early_stop_eps: float = 0.0,
 ) -> Composited:
-    """Composite samples front to back (NeRF, Mildenhall et al. 2020, eq. 3; Max 1995).
+    """Composite samples front to back (Mildenhall et al. 2020, "NeRF", eq. 3; Max 1995).
 
     ``tau_i = sigma_i (t_end_i - t_start_i)``, ``alpha_i = 1 - exp(-tau_i)``, ``T_i = prod_{j<i} (1 - alpha_j)``,
     ``w_i = T_i alpha_i``, ``rgb = sum_i w_i c_i + (1 - sum_i w_i) background``.
 
     Args:
-        t_starts: ``[R, S]`` dense or ``[S]`` packed, any float dtype.
-        t_ends: like ``t_starts``. Times are constants to autograd in the kernels; here they have gradients.
+        t_starts: starts of the intervals as distances along the rays, world units: ``[R, S]`` dense or ``[S]`` packed,
+            any float dtype.
+        t_ends: ends of the intervals, like ``t_starts``. The kernels treat distances as constants to autograd; the
+            reference gives them gradients.
         rgbs: colours, ``t_starts.shape + (3,)``.
-        sigmas: densities like ``t_starts``, 1 / world unit; negative ones count as 0. Infinity is the largest float.
-        alphas: opacities in [0, 1] instead of ``sigmas``; give one of the two.
-        packed_info: int ``[R, 2]``, (start, count) of each ray's samples in the packed form. Samples in no ray
-            have zero weight; rays must not share samples.
-        background: ``[3]`` or ``[R, 3]``; None is black.
-        early_stop_eps: samples with ``T_i < early_stop_eps`` are left out: weight and transmittance read 0.
+        sigmas: densities like ``t_starts``, 1 / world unit. Negative densities count as 0, infinity as the largest
+            float.
+        alphas: opacities in [0, 1] instead of ``sigmas``. Give one of the two.
+        packed_info: int ``[R, 2]``, (start, count) of each ray's samples in the packed form. Samples of no ray have
+            weight 0. Rays must not share samples.
+        background: background color ``[3]`` or ``[R, 3]``; None is black.
+        early_stop_eps: least transmittance that counts. Samples with ``T_i < early_stop_eps`` are left out: their
+            weight and transmittance are 0.
+
+    Returns:
+        The rendered rays and the weights, in the dtype of the densities.
+
+    Raises:
+        ValueError: neither ``sigmas`` nor ``alphas`` is given.
     """
     if packed_info is not None:
         return _composite_packed(t_starts, t_ends, rgbs, sigmas, alphas, packed_info, background, early_stop_eps)
     if sigmas is not None:
         tau = sigmas.clamp(0.0, torch.finfo(sigmas.dtype).max) * (t_ends - t_starts)
         alpha = -torch.expm1(-tau)
-        # Shifted by a column of zeros, not by subtraction: inf - inf would be NaN behind an opaque sample.
+        # Shift by a column of zeros, not by subtraction: inf - inf would be NaN behind an opaque sample.
         trans = torch.exp(-torch.cat((torch.zeros_like(tau[..., :1]), tau.cumsum(-1)[..., :-1]), -1))
     elif alphas is not None:
         alpha = alphas
@@ -76,9 +90,10 @@ def composite_rays(
 
 
 def _exclusive_product(x: torch.Tensor) -> torch.Tensor:
-    """``y_i = prod_{j<i} x_j`` along the last axis by doubling (Hillis and Steele 1986).
+    """Return ``y_i = prod_{j<i} x_j`` along the last axis, by doubling (Hillis and Steele 1986).
 
-    ``exp(cumsum(log))`` has no gradient at 0, where an alpha of 1 puts it, and ``cumprod`` is banned.
+    ``exp(cumsum(log))`` would have no gradient at 0, which an alpha of 1 gives. ``cumprod`` is wrong on some versions
+    of MPS.
     """
     product = torch.cat((torch.ones_like(x[..., :1]), x[..., :-1]), -1)
     shift = 1
@@ -98,7 +113,7 @@ def _composite_packed(
     background: torch.Tensor | None,
     early_stop_eps: float,
 ) -> Composited:
-    """Pad the rays to one length, composite them densely, and gather the samples back."""
+    """Pad the rays to one length, composite them in the dense form, and gather the samples back."""
     total = t_starts.shape[0]
     start, count = packed_info.long().unbind(-1)
     longest = int(count.max()) if len(count) else 0

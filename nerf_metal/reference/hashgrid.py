@@ -1,4 +1,7 @@
-"""Multiresolution hash encoding in pure torch: the specification of ``metal/hashgrid.metal``."""
+"""Multiresolution hash encoding in pure torch: the specification of ``metal/hashgrid.metal``.
+
+Müller et al. 2022 is "Instant neural graphics primitives with a multiresolution hash encoding" (SIGGRAPH 2022).
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,28 @@ _MASK = 0xFFFFFFFF
 def hashgrid_levels(
     num_levels: int, base_resolution: int, finest_resolution: int, log2_table_size: int
 ) -> torch.Tensor:
-    """The levels of a grid: int32 ``[L, 4]``, resolution, first entry, entries, and 1 where entries are hashed.
+    """Lay out the levels of a hash grid.
 
-    Resolutions grow by one factor from the base to the finest, ``N_l = floor(N_min b^l)`` (Müller et al. 2022, eq. 2
-    and 3). A level whose ``(N_l + 2)^3`` vertices fit into ``2^log2_table_size`` has an entry for each of them. First
-    entries are multiples of 16, so that a level begins on a cache line of its own.
+    Resolutions grow by one factor from the base to the finest: ``N_l = floor(N_min b^l)`` (Müller et al. 2022, eq. 2
+    and 3). A level whose ``(N_l + 2)^3`` vertices fit into ``2^log2_table_size`` entries has one entry for each vertex;
+    the entries of other levels are hashed. The first entry of each level is a multiple of 16, so that a level starts on
+    a cache line of its own.
+
+    Args:
+        num_levels: number of levels ``L``.
+        base_resolution: resolution ``N_min`` of the first level: cells along an axis.
+        finest_resolution: resolution of the last level.
+        log2_table_size: binary logarithm of the largest number of entries of a level.
+
+    Returns:
+        int32 ``[L, 4]``: resolution, first entry, number of entries, and 1 if the entries are hashed, else 0.
     """
     growth = 1.0
     if num_levels > 1:
         growth = math.exp(math.log(finest_resolution / base_resolution) / (num_levels - 1))
     rows, first = [], 0
     for level in range(num_levels):
-        # a hair above: the finest level is the finest resolution in spite of rounding
+        # slightly larger, so that rounding does not change the finest resolution
         resolution = int(base_resolution * growth**level * (1.0 + 1e-9))
         vertices = (resolution + 2) ** 3
         hashed = vertices > 2**log2_table_size
@@ -36,24 +49,26 @@ def hashgrid_levels(
 
 
 def hashgrid_encode(positions: torch.Tensor, table: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-    """Features of points at every level (Müller et al. 2022, section 3).
+    """Encode points by the multiresolution hash encoding (Müller et al. 2022, section 3).
 
-    At level ``l`` a point lies at ``v = x N_l + 1/2`` between the eight vertices around it; its features are their
-    entries' trilinear interpolation. The half shifts levels against each other: were every level's vertices on the
-    box's corners, all of them would be flat at the same places (as in the authors' code; the paper leaves it out). The
-    entry of vertex ``(i, j, k)`` is ``i + j n + k n^2`` with ``n = N_l + 2``, or where the level is hashed
-    ``(i xor 2654435761 j xor 805459861 k) mod entries`` in 32 bits.
+    At level ``l`` a point lies at ``v = x N_l + 1/2``, between eight vertices. Its features are the trilinear
+    interpolation of the entries of these vertices. The entry of vertex ``(i, j, k)`` is ``i + j n + k n^2`` with
+    ``n = N_l + 2``, or at a hashed level ``(i xor 2654435761 j xor 805459861 k) mod entries`` in 32 bits (eq. 4).
+
+    The authors' code has the half, the paper does not. It shifts the levels against each other; otherwise the vertices
+    of all levels would meet at the corners of the box, and all levels would be flat at the same places.
 
     Args:
-        positions: ``[N, 3]``, in [0, 1]; others count as the nearest inside, NaN as 0.
-        table: ``[entries, F]``, any float dtype.
+        positions: points ``[N, 3]`` in [0, 1], any float dtype. A point outside counts as the nearest point inside,
+            NaN as 0.
+        table: features of the entries ``[entries, F]``, any float dtype.
         levels: int32 ``[L, 4]``, see :func:`hashgrid_levels`.
 
     Returns:
-        ``[N, L * F]``, levels side by side, in the dtype of ``positions``.
+        Features ``[N, L * F]``, the levels side by side, in the dtype of ``positions``.
     """
     position = positions.nan_to_num().clamp(0.0, 1.0)
-    table = table.to(positions.dtype)  # as a whole: gradients add up in this dtype
+    table = table.to(positions.dtype)  # the whole table, so that gradients are summed in this dtype
     parts = []
     for resolution, first, entries, hashed in levels.tolist():
         at = position * resolution + 0.5

@@ -1,7 +1,7 @@
 """Importance sampling in pure torch: the specification of ``metal/importance.metal``.
 
-Written without ``sort``, ``searchsorted`` and ``cumprod``, which fall back to the CPU or go wrong on some MPS
-versions: intervals are found by counting, and the sorted union by rank.
+It uses neither ``sort`` nor ``searchsorted`` nor ``cumprod``, which fall back to the CPU or give wrong results on some
+versions of MPS. Intervals are found by counting, and the sorted union is found by rank.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ def sample_importance(
     weight_floor: float = 1e-5,
     merge: bool = True,
 ) -> torch.Tensor:
-    """Draw edges where the coarse weights are (NeRF, Mildenhall et al. 2020, section 5.2).
+    """Draw edges where the coarse weights are large (Mildenhall et al. 2020, "NeRF", section 5.2).
 
-    The weights of the ``S`` intervals, negative ones as 0, plus ``weight_floor`` make a piecewise-constant density
-    over the ray. Its cumulative function is inverted at ``u_k = (k + 0.5) / N``, or with ``stratified`` at
+    The weights of the ``S`` intervals, with negative weights as 0, plus ``weight_floor`` make a piecewise-constant
+    density along the ray. Its cumulative distribution is inverted at ``u_k = (k + 0.5) / N``, or with ``stratified`` at
     ``u_k = (k + r) / N`` with ``r`` uniform in [0, 1). No gradient flows, as in the paper.
 
     Args:
-        t_edges: edges ``[R, S + 1]``, not decreasing along a ray, any float dtype.
+        t_edges: edges of the intervals ``[R, S + 1]``, not decreasing along a ray, any float dtype.
         weights: weights of the intervals ``[R, S]``, same dtype.
-        num_samples: ``N``, edges to draw for each ray.
-        stratified: jitter ``u``.
-        seed: of the jitter; the low 32 bits count.
-        weight_floor: keeps every interval reachable and an all-zero ray defined; 1e-5 as in the authors' code.
-        merge: return the sorted union with ``t_edges``.
+        num_samples: number ``N`` of edges to draw for each ray.
+        stratified: draw ``r`` at random.
+        seed: seed of the random numbers; its low 32 bits count.
+        weight_floor: constant added to every weight, so that every interval can be drawn and a ray without weights is
+            defined; 1e-5 as in the authors' code.
+        merge: return the sorted union of the new edges with ``t_edges``.
 
     Returns:
-        ``[R, S + 1 + N]`` sorted edges, or the ``[R, N]`` new ones alone where ``merge`` is False.
+        Sorted edges ``[R, S + 1 + N]``, or the new edges ``[R, N]`` alone if ``merge`` is False.
     """
     rows, intervals = weights.shape
     mass = weights.clamp(min=0.0) + weight_floor
@@ -49,7 +50,7 @@ def sample_importance(
     else:
         jitter = torch.full_like(step, 0.5)
     target = (step + jitter) / num_samples * cdf[:, -1:]
-    # [R, N, S] comparisons instead of a search: clear, and every device has them.
+    # [R, N, S] comparisons instead of a search: every device has them.
     index = (cdf[:, None, :] <= target[:, :, None]).sum(-1).clamp(max=intervals - 1)
     mass_at = mass.gather(1, index)
     fraction = ((target - (cdf.gather(1, index) - mass_at)) / mass_at).clamp(0.0, 1.0)
@@ -57,7 +58,7 @@ def sample_importance(
     drawn = torch.minimum(start + (end - start) * fraction, end)
     if not merge:
         return drawn
-    # An edge's place in the union is its own index plus how many of the others come before it.
+    # The place of an edge in the union is its own index plus the number of other edges before it.
     drawn_rank = step.long() + (t_edges[:, None, :] <= drawn[:, :, None]).sum(-1)
     edge_index = torch.arange(intervals + 1, device=weights.device)[None]
     edge_rank = edge_index + (drawn[:, None, :] < t_edges[:, :, None]).sum(-1)

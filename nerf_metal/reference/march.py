@@ -1,7 +1,7 @@
 """Ray marching in pure torch: the specification of ``metal/march.metal``.
 
-``t`` is the distance along a ray in world units when ``rays_d`` has unit length: ``x(t) = rays_o + t rays_d``.
-``S`` intervals have ``S + 1`` edges; interval ``i`` runs from ``t_edges[:, i]`` to ``t_edges[:, i + 1]``.
+A ray is ``x(t) = rays_o + t rays_d``. ``t`` is the distance along the ray in world units if ``rays_d`` has unit norm.
+``S`` intervals have ``S + 1`` edges: interval ``i`` runs from ``t_edges[:, i]`` to ``t_edges[:, i + 1]``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,18 @@ import torch
 
 from nerf_metal.reference.random import STREAM_MARCH, uniform
 
-# A direction component below the smallest normal float32 is zero to a GPU that flushes denormals.
+# A GPU that flushes denormals takes a direction component below the smallest normal float32 as zero.
 _TINY = torch.finfo(torch.float32).tiny
 
 
 class RayBounds(NamedTuple):
-    """Where rays meet a box: ``t_min``, ``t_max`` ``[R]``, ``hits`` ``[R]`` bool."""
+    """The part of each ray inside a box.
+
+    Attributes:
+        t_min: start of the part ``[R]``.
+        t_max: end of the part ``[R]``.
+        hits: True where the part has a length, bool ``[R]``.
+    """
 
     t_min: torch.Tensor
     t_max: torch.Tensor
@@ -25,7 +31,14 @@ class RayBounds(NamedTuple):
 
 
 class RaySamples(NamedTuple):
-    """Sampled intervals: ``t_edges`` ``[R, S + 1]``, never decreasing along a ray, and the :class:`RayBounds`."""
+    """Intervals along rays.
+
+    Attributes:
+        t_edges: edges of the intervals ``[R, S + 1]``, not decreasing along a ray.
+        t_min: start of each ray's part inside the box ``[R]``.
+        t_max: end of that part ``[R]``.
+        hits: True where a ray hits the box, bool ``[R]``.
+    """
 
     t_edges: torch.Tensor
     t_min: torch.Tensor
@@ -34,12 +47,12 @@ class RaySamples(NamedTuple):
 
     @property
     def t_starts(self) -> torch.Tensor:
-        """Interval starts ``[R, S]``, a view of ``t_edges``."""
+        """Starts of the intervals ``[R, S]``, a view of ``t_edges``."""
         return self.t_edges[:, :-1]
 
     @property
     def t_ends(self) -> torch.Tensor:
-        """Interval ends ``[R, S]``, a view of ``t_edges``."""
+        """Ends of the intervals ``[R, S]``, a view of ``t_edges``."""
         return self.t_edges[:, 1:]
 
 
@@ -55,16 +68,20 @@ def intersect_rays(
     """Intersect rays with an axis-aligned box by the slab method (Kay and Kajiya, SIGGRAPH 1986).
 
     The part of a ray inside the box is cut to ``[near, far]``. A ray whose remaining part has no length is a miss:
-    ``hits`` is False and ``t_min = t_max = near``. A ray that starts inside begins at ``near``. A zero (or
-    denormal) direction component puts no bound on ``t`` where the origin lies in that slab, its faces included, and
-    is a miss elsewhere. Positions are constants to autograd, as in every NeRF: nothing here has a gradient.
+    ``hits`` is False and ``t_min = t_max = near``. The part of a ray that starts inside the box starts at ``near``. A
+    zero (or denormal) direction component sets no bound on ``t`` if the origin lies between the two faces or on one of
+    them; otherwise the ray is a miss. Nothing here has a gradient: sample positions are constants to autograd in every
+    NeRF.
 
     Args:
         rays_o: origins ``[R, 3]``, any float dtype, world units.
         rays_d: directions ``[R, 3]``.
         aabb: the box ``[2, 3]``, least corner first.
-        near: least ``t`` kept, at least 0.
-        far: greatest ``t`` kept; the default 1e10 is "no limit" as in nerfacc.
+        near: least ``t`` to keep, at least 0.
+        far: greatest ``t`` to keep. The default 1e10 means "no limit", as in nerfacc.
+
+    Returns:
+        The bounds, in the dtype of ``rays_o``.
     """
     lo, hi = aabb[0], aabb[1]
     parallel = rays_d.abs() < _TINY
@@ -96,21 +113,21 @@ def march_rays(
 ) -> RaySamples:
     """Cut the part of each ray inside a box into ``num_samples`` intervals.
 
-    Edge ``i`` lies at ``s = i / S`` of the way; with ``stratified`` it is drawn uniformly between the middles of its
-    neighbouring intervals (the stratified sampling of NeRF, Mildenhall et al. 2020, eq. 2, applied to edges).
-    ``spacing="linear"`` gives ``t = t_min + s (t_max - t_min)``; ``"disparity"`` gives
-    ``1 / t = (1 - s) / t_min + s / t_max`` and needs ``near > 0``. A missed ray has all edges at ``near``: intervals
-    of no length, whose weights are zero.
+    Edge ``i`` lies at the part ``s = i / S`` of the way. With ``stratified``, it is drawn uniformly between the middles
+    of the two intervals beside it (stratified sampling of Mildenhall et al. 2020, "NeRF", eq. 2, applied to edges).
+    ``spacing="linear"`` gives ``t = t_min + s (t_max - t_min)``. ``spacing="disparity"`` gives
+    ``1 / t = (1 - s) / t_min + s / t_max`` and needs ``near > 0``. A ray that misses the box has all edges at ``near``:
+    its intervals have no length, and their weights are zero.
 
     Args:
         rays_o: origins ``[R, 3]``, any float dtype, world units.
         rays_d: directions ``[R, 3]``.
         aabb: the box ``[2, 3]``, least corner first.
-        num_samples: ``S``, at least 1.
-        near: least ``t`` kept.
-        far: greatest ``t`` kept.
-        stratified: jitter the edges.
-        seed: of the jitter; the low 32 bits count. Equal seeds give equal numbers on every backend.
+        num_samples: number of intervals ``S``, at least 1.
+        near: least ``t`` to keep.
+        far: greatest ``t`` to keep.
+        stratified: draw the edges at random.
+        seed: seed of the random numbers; its low 32 bits count. Equal seeds give equal numbers on every backend.
         spacing: ``"linear"`` or ``"disparity"``.
 
     Returns:

@@ -16,16 +16,18 @@ def mlp(
     *,
     output_activation: str = "none",
 ) -> torch.Tensor:
-    """Layers of ``h = max(W h + b, 0)``, the last one with an activation of its own.
+    """Apply a multilayer perceptron with ReLU: ``h <- max(W h + b, 0)`` for each layer.
+
+    The last layer has ``output_activation`` in place of the ReLU.
 
     Args:
-        x: ``[N, in]``.
-        weights: of each layer, ``[out, in]`` as in ``torch.nn.Linear``, at least two.
-        biases: of each layer, ``[out]``; None for none at all.
+        x: inputs ``[N, in]``, any float dtype.
+        weights: weights of each layer ``[out, in]``, as in ``torch.nn.Linear``; at least two layers.
+        biases: biases of each layer ``[out]``; None for layers without biases.
         output_activation: ``"none"``, ``"relu"`` or ``"sigmoid"``.
 
     Returns:
-        ``[N, out]`` of the last layer.
+        Outputs of the last layer ``[N, out]``.
     """
     h = x
     for layer, weight in enumerate(weights):

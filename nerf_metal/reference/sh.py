@@ -8,21 +8,21 @@ import torch
 
 
 def spherical_harmonics(directions: torch.Tensor, degree: int = 4) -> torch.Tensor:
-    """Real spherical harmonics of directions, ``Y_l^m`` for ``l < degree``, as polynomials of ``(x, y, z)``.
+    """Evaluate the real spherical harmonics ``Y_l^m`` for ``l < degree``, as polynomials of ``(x, y, z)``.
 
-    Component ``l (l + 1) + m`` is ``Y_l^m``, ``m`` from ``-l`` to ``l``, with the Condon-Shortley phase ``(-1)^m``:
-    the order and the signs of Sloan, *Efficient Spherical Harmonic Evaluation*, JCGT 2013, and of instant-ngp
-    (Müller et al. 2022, section 5.4), whose 4 is the default: 16 components. They are orthonormal over the sphere.
+    Component ``l (l + 1) + m`` is ``Y_l^m``, ``m`` from ``-l`` to ``l``, with the Condon-Shortley phase ``(-1)^m``. The
+    order and the signs are those of Sloan, "Efficient spherical harmonic evaluation" (JCGT 2013), and of instant-ngp
+    (Müller et al. 2022, section 5.4). The components are orthonormal over the sphere.
 
-    The polynomials hold for unit vectors. Others are neither normalised nor refused: the value is that of the
-    polynomial, and the gradient its derivative.
+    The polynomials are the harmonics for unit vectors only. Other vectors are neither normalized nor refused: the value
+    is that of the polynomial, and the gradient is its derivative.
 
     Args:
-        directions: ``[N, 3]``, unit length, any float dtype.
-        degree: bands, 1 to 4.
+        directions: directions ``[N, 3]`` of unit norm, any float dtype.
+        degree: number of degrees ``l``, 1 to 4. The default 4, with 16 components, is that of instant-ngp.
 
     Returns:
-        ``[N, degree ** 2]`` in the dtype of ``directions``.
+        Components ``[N, degree ** 2]`` in the dtype of ``directions``.
     """
     x, y, z = directions.unbind(-1)
     components = [torch.full_like(x, math.sqrt(1 / math.pi) / 2)]

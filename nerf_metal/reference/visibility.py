@@ -1,7 +1,7 @@
-"""What light reaches of packed samples, in pure torch: the specification of ``metal/visibility.metal``.
+"""Visibility of packed samples in pure torch: the specification of ``metal/visibility.metal``.
 
-Samples are packed as in :mod:`nerf_metal.reference.traverse`: ``packed_info [R, 2]`` says where a ray's samples start
-and how many they are.
+Samples are packed as in :mod:`nerf_metal.reference.traverse`: ``packed_info [R, 2]`` holds, for each ray, the index of
+its first sample and the number of its samples.
 """
 
 from __future__ import annotations
@@ -12,8 +12,14 @@ import torch
 
 
 class RaySampleList(NamedTuple):
-    """Packed samples of rays: ``ray_indices [S]`` int64, ``t_starts [S]``, ``t_ends [S]``, and the ``positions [S, 3]``
-    of their middles, world units."""
+    """Packed samples of rays.
+
+    Attributes:
+        ray_indices: ray of each sample, int64 ``[S]``.
+        t_starts: start of each interval ``[S]``, world units.
+        t_ends: end of each interval ``[S]``, world units.
+        positions: middle of each interval ``[S, 3]``, world units.
+    """
 
     ray_indices: torch.Tensor
     t_starts: torch.Tensor
@@ -22,7 +28,11 @@ class RaySampleList(NamedTuple):
 
 
 def _moves(source_info: torch.Tensor, target_info: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Where samples lie, where they are wanted, and their rays; of each ray as many as both have room for."""
+    """Pair the samples of two packings, for each ray as many as both have.
+
+    Returns:
+        Index in the source, index in the target, and ray of each sample, int64.
+    """
     counts = torch.minimum(source_info[:, 1], target_info[:, 1]).long()
     rays = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     rank = torch.arange(len(rays), device=counts.device) - (counts.cumsum(0) - counts)[rays]
@@ -39,16 +49,19 @@ def visibility_gather(
     target_info: torch.Tensor,
     num_samples: int,
 ) -> RaySampleList:
-    """The first samples of each ray's ``source_info``, where ``target_info`` has room for them.
+    """Gather the first samples of each ray into another packing, as many as it has room for.
 
     Args:
         rays_o: origins ``[R, 3]``, any float dtype, world units.
         rays_d: directions ``[R, 3]``.
-        t_starts: of all samples ``[S]``.
-        t_ends: of all samples ``[S]``.
-        source_info: int32 ``[R, 2]``, start and count among them.
-        target_info: int32 ``[R, 2]``, start and count in the result; no two rays share a place.
-        num_samples: length of the result; places of no ray hold zeros.
+        t_starts: start of each sample's interval ``[S]``, world units.
+        t_ends: end of each sample's interval ``[S]``, world units.
+        source_info: (start, count) of each ray among the samples, int32 ``[R, 2]``.
+        target_info: (start, count) of each ray in the result, int32 ``[R, 2]``. Rays must not share places.
+        num_samples: length of the result. Places of no ray hold zeros.
+
+    Returns:
+        The gathered samples with their positions.
     """
     source, target, rays = _moves(source_info, target_info)
     found = RaySampleList(
@@ -72,25 +85,26 @@ def visibility_count(
     *,
     early_stop_eps: float,
 ) -> torch.Tensor:
-    """How many of each ray's samples light reaches.
+    """Count the visible samples of each ray, front to back.
 
-    Front to back, sample ``i`` is reached if the light in front of it, ``T_i``, is at least ``early_stop_eps``, and
-    ``T_(i+1) = T_i exp(-sigma_i (t_end_i - t_start_i))`` (Mildenhall et al. 2020, equation 3), with densities below 0
-    as 0. What is behind a NaN is not reached. Those reached come first: light only falls.
+    Sample ``i`` is visible if the transmittance in front of it, ``T_i``, is at least ``early_stop_eps``.
+    ``T_(i+1) = T_i exp(-sigma_i (t_end_i - t_start_i))`` (Mildenhall et al. 2020, "NeRF", eq. 3), with negative
+    densities as 0. Samples behind a NaN are not visible. The visible samples of a ray come first, because the
+    transmittance only falls.
 
     Args:
         sigmas: densities ``[S]``, any float dtype, 1 / world unit.
-        t_starts: ``[S]``, world units.
-        t_ends: ``[S]``.
-        packed_info: int32 ``[R, 2]``.
-        transmittance: ``[R]``, light in front of each ray's samples; is overwritten with what is left behind those
-            reached. With windows of samples, one call goes on where the one before ended.
-        early_stop_eps: least light that counts.
+        t_starts: start of each sample's interval ``[S]``, world units.
+        t_ends: end of each sample's interval ``[S]``, world units.
+        packed_info: (start, count) of each ray's samples, int32 ``[R, 2]``.
+        transmittance: transmittance in front of each ray's samples ``[R]``. It is overwritten with the transmittance
+            behind the visible samples, so that the next call can go on with the next samples of the rays.
+        early_stop_eps: least transmittance that counts.
 
     Returns:
-        int32 ``[R]``.
+        Number of visible samples of each ray, int32 ``[R]``.
     """
-    finite = sigmas.clamp(0.0, torch.finfo(sigmas.dtype).max)  # an interval of no length stays transparent
+    finite = sigmas.clamp(0.0, torch.finfo(sigmas.dtype).max)  # inf * 0 would be NaN
     keep = torch.exp(-finite * (t_ends - t_starts))
     counts = torch.zeros_like(packed_info[:, 1])
     for i in range(int(packed_info[:, 1].max()) if len(counts) else 0):
@@ -104,13 +118,13 @@ def visibility_count(
 def visibility_copy(
     rows: torch.Tensor, source_info: torch.Tensor, target_info: torch.Tensor, out: torch.Tensor
 ) -> None:
-    """Write the first rows of each ray's ``source_info`` where ``target_info`` has room for them.
+    """Copy the first rows of each ray into another packing, as many as it has room for.
 
     Args:
-        rows: ``[S, C]``.
-        source_info: int32 ``[R, 2]``, start and count among the rows.
-        target_info: int32 ``[R, 2]``, start and count in ``out``; no two rays share a place.
-        out: ``[K, C]``; places of no ray stay as they are.
+        rows: one row for each sample ``[S, C]``.
+        source_info: (start, count) of each ray among the rows, int32 ``[R, 2]``.
+        target_info: (start, count) of each ray in ``out``, int32 ``[R, 2]``. Rays must not share places.
+        out: the result ``[K, C]``, written in place. Places of no ray keep their values.
     """
     source, target, _ = _moves(source_info, target_info)
     out[target] = rows[source]

@@ -19,8 +19,6 @@ from nerf_metal.train.presets import PRESETS
 from nerf_metal.util.errors import InputError
 from nerf_metal.util.options import check_limits, named, old_names, option, reject, taken_from
 
-SceneFormat = Literal["auto", "blender", "transforms", "llff", "colmap"]
-
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -79,8 +77,8 @@ class DeviceOptions:
 class SceneOptions:
     """The images."""
 
-    format: SceneFormat = option("auto", fixed=True)
-    """Format of --data. auto: decide by the files in the folder."""
+    format: str = option("auto", fixed=True)
+    """Format of --data. auto: detect it by the files in the folder. A wrong name lists the formats."""
     downscale: int | None = option(None, at_least=1, fixed=True)
     """Shrink the images by this factor. Evaluation uses the same size. None: keep rendered images as they are, and
     shrink photographs by the least factor that leaves at most 1600 pixels. The built-in scene is 800 pixels wide at 1.

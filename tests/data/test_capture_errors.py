@@ -16,6 +16,7 @@ from PIL import Image
 from nerf_metal.cli import main
 from nerf_metal.data import load_scene
 from nerf_metal.util.errors import InputError
+from tests.data.messages import check_message
 from tests.data.written import ring, write_colmap, write_llff, write_transforms
 
 Change = Callable[[Path], object]
@@ -122,90 +123,89 @@ def _remove_all(root: Path) -> None:
         file.unlink()
 
 
-TRANSFORMS: list[tuple[Change, str]] = [
-    (_top(frames=[]), r"must have 'frames', .* got an empty list; export"),
-    (lambda root: (root / "transforms.json").write_text('{"frames": [,'), r"valid JSON, got .* at line 1 column 13"),
-    (lambda root: (root / "transforms.json").write_text("[]"), r"must have an object with 'frames', got a list"),
-    (_remove_all, r"must name photographs that exist, got none; 3 of 3 frames have no file: images/00, images/01"),
-    (_without("file_path"), r"frame 1\] must have 'file_path', got keys"),
-    (_frame(file_path=7), r"frame 1\] file_path must be a path, got 7; "),
-    (_frame(file_path="images/00.png"), r"must name each photograph once, got images/00 twice; remove"),
-    (_frame(mask_path="gone.png"), r"gone\.png must exist, got no such file"),
-    (_frame(transform_matrix=REFLECTION.tolist()), r"frame 1\] camera.* got -1 \(a reflection\); flip"),
-    (_frame(transform_matrix=SHEAR.tolist()), r"frame 1\] camera.* orthonormal rotation within 0\.001, got .* 0\.2"),
-    (_frame(transform_matrix=[[math.nan] * 4] * 4), r"frame 1\] camera.* must be finite"),
-    (_frame(transform_matrix=[[1, 0]]), r"frame 1\] camera.* must be 4x4, got shape \(1, 2\)"),
-    (_frame(fl_x=math.nan), r"frame 1\] fl_x must be a finite number, got nan"),
-    (_frame(fl_x=-5.0), r"frame 1\] fl_x must be more than 0, got -5\.0; give it in pixels"),
-    (_frame(cx=math.inf), r"frame 1\] cx must be a finite number, got inf"),
-    (_frame(k1="0"), r"frame 1\] k1 must be a finite number, got '0'"),
-    (_frame(w=0), r"frame 1\] w must be a whole number of pixels, got 0"),
-    (_frame(h=8.5), r"frame 1\] h must be a whole number of pixels, got 8\.5"),
-    (_without("fl_x", "fl_y"), r"frame 1\] must have 'fl_x' or 'camera_angle_x', .* got neither"),
-    (_frame(camera_angle_x=4.0, fl_x=None), r"camera_angle_x must be in \(0, pi\) radians, got 4\.0"),
-    (_frame(camera_model="OPENCV_FISHEYE"), r"must be one of PINHOLE, .*OPENCV, got OPENCV_FISHEYE; undistort"),
-    (_top(camera_model="EQUIRECTANGULAR"), r"frame 0\] camera_model must be one of .*, got EQUIRECTANGULAR; und"),
-    (_top(is_fisheye=True), r"must be one of .*, got a fisheye; undistort"),
-    (_top(applied_transform=REFLECTION[:3].tolist()), r"applied_transform\] camera.* \(a reflection\)"),
-    (_top(applied_scale=0), r"applied_scale must be more than 0, got 0\.0; correct"),
-    (_top(aabb_scale="big"), r"aabb_scale must be a finite number, got 'big'"),
-    (_top(train_filenames="00.png"), r"train_filenames must be a list of paths, got '00\.png'"),
-    (_top(train_filenames=[]), r"must have photographs for train, got none of 3; add"),
-    (_photo((10, 8)), r"01\.png must have the size of its camera, 12x8, or that divided .* got 10x8; restore"),
-    (_photo(), r"01\.png must be an? "),
+TRANSFORMS: list[tuple[Change, str, str]] = [
+    (_top(frames=[]), "transforms.json|frames", "empty"),
+    (lambda root: (root / "transforms.json").write_text('{"frames": [,'), "transforms.json|JSON", "line 1 column 13"),
+    (lambda root: (root / "transforms.json").write_text("[]"), "transforms.json|frames", "list"),
+    (_remove_all, "transforms.json", "3 of 3 frames have no file: images/00, images/01"),
+    (_without("file_path"), "frame 1]|file_path", "'fl_x'"),
+    (_frame(file_path=7), "frame 1]|file_path", "7;"),
+    (_frame(file_path="images/00.png"), "", "images/00 twice"),
+    (_frame(mask_path="gone.png"), "gone.png", ""),
+    (_frame(transform_matrix=REFLECTION.tolist()), "frame 1] camera-to-world|determinant", "-1"),
+    (_frame(transform_matrix=SHEAR.tolist()), "frame 1] camera-to-world|orthonormal|0.001", "0.2"),
+    (_frame(transform_matrix=[[math.nan] * 4] * 4), "frame 1] camera-to-world|finite", "NaN"),
+    (_frame(transform_matrix=[[1, 0]]), "frame 1] camera-to-world|4x4", "(1, 2)"),
+    (_frame(fl_x=math.nan), "frame 1] fl_x", "nan"),
+    (_frame(fl_x=-5.0), "frame 1] fl_x", "-5.0"),
+    (_frame(cx=math.inf), "frame 1] cx", "inf"),
+    (_frame(k1="0"), "frame 1] k1", "'0'"),
+    (_frame(w=0), "frame 1] w", "0"),
+    (_frame(h=8.5), "frame 1] h", "8.5"),
+    (_without("fl_x", "fl_y"), "frame 1]|fl_x|camera_angle_x", "neither"),
+    (_frame(camera_angle_x=4.0, fl_x=None), "frame 1] camera_angle_x|radians", "4.0"),
+    (_frame(camera_model="OPENCV_FISHEYE"), "frame 1] camera_model|PINHOLE|OPENCV", "OPENCV_FISHEYE"),
+    (_top(camera_model="EQUIRECTANGULAR"), "frame 0] camera_model", "EQUIRECTANGULAR"),
+    (_top(is_fisheye=True), "frame 0] camera_model", "fisheye"),
+    (_top(applied_transform=REFLECTION[:3].tolist()), "applied_transform|determinant", "-1"),
+    (_top(applied_scale=0), "applied_scale", "0.0"),
+    (_top(aabb_scale="big"), "aabb_scale", "'big'"),
+    (_top(train_filenames="00.png"), "train_filenames", "'00.png'"),
+    (_top(train_filenames=[]), "train", "none of 3"),
+    (_photo((10, 8)), "01.png|12x8", "10x8"),
+    (_photo(), "01.png", ""),
 ]
-LLFF: list[tuple[Change, str]] = [
-    (_remove("images/02.png"), r"images must hold 3 photographs as poses_bounds\.npy has rows, got 2; rows belong"),
-    (_photo((10, 8)), r"01\.png must have the size of its camera, 12x8, .* got 10x8"),
-    (_photo(data=b"GIF"), r"01\.png must be an? "),
-    (_row(lambda rows: rows[:, :15]), r"must hold rows of 17 numbers, got float64 \(3, 15\)"),
-    (_row(lambda rows: rows[:0]), r"images must hold 0 photographs .* got 3"),
-    (lambda root: (root / "poses_bounds.npy").write_bytes(b"\x93NUMPY"), r"must be a NumPy array, got a file that"),
-    (_pose(REFLECTION), r"row 1, 01\.png\] camera.* \(a reflection\)"),
-    (_pose(SHEAR), r"row 1, 01\.png\] camera.* orthonormal"),
-    (_set(3, math.inf), r"row 1, 01\.png\] camera.* must be finite"),
-    (_set(14, -3.0), r"row 1, 01\.png\] fl_x must be more than 0, got -3\.0"),
-    (_set(14, math.nan), r"row 1, 01\.png\] fl_x must be finite, got nan"),
-    (_set(4, 8.5), r"row 1, 01\.png\] height and width must be whole numbers, got 8\.5x12"),
-    (_set(15, -1.0), r"must have bounds with 0 < near < far in its last two columns, got -1 and 9"),
-    (_set(16, math.nan), r"must have bounds with 0 < near < far"),
+LLFF: list[tuple[Change, str, str]] = [
+    (_remove("images/02.png"), "images|3|poses_bounds.npy", "2"),
+    (_photo((10, 8)), "01.png|12x8", "10x8"),
+    (_photo(data=b"GIF"), "01.png", ""),
+    (_row(lambda rows: rows[:, :15]), "poses_bounds.npy|17", "(3, 15)"),
+    (_row(lambda rows: rows[:0]), "images|0", "3"),
+    (lambda root: (root / "poses_bounds.npy").write_bytes(b"\x93NUMPY"), "poses_bounds.npy|NumPy", ""),
+    (_pose(REFLECTION), "row 1, 01.png] camera-to-world|determinant", "-1"),
+    (_pose(SHEAR), "row 1, 01.png] camera-to-world|orthonormal", "0.2"),
+    (_set(3, math.inf), "row 1, 01.png] camera-to-world|finite", "infinity"),
+    (_set(14, -3.0), "row 1, 01.png] fl_x", "-3.0"),
+    (_set(14, math.nan), "row 1, 01.png] fl_x", "nan"),
+    (_set(4, 8.5), "row 1, 01.png] height", "8.5x12"),
+    (_set(15, -1.0), "poses_bounds.npy|near|far", "-1 and 9"),
+    (_set(16, math.nan), "poses_bounds.npy|near|far", "nan"),
 ]
-COLMAP: list[tuple[Change, str]] = [
-    (_empty_model, r"must hold at least one posed photograph, got none; export"),
-    (_remove("images/01.png"), r"images must hold the photographs of .*0, got no 01\.png; copy"),
-    (_remove_all, r"must hold the photographs of the model in images, got none of 00\.png, 01\.png, 02\.png; copy"),
-    (_photo((10, 8)), r"01\.png must have the size of its camera, 12x8, .* got 10x8"),
-    (_bin("cameras", 12, "i", 5), r"camera 7\] camera model must be one of .*, got OPENCV_FISHEYE; run COLMAP's image"),
-    (_bin("cameras", 12, "i", 99), r"camera 7\] camera model must be one of .*, got number 99; run"),
-    (_bin("cameras", 32, "d", -9.0), r"camera 7\] fl_x must be more than 0, got -9\.0"),
-    (_bin("cameras", 48, "d", math.nan), r"camera 7\] cx must be finite, got nan"),
-    (_bin("images", 12, "d", math.nan), r"image 00\.png\] pose must be finite"),
-    (_bin("images", 12, "d", 3.0), r"image 00\.png\] rotation must be a quaternion of norm 1 within 0\.001, got"),
-    (_bin("images", 68, "I", 77), r"must name cameras of cameras\.bin, got 77 for 00\.png; export"),
-    (_text("cameras", "OPENCV", "FOV"), r"cameras\.txt line 2\] camera model must be one of .*, got FOV; run"),
-    (_text("cameras", "OPENCV", "PINHOLE"), r"camera 7\] PINHOLE must have 4 parameters, got 8; export"),
-    (_text("cameras", "9.0", "nine"), r"cameras\.txt line 2\] must be a row of COLMAP's cameras\.txt, got '7 OPENCV"),
-    (_text("images", "\n\n", "\n"), r"images\.txt line 2\] must be a row of COLMAP's images\.txt, got '3 "),
-    (_text("images", "01.png", "00.png"), r"must name each photograph once, got images/00 twice"),
-    (lambda root: (root / "sparse" / "0" / "cameras.bin").write_bytes(b""), r"cameras\.bin must hold .* got 0 bytes"),
+COLMAP: list[tuple[Change, str, str]] = [
+    (_empty_model, "", "none"),
+    (_remove("images/01.png"), "images", "01.png"),
+    (_remove_all, "images", "00.png, 01.png, 02.png"),
+    (_photo((10, 8)), "01.png|12x8", "10x8"),
+    (_bin("cameras", 12, "i", 5), "camera 7] camera model", "OPENCV_FISHEYE"),
+    (_bin("cameras", 12, "i", 99), "camera 7] camera model", "99"),
+    (_bin("cameras", 32, "d", -9.0), "camera 7] fl_x", "-9.0"),
+    (_bin("cameras", 48, "d", math.nan), "camera 7] cx", "nan"),
+    (_bin("images", 12, "d", math.nan), "image 00.png] pose", "NaN"),
+    (_bin("images", 12, "d", 3.0), "image 00.png] rotation|0.001", "of norm 3"),
+    (_bin("images", 68, "I", 77), "images.bin|cameras.bin", "77 for 00.png"),
+    (_text("cameras", "OPENCV", "FOV"), "cameras.txt line 2] camera model", "FOV"),
+    (_text("cameras", "OPENCV", "PINHOLE"), "camera 7] PINHOLE|4", "8"),
+    (_text("cameras", "9.0", "nine"), "cameras.txt line 2]", "'7 OPENCV"),
+    (_text("images", "\n\n", "\n"), "images.txt line 2]", "'3 "),
+    (_text("images", "01.png", "00.png"), "", "images/00 twice"),
+    (lambda root: (root / "sparse" / "0" / "cameras.bin").write_bytes(b""), "cameras.bin", "0 bytes"),
 ]
 WRITERS = {"transforms": write_transforms, "llff": write_llff, "colmap": write_colmap}
 CASES = [
-    (name, change, words)
+    (name, change, names, got)
     for name, cases in (("transforms", TRANSFORMS), ("llff", LLFF), ("colmap", COLMAP))
-    for change, words in cases
+    for change, names, got in cases
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "words"), CASES)
-def test_one_line(tmp_path: Path, name: str, change: Change, words: str) -> None:
+@pytest.mark.parametrize(("name", "change", "names", "got"), CASES)
+def test_one_line(tmp_path: Path, name: str, change: Change, names: str, got: str) -> None:
     WRITERS[name](tmp_path, ring(3))
     load_scene(tmp_path, format=name)  # it loads before it is broken
     change(tmp_path)
-    with pytest.raises(InputError, match=words) as raised:
+    with pytest.raises(InputError) as raised:
         load_scene(tmp_path, format=name)
-    assert str(raised.value).startswith("[")
-    assert "\n" not in str(raised.value)
+    check_message(raised.value, names, got)
 
 
 def test_the_command_says_it_on_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,28 +218,31 @@ def test_the_command_says_it_on_one_line(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
-    [("blender", "transforms_train"), ("colmap", "a COLMAP model"), ("llff", "poses_bounds.npy must")],
+    ("name", "names"),
+    [("blender", "transforms_train.json"), ("colmap", "COLMAP|sparse/0"), ("llff", "poses_bounds.npy")],
 )
-def test_a_forced_format_that_is_not_there(tmp_path: Path, name: str, words: str) -> None:
+def test_a_forced_format_that_is_not_there(tmp_path: Path, name: str, names: str) -> None:
     write_transforms(tmp_path, ring(3))
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError) as raised:
         load_scene(tmp_path, format=name)
+    check_message(raised.value, names, "")
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "names", "got"),
     [
-        ({"format": "usd"}, r"--format must be one of auto, blender, .* got usd"),
-        ({"splits": ["dev"]}, r"splits must name some of train, val, test, got 'dev'"),
-        ({"downscale": 9}, r"--downscale must be at most 8 for .*01.png of 12x8 pixels, got 9"),
+        ({"format": "usd"}, "--format|auto|blender", "usd"),
+        ({"splits": ["dev"]}, "splits|train, val, test", "'dev'"),
+        ({"downscale": 9}, "--downscale|8|01.png|12x8", "9"),
     ],
 )
-def test_arguments(tmp_path: Path, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=words):
+def test_arguments(tmp_path: Path, options: dict[str, Any], names: str, got: str) -> None:
+    with pytest.raises(InputError) as raised:
         load_scene(write_transforms(tmp_path, ring(3)), **options)
+    check_message(raised.value, names, got)
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"path must be an existing folder, got .*gone \(nothing there\); give the"):
+    with pytest.raises(InputError) as raised:
         load_scene(tmp_path / "gone")
+    check_message(raised.value, "path", "gone (nothing there)")

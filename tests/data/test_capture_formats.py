@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nerf_metal.data import load_scene, normalise
-from nerf_metal.data.load import MARKS, detect_format
+from nerf_metal.data import load_scene
+from nerf_metal.data.load import READERS, detect_format
 from nerf_metal.data.readers.colmap import read_colmap
 from nerf_metal.data.readers.llff import read_llff
 from nerf_metal.data.readers.transforms import read_transforms
-from nerf_metal.train.options import MOST_CASCADES, SceneFormat, TrainConfig
+from nerf_metal.train.options import TrainConfig
 from nerf_metal.train.scenes import open_scene
 from nerf_metal.util.errors import InputError
+from tests.data.messages import check_message
 from tests.data.written import ring, save_photos, write_blender, write_colmap, write_llff, write_transforms
 
 
@@ -28,8 +29,7 @@ def _edit(root: Path, **values: Any) -> None:
 
 
 def test_every_format_is_detected_and_the_order_between_them(tmp_path: Path) -> None:
-    assert set(get_args(SceneFormat)) == {"auto", *MARKS}
-    assert normalise.MOST_CASCADES == MOST_CASCADES
+    assert list(READERS) == ["blender", "transforms", "colmap", "llff"]
     shots = ring(4)
     for write, name in ((write_llff, "llff"), (write_colmap, "colmap"), (write_transforms, "transforms")):
         write(tmp_path, shots)
@@ -39,9 +39,10 @@ def test_every_format_is_detected_and_the_order_between_them(tmp_path: Path) -> 
     write_blender(tmp_path, shots)
     assert detect_format(tmp_path) == "blender"
     assert load_scene(tmp_path, format="llff").notes == []
-    with pytest.raises(InputError, match=r"must hold one of transforms_train\.json.*sparse/0.*got an empty folder"):
-        (tmp_path / "empty").mkdir()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError) as raised:
         load_scene(tmp_path / "empty")
+    check_message(raised.value, "transforms_train.json|transforms.json|sparse/0|poses_bounds.npy", "empty folder")
 
 
 def test_missing_files_are_left_out_and_named(tmp_path: Path) -> None:
@@ -103,8 +104,9 @@ def test_lists_of_the_capture_go_before_holding_out(tmp_path: Path) -> None:
     _edit(tmp_path, val_filenames=None)
     assert load_scene(tmp_path, splits=["test"]).splits["test"].names == ["images/02", "images/03"]
     _edit(tmp_path, val_filenames=["images/09.png"])
-    with pytest.raises(InputError, match=r"val_filenames must name frames of the file, got images/09; correct"):
+    with pytest.raises(InputError) as raised:
         load_scene(tmp_path)
+    check_message(raised.value, "val_filenames", "images/09")
 
 
 def test_smaller_copies_are_opened_where_they_fit(tmp_path: Path) -> None:
@@ -220,12 +222,14 @@ def test_a_colmap_count_that_lies_is_found(tmp_path: Path) -> None:
         file = tmp_path / "sparse" / "0" / f"{name}.bin"
         data = file.read_bytes()
         (count,) = struct.unpack_from("<Q", data)
-        for wrong, words in ((count + 1, "end within an entry"), (2**63, "within an"), (count - 1, "bytes more; copy")):
+        for wrong, words in ((count + 1, "within an entry"), (2**63, "within an entry"), (count - 1, "bytes more")):
             file.write_bytes(struct.pack("<Q", wrong) + data[8:])
-            with pytest.raises(InputError, match=rf"{name}\.bin must .*{words}"):
+            with pytest.raises(InputError) as raised:
                 read_colmap(tmp_path)
+            check_message(raised.value, f"{name}.bin", words)
         for length in range(0, len(data), 7):
             file.write_bytes(data[:length])
-            with pytest.raises(InputError, match=rf"{name}\.bin must"):
+            with pytest.raises(InputError) as raised:
                 read_colmap(tmp_path)
+            check_message(raised.value, f"{name}.bin", "")
         file.write_bytes(data)

@@ -14,7 +14,7 @@ import torch
 
 from nerf_metal.data import Scene, load_scene
 from nerf_metal.data.cameras import pixel_rays
-from nerf_metal.data.load import MARKS
+from nerf_metal.data.load import READERS
 from tests.data.written import Shot, ring, write_blender, write_colmap, write_llff, write_transforms
 
 TOLERANCE = 1e-5  # of a unit direction: float32 poses, and Newton's steps of a distortion
@@ -97,7 +97,7 @@ def test_blender(tmp_path: Path) -> None:
     _assert_rays(load_scene(write_blender(tmp_path, shots)), shots, centre=(0.0, 0.0, 0.0))
 
 
-@pytest.mark.parametrize("name", [name for name in MARKS if name != "blender"])
+@pytest.mark.parametrize("name", [name for name in READERS if name != "blender"])
 def test_reduced_photographs_keep_their_rays(tmp_path: Path, name: str) -> None:
     shots = ring(5, centre=CENTRE)
     {"transforms": write_transforms, "colmap": write_colmap, "llff": write_llff}[name](tmp_path, shots)

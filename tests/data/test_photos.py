@@ -17,6 +17,7 @@ from nerf_metal.data import photos as module
 from nerf_metal.data.cameras import Intrinsics
 from nerf_metal.data.photos import Photos, PhotoSource, open_photos, photo_size
 from nerf_metal.util.errors import InputError
+from tests.data.messages import check_message
 
 PLENTY = 1 << 30
 
@@ -145,10 +146,7 @@ def test_cameras_for_the_stored_pixels_overrule_exif(tmp_path, noise):
     assert photo_size(path, (12, 8)) == (12, 8)
     photos = open_photos([PhotoSource(path, (12, 8))], downscale=1, max_bytes=PLENTY)
     assert np.array_equal(photos[0][..., :3], noise(8, 12, 3, 0))
-    assert photos.notes == [
-        "1 of 1 photographs have an EXIF orientation that was left alone: their cameras are made for the pixels as "
-        "stored"
-    ]
+    assert len(photos.notes) == 1 and "1 of 1" in photos.notes[0] and "not followed" in photos.notes[0]
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(3, (8, 12)), (6, (8, 8))])
@@ -156,7 +154,7 @@ def test_a_declared_size_that_fits_either_way_leaves_exif_its_say(tmp_path, nois
     path = save(tmp_path / "a.png", noise(*size[::-1], 3, 0), orientation)
     photos = open_photos([PhotoSource(path, size)], downscale=1, max_bytes=PLENTY)
     assert torch.equal(photos[0], opened([path])[0])
-    assert photos.notes == ["1 of 1 photographs were turned as their EXIF orientation says"]
+    assert len(photos.notes) == 1 and "1 of 1" in photos.notes[0] and "turned" in photos.notes[0]
 
 
 @pytest.mark.parametrize("max_bytes", [PLENTY, 1])
@@ -182,45 +180,39 @@ def test_masks_that_leave_nothing_are_refused(tmp_path, noise):
         mask = save(tmp_path / "mask.png", values)
         photos = open_photos([PhotoSource(image, mask=mask)], downscale=1, max_bytes=PLENTY)
         at = all_pixels(photos)[0]
-        _refused("masks of .*mask.png and others must keep some pixels", lambda: photos.pixels(*at))  # noqa: B023
+        _refused("mask.png", "none", lambda: photos.pixels(*at))  # noqa: B023
 
 
-def _refused(match: str, call) -> None:
-    with pytest.raises(InputError, match=match) as caught:
+def _refused(names: str, got: str, call) -> None:
+    with pytest.raises(InputError) as raised:
         call()
-    assert "\n" not in str(caught.value) and "; " in str(caught.value)
+    check_message(raised.value, names, got)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, r"1\.png must exist, got no such file; "),
-        (b"", r"1\.png must be a complete image, got 0 bytes that do not decode .*; copy or export"),
-        (b"<html>not found</html>", r"1\.png must be a complete image, got 22 bytes that do not decode"),
-    ],
+    ("content", "got"),
+    [(None, ""), (b"", "0 bytes"), (b"<html>not found</html>", "22 bytes")],
 )
-def test_a_bad_file_is_refused_at_once(shots, content, message):
+def test_a_bad_file_is_refused_at_once(shots, content, got):
     shots[1].unlink()
     if content is not None:
         shots[1].write_bytes(content)
-    _refused(message, lambda: opened(shots))
+    _refused("1.png", got, lambda: opened(shots))
 
 
 def test_apple_s_format_is_named(tmp_path):
     (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
-    _refused("a.HEIC must be .*; export it as JPEG", lambda: opened([tmp_path / "a.HEIC"]))
+    _refused("a.HEIC", "JPEG", lambda: opened([tmp_path / "a.HEIC"]))
 
 
 def test_a_wrong_size_is_refused(shots, tmp_path, noise):
     def with_size(size=None, mask=None):
         return open_photos([PhotoSource(shots[0], size, mask)], downscale=2, max_bytes=PLENTY)
 
-    _refused(r"0\.png must be 9x12 pixels as its camera is, got 12x9; ", lambda: with_size((9, 12)))
+    _refused("0.png|9x12", "12x9", lambda: with_size((9, 12)))
     mask = save(tmp_path / "mask.png", noise(3, 3, 1, 0)[..., 0])
-    _refused(
-        r"mask .*mask\.png must be 12x9 pixels as .*, or 6x4 as it is used, got 3x3; ", lambda: with_size(mask=mask)
-    )
-    _refused(r"--downscale must be at most 7 for .*2\.png of 7x13 pixels, got 8; ", lambda: opened(shots, downscale=8))
+    _refused("mask.png|12x9|6x4", "3x3", lambda: with_size(mask=mask))
+    _refused("--downscale|7|2.png|7x13", "8", lambda: opened(shots, downscale=8))
 
 
 def test_a_photograph_cut_short_is_named_when_it_is_decoded(shots):
@@ -228,28 +220,27 @@ def test_a_photograph_cut_short_is_named_when_it_is_decoded(shots):
     photos = opened(shots)
     assert photos[0].shape == (9, 12, 4)
     for _ in range(2):  # the second call finds the same
-        _refused(r"2\.png must be a complete image, got 200 bytes", lambda: photos.pixels(*torch.zeros(3, 1).long()))
+        _refused("2.png", "200 bytes", lambda: photos.pixels(*torch.zeros(3, 1).long()))
 
 
 def test_a_photograph_that_changes_is_refused(shots, noise):
     photos = opened(shots)
     save(shots[0], noise(5, 5, 3, 0))
-    _refused("must not change while it is in use, got 5x5 pixels where there were 12x9; ", lambda: photos[0])
+    _refused("0.png", "5x5", lambda: photos[0])
 
 
 def test_a_full_disk_is_one_line(shots, monkeypatch):
     photos = opened(shots, max_bytes=1)
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000))
-    message = "must have 1.24e-06 GB free for the photographs, got 1e-06 GB; raise --downscale or --max-memory"
-    _refused(message, lambda: photos[0])
+    _refused("1.24e-06 GB", "1e-06 GB; raise --downscale or --max-memory", lambda: photos[0])
 
     def fails(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2000))
     monkeypatch.setattr(os, "pwrite", fails)
-    _refused(r"got 2e-06 GB \(No space left on device\); raise --downscale", lambda: photos[0])
+    _refused("1.24e-06 GB", "2e-06 GB (No space left on device)", lambda: photos[0])
 
 
 def test_nothing_is_left_by_a_killed_process(shots, tmp_path):

@@ -51,9 +51,9 @@ def test_an_existing_folder_is_kept_unless_told_otherwise(small: Scene, tmp_path
     target = tmp_path / "mine"
     target.mkdir()
     (target / "thesis.txt").write_text("dear")
-    with pytest.raises(InputError, match=r"directory must be new or empty, got .*mine with files in it; "):
+    with pytest.raises(InputError, match=r"directory must .* empty, got .*mine with files.*; "):
         write_scene(small, target)
-    with pytest.raises(InputError, match=r"directory must be a scene to be overwritten, got .*mine without"):
+    with pytest.raises(InputError, match=r"directory must .*, got .*mine without transforms_train.json"):
         write_scene(small, target, overwrite=True)
     assert _tree(tmp_path) == {"mine/thesis.txt": b"dear"}
     (target / "thesis.txt").rename(target / "transforms_train.json")
@@ -72,7 +72,7 @@ def test_a_folder_that_fills_up_meanwhile_is_kept(
     target = tmp_path / "mine"
     target.mkdir()
     monkeypatch.setattr(write_module, "_write_files", lambda *_: (target / "thesis.txt").write_text("dear"))
-    with pytest.raises(InputError, match=r"directory must be writable, got .*mine \(Directory not empty\); "):
+    with pytest.raises(InputError, match=r"directory .*, got .*mine \(Directory not empty\); "):
         write_scene(small, target)
     assert _tree(tmp_path) == {"mine/thesis.txt": b"dear"}
 
@@ -99,16 +99,16 @@ def test_a_failure_half_way_leaves_everything_as_it_was(
             return rename(self, to)
 
         monkeypatch.setattr(Path, "rename", fail_fresh)
-    with pytest.raises(InputError, match=r"directory must be writable, got .*mine \((No space|Permission).*; "):
+    with pytest.raises(InputError, match=r"directory .*, got .*mine \((No space|Permission).*; "):
         write_scene(small, target, overwrite=True)
     assert _tree(tmp_path) == {"mine/transforms_train.json": b"dear"}
 
 
 def test_destinations_that_cannot_be_written(small: Scene, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("dear")
-    with pytest.raises(InputError, match=r"directory must be a folder, got the file .*file; choose"):
+    with pytest.raises(InputError, match=r"directory .*, got the file .*file; "):
         write_scene(small, tmp_path / "file", overwrite=True)
-    with pytest.raises(InputError, match=r"directory must be writable, got .* \(.*\); choose another place"):
+    with pytest.raises(InputError, match=r"directory .*, got .* \(.*\); "):
         write_scene(small, tmp_path / "file" / "toy")
     assert _tree(tmp_path) == {"file": b"dear"}
 
@@ -130,13 +130,13 @@ def test_scenes_that_the_format_cannot_hold(small: Scene, tmp_path: Path) -> Non
         return dataclasses.replace(small, splits={"train": dataclasses.replace(train, **changes)})
 
     shifted = dataclasses.replace(train.intrinsics, cx=7.0)
-    with pytest.raises(InputError, match="must have fl_x = fl_y and a centred principal point, got Intr"):
+    with pytest.raises(InputError, match=r"intrinsics of 'train' .*, got Intr"):
         write_scene(with_train(intrinsics=shifted), tmp_path / "toy")
     for name in ("../../out", "/out", "", "a.png"):
-        with pytest.raises(InputError, match=f"paths inside the scene without extension, got '{name}'"):
+        with pytest.raises(InputError, match=f"image names .*, got '{name}'"):
             write_scene(with_train(names=["train/a", "train/b", name]), tmp_path / "toy")
     for name in ("./a", "A"):
-        with pytest.raises(InputError, match=f"unique .* whatever their case, got '{name}' for two different"):
+        with pytest.raises(InputError, match=f"image names .*, got '{name}' for two"):
             write_scene(with_train(names=["a", "b", name]), tmp_path / "toy")
     assert not list(tmp_path.iterdir())
 

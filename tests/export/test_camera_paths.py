@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from nerf_metal.data.cameras import Intrinsics, look_at, project
+from nerf_metal.data.poses import forward_facing
 from nerf_metal.export.camera_path_json import camera_path_from_json, camera_path_to_json
 from nerf_metal.export.camera_paths import (
     centre_of_view,
     covered_arc,
     film_camera,
-    forward_facing,
     interpolate,
     orbit,
     resized,

@@ -1,8 +1,8 @@
 """NeRF-synthetic folders (the Blender format of Mildenhall et al. 2020).
 
-A folder holds ``transforms_<split>.json`` for each split: ``camera_angle_x`` (the full horizontal angle of
-view in radians, the only intrinsic) and ``frames``, each with ``file_path`` (usually without extension) and
-``transform_matrix`` (camera-to-world, OpenGL axes: `nerf_metal.data.cameras`).
+A folder holds one ``transforms_<split>.json`` per split, with ``camera_angle_x`` (the full horizontal angle of view
+in radians, the only intrinsic) and ``frames``. Each frame has ``file_path`` (usually without extension) and
+``transform_matrix`` (camera-to-world, OpenGL axes: :mod:`nerf_metal.data.cameras`).
 """
 
 import math
@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 
 from nerf_metal.data.cameras import Intrinsics, check_c2w
 from nerf_metal.data.images import box_downscale, read_rgba
-from nerf_metal.data.readers.files import IMAGE_SUFFIXES, SPLITS, check_folder, listed_frames, listing, read_json
-from nerf_metal.data.scene import Scene, Split
+from nerf_metal.data.readers.files import IMAGE_SUFFIXES, check_folder, listed_frames, listing, read_json
+from nerf_metal.data.readers.reader import SceneReader
+from nerf_metal.data.scene import Scene, Split, spread
 from nerf_metal.util.errors import InputError
+from nerf_metal.util.splits import SPLITS
 
-# The format states neither box nor bounds; these are what everyone uses for it: objects within 1.5 of the
-# origin, cameras about 4 away.
+# The format states neither box nor bounds. These are the usual values: objects lie within 1.5 of the origin, cameras
+# about 4 away.
 NEAR, FAR = 2.0, 6.0
 HALF_EXTENT = 1.5
-DECODE_THREADS = 2  # decoding is zlib, which releases the GIL; more only crowd the disk and the memory
+DECODE_THREADS = 2  # zlib releases the GIL; more threads only take more memory
 
 
 def load_blender(
@@ -39,16 +41,17 @@ def load_blender(
 
     Args:
         path: the folder.
-        splits: which of train, val, test to load.
-        downscale: reduce images by this whole factor (`box_downscale`); it must divide their size.
-        max_views: at most this many views of a split, evenly spaced over its frames; only those are decoded.
+        splits: the splits to load, some of train, val, test.
+        downscale: whole factor that reduces the images (:func:`nerf_metal.data.images.box_downscale`). It must divide
+            their size.
+        max_views: largest number of views of a split by the split's name. The views are evenly spaced over the
+            frames (:func:`nerf_metal.data.scene.spread`); only they are decoded.
 
     Returns:
-        The scene; near 2, far 6 and the box [-1.5, 1.5]^3 are the format's usual values, in world units.
+        The scene. Near 2, far 6 and the box [-1.5, 1.5]^3, in world units, are the usual values for the format.
 
     Raises:
-        InputError: anything in the arguments, the JSON files or the images that cannot be used; see the
-            message.
+        InputError: an argument, a JSON file or an image cannot be used.
     """
     root = Path(path)
     _check_arguments(root, splits, downscale, max_views or {})
@@ -64,6 +67,7 @@ def load_blender(
 
 
 def _check_arguments(root: Path, splits: Sequence[str], downscale: int, max_views: dict[str, int]) -> None:
+    """Check what :func:`load_blender` got."""
     check_folder(root, "load_blender", "transforms_train.json")
     wanted = [splits] if isinstance(splits, str) else list(splits)
     for name in (*wanted, *max_views):
@@ -87,6 +91,7 @@ def _check_arguments(root: Path, splits: Sequence[str], downscale: int, max_view
 
 
 def _load_split(root: Path, name: str, downscale: int, max_views: int | None, notes: list[str]) -> Split:
+    """Load one split; add to `notes` what is left out."""
     file = _transforms_file(root, name)
     meta = read_json(file, "load_blender")
     angle = meta.get("camera_angle_x")
@@ -100,7 +105,7 @@ def _load_split(root: Path, name: str, downscale: int, max_views: int | None, no
     parsed = [_parse_frame(frame, f"load_blender: {file} frame {i}") for i, frame in enumerate(frames)]
     if max_views is not None and max_views < len(parsed):
         notes.append(f"{name}: {max_views} of {len(parsed)} views, evenly spaced")
-        parsed = [parsed[(2 * i + 1) * len(parsed) // (2 * max_views)] for i in range(max_views)]
+        parsed = [parsed[i] for i in spread(len(parsed), max_views)]
     files = [root / relative for relative, _ in parsed]
     images, has_alpha = _decode_all(files, downscale)
     intrinsics = Intrinsics.from_fov_x(angle, images.shape[2], images.shape[1])
@@ -115,7 +120,8 @@ def _load_split(root: Path, name: str, downscale: int, max_views: int | None, no
 
 
 def _transforms_file(root: Path, split: str) -> Path:
-    file = root / f"transforms_{split}.json"
+    """Return the JSON file of a split, which must exist."""
+    file = root / _file_name(split)
     if file.is_file():
         return file
     raise InputError(
@@ -125,6 +131,7 @@ def _transforms_file(root: Path, split: str) -> Path:
 
 
 def _parse_frame(frame: object, where: str) -> tuple[PurePosixPath, torch.Tensor]:
+    """Return the image path of a frame, relative to the folder, and its pose ``[4, 4]``."""
     keys = frame if isinstance(frame, dict) else {}
     for key in ("file_path", "transform_matrix"):
         if key not in keys:
@@ -137,12 +144,12 @@ def _parse_frame(frame: object, where: str) -> tuple[PurePosixPath, torch.Tensor
 
 
 def _decode_all(files: list[Path], downscale: int) -> tuple[NDArray[np.uint8], bool]:
-    """Decode and reduce: uint8 ``[N, H, W, 4]``, and whether any file has alpha."""
+    """Decode and reduce images. Return uint8 ``[N, H, W, 4]``, and whether any file has alpha."""
     first, _ = read_rgba(files[0])
     height, width = first.shape[:2]
     if height % downscale or width % downscale:
         common = math.gcd(height, width)
-        # Up to 64 is more than anyone reduces by; the whole list of a large size would not fit a line.
+        # Nobody reduces by more than 64, and the whole list for a large size would not fit on a line.
         fitting = [d for d in range(1, min(common, 64) + 1) if common % d == 0]
         raise InputError(
             f"[load_blender] downscale must divide the image size {width}x{height}, got {downscale}; "
@@ -162,3 +169,19 @@ def _decode_all(files: list[Path], downscale: int) -> tuple[NDArray[np.uint8], b
 
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
         return images, any(list(pool.map(decode, range(len(files)))))
+
+
+def _file_name(split: str) -> str:
+    return f"transforms_{split}.json"
+
+
+def _detect(root: Path) -> bool:
+    return any((root / _file_name(split)).is_file() for split in SPLITS)
+
+
+READER = SceneReader(
+    name="blender",
+    mark=f"{_file_name('train')} (NeRF-synthetic)",
+    detect=_detect,
+    load=load_blender,
+)

@@ -1,4 +1,4 @@
-"""What the readers of photograph captures give: cameras and files, before any picture is decoded."""
+"""A capture: photographs with their cameras, as a reader finds them, before any image is decoded."""
 
 from __future__ import annotations
 
@@ -11,27 +11,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nerf_metal.data.cameras import Intrinsics
 from nerf_metal.data.readers.files import IMAGE_SUFFIXES
 from nerf_metal.util.errors import InputError
-
-Array = NDArray[np.float64]
-FORWARD_FACING_DEGREES = 30.0
-"""Cameras that look the same way up to this: LLFF's captures stay below 15, a walk round a thing's front half passes
-45."""
+from nerf_metal.util.geometry import Array
 
 
 class Frame(NamedTuple):
-    """A photograph.
+    """One photograph with its camera.
 
     Attributes:
-        name: its path without extension, by which frames are sorted.
-        image: its file.
-        camera: at the size that the capture declares; the file may be smaller by a whole factor.
-        c2w: float64 ``[4, 4]``, OpenGL axes, the capture's coordinates.
-        mask: a file that says which pixels count, or None.
+        name: path of the image relative to the capture, without extension. Frames are sorted by it.
+        image: the image file.
+        camera: the intrinsics at the size that the capture declares. The file may be smaller by a whole factor.
+        c2w: camera-to-world matrix, float64 ``[4, 4]``, OpenGL axes, in the coordinates of the capture.
+        mask: an image file that is black where pixels are left out of the training, or None.
     """
 
     name: str
@@ -43,24 +38,22 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """Photographs with their cameras, as a folder declares them.
+    """A folder of posed photographs, as its files declare them.
 
     Attributes:
         source: the folder.
-        format: ``"transforms"``, ``"llff"`` or ``"colmap"``.
-        frames: sorted by name.
-        splits: indices of the frames of train, val and test, where the capture says so itself.
-        points: float64 ``[P, 3]``, points on surfaces, where there are some.
-        bounds: least and greatest depth of what is seen, along the cameras' axes, where the capture says so.
-        aabb_scale: instant-ngp's size of the scene, in boxes.
-        notes: sentences for the person.
+        frames: the photographs, sorted by name (:func:`in_order`).
+        splits: indices of the frames of train, val and test; None where the capture has no lists of its own.
+        points: points on surfaces in the coordinates of the capture, float64 ``[P, 3]``, or None.
+        bounds: least and greatest depth of what is seen, along the optical axes, in capture units, or None.
+        aabb_scale: size of the scene in boxes, as instant-ngp states it, or None.
+        notes: sentences for the user about what was left out or assumed.
 
     Raises:
-        InputError: no frames, or two of one name.
+        InputError: there is no frame, or two frames have the same name.
     """
 
     source: Path
-    format: str
     frames: Sequence[Frame]
     splits: dict[str, list[int]] | None = None
     points: Array | None = None
@@ -69,7 +62,7 @@ class Capture:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Check the frames."""
+        """Check that there are frames, and that their names differ."""
         if not self.frames:
             raise InputError(
                 f"[load_scene] {self.source} must hold at least one posed photograph, got none; "
@@ -84,27 +77,23 @@ class Capture:
 
     @property
     def poses(self) -> Array:
-        """Of all frames, ``[N, 4, 4]``."""
+        """Camera-to-world matrices of all frames, float64 ``[N, 4, 4]``."""
         return np.stack([frame.c2w for frame in self.frames])
-
-    @property
-    def forward_facing(self) -> bool:
-        """Whether all cameras look about the same way."""
-        gaze = -self.poses[:, :3, 2]
-        mean = gaze.mean(0)
-        norm = float(np.linalg.norm(mean))
-        return norm > 0 and bool((gaze @ (mean / norm) > math.cos(math.radians(FORWARD_FACING_DEGREES))).all())
 
 
 def in_order(frames: Sequence[Frame]) -> list[Frame]:
-    """By name: the order that hold-outs count in."""
+    """Sort frames by name. ``--hold-out`` counts in this order."""
     return sorted(frames, key=lambda frame: frame.name)
 
 
 def frame_name(path: str) -> str:
-    """A frame's name from its file's path as the capture has it: relative, without extension, of plain slashes.
+    """Return the name of a frame: the path of its file as the capture states it, relative and without extension.
 
-    Steps out of the folder are left out, because results are written under these names.
+    The name has forward slashes only. ``..`` and drive letters are removed, because results are written under these
+    names.
+
+    Args:
+        path: the path in the capture's file; backslashes count as slashes.
     """
     parts = [part for part in re.split(r"[/\\]+", path) if part not in ("", ".", "..") and not part.endswith(":")]
     stem, dot, suffix = parts[-1].rpartition(".") if parts else ("", "", "")
@@ -114,7 +103,7 @@ def frame_name(path: str) -> str:
 
 
 def find_image(path: Path) -> Path | None:
-    """The file at a path that may lack its extension, or None."""
+    """Return the image file at a path that may lack its extension, or None if there is no such file."""
     if path.is_file():
         return path
     if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -124,10 +113,17 @@ def find_image(path: Path) -> Path | None:
 
 
 def check_camera(camera: Intrinsics, where: str) -> Intrinsics:
-    """The camera, if it can be one.
+    """Check the intrinsics of a frame.
+
+    Args:
+        camera: the intrinsics to check.
+        where: start of the message without brackets: ``load_scene: FILE frame 3``.
+
+    Returns:
+        The same intrinsics.
 
     Raises:
-        InputError: a number that is not finite, no focal length, or no size.
+        InputError: a number is not finite, or a focal length or a side of the image is not positive.
     """
     for name, value in dataclasses.asdict(camera).items():
         if not math.isfinite(value):
@@ -138,8 +134,8 @@ def check_camera(camera: Intrinsics, where: str) -> Intrinsics:
 
 
 def image_folders(root: Path) -> list[Path]:
-    """Folders that captures keep photographs in, those of the largest ones first: ``images``, then ``images_N`` of
-    copies that are N times smaller."""
+    """Return the folders of photographs that exist, largest images first: ``images``, then ``images_N`` with copies
+    that are N times smaller."""
     smaller = sorted(
         (int(match[1]), folder)
         for folder in root.iterdir()
@@ -149,5 +145,5 @@ def image_folders(root: Path) -> list[Path]:
 
 
 def some(names: Sequence[str], most: int = 4) -> str:
-    """A few of many names, for a message."""
+    """Join the first `most` names for a message, and say how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,8 +1,8 @@
-"""COLMAP's sparse models, binary and text: cameras, images and points.
+"""Sparse models of COLMAP, binary and text: cameras, images and points.
 
-A reader of our own: three flat files whose layout has not changed in years need a page of code. pycolmap is a wheel of
-38 MB, built for some systems and Pythons only, and its messages are not for people who took photographs. Layouts:
-``https://colmap.github.io/format.html``.
+The layouts are documented at ``https://colmap.github.io/format.html``. pycolmap is not used: its wheel has 38 MB and
+exists for some systems and Python versions only, and its error messages do not name the image. The three files have
+not changed in years and need a page of code.
 """
 
 from __future__ import annotations
@@ -26,18 +26,26 @@ MODELS = {
     "RADIAL": ("f", "cx", "cy", "k1", "k2"),
     "OPENCV": ("fl_x", "fl_y", "cx", "cy", "k1", "k2", "p1", "p2"),
 }
-"""Parameters of the models that are one polynomial, in the order of COLMAP's numbers from 0 on."""
+"""Parameters of the camera models that :func:`nerf_metal.data.lenses.distort` covers. The order is that of COLMAP's
+model numbers, from 0 on."""
 OTHER_MODELS = (
     *("OPENCV_FISHEYE", "FULL_OPENCV", "FOV", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE"),
     *("THIN_PRISM_FISHEYE", "RAD_TAN_THIN_PRISM_FISHEYE"),
 )
-"""The models numbered behind those."""
-POINT_2D_BYTES, TRACK_BYTES = 24, 8  # x, y and a point's number; an image's number and a place in it
-QUATERNION_TOLERANCE = 1e-3  # as poses may be off by: text files have 6 digits and more
+"""Camera models that are not supported, in the order of COLMAP's numbers after those of `MODELS`."""
+POINT_2D_BYTES, TRACK_BYTES = 24, 8  # x, y, point number; image number, index in it
+QUATERNION_TOLERANCE = 1e-3  # as for poses; text files have 6 digits or more
 
 
 class ImageEntry(NamedTuple):
-    """An image's row: its name, its camera's number, and world-to-camera as a quaternion (w, x, y, z) and a shift."""
+    """One image of a model.
+
+    Attributes:
+        name: path of the image file, as COLMAP got it.
+        camera: number of its camera.
+        quaternion: world-to-camera rotation (w, x, y, z), unit norm.
+        shift: world-to-camera translation ``(x, y, z)``.
+    """
 
     name: str
     camera: int
@@ -46,7 +54,14 @@ class ImageEntry(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A sparse model; `points` ``[P, 3]`` or None without its file."""
+    """A sparse model.
+
+    Attributes:
+        folder: the folder that it was read from.
+        cameras: intrinsics by camera number.
+        images: the images, in the order of the file.
+        points: finite points, float64 ``[P, 3]``, or None if there is no ``points3D`` file.
+    """
 
     folder: Path
     cameras: dict[int, Intrinsics]
@@ -55,7 +70,7 @@ class Model(NamedTuple):
 
 
 def model_suffix(folder: Path) -> str | None:
-    """``.bin`` or ``.txt``, whichever a folder holds a model as; None where it holds none."""
+    """Return ``.bin`` or ``.txt``, the form of the model in a folder, or None if the folder holds no model."""
     has = [
         suffix for suffix in (".bin", ".txt") if all((folder / f"{n}{suffix}").is_file() for n in ("cameras", "images"))
     ]
@@ -63,10 +78,13 @@ def model_suffix(folder: Path) -> str | None:
 
 
 def read_model(folder: Path) -> Model:
-    """Read a folder that :func:`model_suffix` knows.
+    """Read the model of a folder.
+
+    Args:
+        folder: a folder for which :func:`model_suffix` is not None.
 
     Raises:
-        InputError: a file is cut short, has more than its counts say, or holds what cannot be used.
+        InputError: a file is cut short, is longer than its counts say, or holds a value that cannot be used.
     """
     suffix = model_suffix(folder) or ".bin"
     read: Callable[[Path, str], Iterator[tuple[Any, ...]]] = _binary_rows if suffix == ".bin" else _text_rows
@@ -92,10 +110,17 @@ def read_model(folder: Path) -> Model:
 
 
 def rotation(quaternion: tuple[float, ...], where: str) -> NDArray[np.float64]:
-    """The rotation ``[3, 3]`` of a unit quaternion (w, x, y, z).
+    """Return the rotation matrix of a quaternion.
+
+    Args:
+        quaternion: (w, x, y, z) of unit norm.
+        where: start of the message, without brackets.
+
+    Returns:
+        float64 ``[3, 3]``.
 
     Raises:
-        InputError: it is not finite or not of unit norm.
+        InputError: the quaternion is not finite, or its norm is not 1 within `QUATERNION_TOLERANCE`.
     """
     q = np.array(quaternion)
     norm = float(np.linalg.norm(q))
@@ -111,6 +136,7 @@ def rotation(quaternion: tuple[float, ...], where: str) -> NDArray[np.float64]:
 
 
 def _intrinsics(model: int | str, width: int, height: int, values: list[float], where: str) -> Intrinsics:
+    """Return the intrinsics of a camera from its parameters in COLMAP's order."""
     names = MODELS[str(model)]
     if len(values) != len(names):
         raise InputError(f"[{where}] {model} must have {len(names)} parameters, got {len(values)}; export it again")
@@ -121,6 +147,7 @@ def _intrinsics(model: int | str, width: int, height: int, values: list[float], 
 
 
 def _known(model: str, where: str) -> str:
+    """Return the name of a camera model if it is supported."""
     if model not in MODELS:
         raise InputError(
             f"[{where}] camera model must be one of {', '.join(MODELS)}, got {model}; "
@@ -130,10 +157,10 @@ def _known(model: str, where: str) -> str:
 
 
 class _Bytes:
-    """A binary file, read from front to back."""
+    """A binary file that is read from front to back."""
 
     def __init__(self, file: Path) -> None:
-        """Read it whole: models of thousands of photographs stay below a few hundred MB."""
+        """Read the whole file: a model of thousands of photographs takes a few hundred MB."""
         self.file = file
         self.at = 0
         try:
@@ -142,13 +169,13 @@ class _Bytes:
             raise InputError(f"[load_scene] {file} must be a readable file, got {error}; check it") from None
 
     def take(self, layout: str) -> tuple[Any, ...]:
-        """The next numbers, little endian."""
+        """Return the next numbers, little endian, by a layout of :mod:`struct`."""
         start = self.at
         self.skip(struct.calcsize("<" + layout))
         return struct.unpack_from("<" + layout, self.data, start)
 
     def name(self) -> str:
-        """Text up to a zero byte."""
+        """Return the text up to the next zero byte."""
         end = self.data.find(b"\0", self.at)
         if end < 0:
             self.skip(len(self.data))
@@ -157,16 +184,17 @@ class _Bytes:
         return text
 
     def skip(self, count: int) -> None:
-        """Leave out bytes, which must be there."""
+        """Skip bytes. They must exist."""
         if self.at + count > len(self.data):
             raise InputError(
-                f"[load_scene] {self.file} must hold what its counts say, got {len(self.data)} bytes, which end within "
-                "an entry; copy or export the model again"
+                f"[load_scene] {self.file} must hold as many entries as it announces, got {len(self.data)} bytes, "
+                "which end within an entry; copy or export the model again"
             )
         self.at += count
 
 
 def _binary_rows(file: Path, kind: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the entries of a binary file of cameras, images or points3D."""
     data = _Bytes(file)
     (count,) = data.take("Q")
     for _ in range(count):
@@ -187,12 +215,13 @@ def _binary_rows(file: Path, kind: str) -> Iterator[tuple[Any, ...]]:
             yield number, x, y, z
     if data.at != len(data.data):
         raise InputError(
-            f"[load_scene] {file} must end behind the {count} entries that it announces, "
+            f"[load_scene] {file} must end after the {count} entries that it announces, "
             f"got {len(data.data) - data.at} bytes more; copy or export the model again"
         )
 
 
 def _text_rows(file: Path, kind: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the entries of a text file of cameras, images or points3D."""
     try:
         lines = iter(enumerate(file.read_text(encoding="utf-8").splitlines(), 1))
     except (OSError, UnicodeDecodeError) as error:
@@ -210,7 +239,7 @@ def _text_rows(file: Path, kind: str) -> Iterator[tuple[Any, ...]]:
                 image, *pose, camera, name = line.split(maxsplit=9)
                 if len(pose) != 7:
                     raise ValueError
-                _, points = next(lines, (0, ""))  # a line of its own, even where there are none
+                _, points = next(lines, (0, ""))  # the second line of an image, empty if it has no points
                 if len(points.split()) % 3:
                     raise ValueError
                 yield (int(image), *map(float, pose), int(camera), name.strip())

@@ -1,4 +1,4 @@
-"""Text that people's folders hold."""
+"""Text files of captures, and what messages say about folders."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from typing import Any
 
 from nerf_metal.util.errors import InputError
 
-SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def read_json(file: Path, where: str) -> dict[str, Any]:
-    """A JSON file of cameras: an object at the top.
+    """Read a JSON file of cameras.
 
     Args:
         file: the file.
-        where: what messages start with, without brackets.
+        where: start of messages, without brackets.
+
+    Returns:
+        The object at the top of the file.
 
     Raises:
-        InputError: it cannot be read, is not JSON, or holds no object.
+        InputError: the file cannot be read, is not JSON, or does not hold an object.
     """
     try:
         meta = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise InputError(
             f"[{where}] {file} must be valid JSON, got {error.msg} at line {error.lineno} "
-            f"column {error.colno}; mend that place or export the file again"
+            f"column {error.colno}; correct that place or export the file again"
         ) from None
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
@@ -41,10 +43,15 @@ def read_json(file: Path, where: str) -> dict[str, Any]:
 
 
 def listed_frames(meta: dict[str, Any], file: Path, where: str) -> list[object]:
-    """What ``frames`` of such a file lists.
+    """Return the list ``frames`` of a JSON file of cameras.
+
+    Args:
+        meta: the object that :func:`read_json` returned.
+        file: the file that it came from.
+        where: start of messages, without brackets.
 
     Raises:
-        InputError: no list, or an empty one.
+        InputError: ``frames`` is missing, is not a list, or is empty.
     """
     frames = meta.get("frames")
     if isinstance(frames, list) and frames:
@@ -58,16 +65,21 @@ def listed_frames(meta: dict[str, Any], file: Path, where: str) -> list[object]:
 
 
 def listing(root: Path) -> str:
-    """What a folder holds, for a message."""
+    """List what a folder holds, for a message: the first eight names."""
     present = sorted(entry.name for entry in root.iterdir())
     return ", ".join(present[:8]) + (" and more" if len(present) > 8 else "") if present else "an empty folder"
 
 
 def check_folder(root: Path, where: str, holding: str) -> None:
-    """That a path is a folder.
+    """Check that a path is an existing folder.
+
+    Args:
+        root: the path.
+        where: start of the message, without brackets.
+        holding: what the folder should hold, for the message.
 
     Raises:
-        InputError: it is none.
+        InputError: the path does not exist or is a file.
     """
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing there"

@@ -1,8 +1,9 @@
 """``transforms.json``: captures of instant-ngp and nerfstudio.
 
-Poses are camera-to-world with OpenGL axes; pixels are counted as ours are, so the principal point needs no shift.
-nerfstudio turns what COLMAP or a phone gave it and writes the turn down as ``applied_transform``, "to saved coordinates
-from original data coordinates"; the capture's coordinates here are the original ones.
+Poses are camera-to-world with OpenGL axes. Pixels are counted as in :mod:`nerf_metal.data.cameras`, so the principal
+point needs no shift. nerfstudio turns the poses that COLMAP or a phone gave it, and states the turn as
+``applied_transform``, "to saved coordinates from original data coordinates". The reader returns the original
+coordinates.
 """
 
 from __future__ import annotations
@@ -15,23 +16,33 @@ import numpy as np
 
 from nerf_metal.data.cameras import DISTORTION, Intrinsics, check_c2w
 from nerf_metal.data.photos import photo_size
-from nerf_metal.data.readers.capture import Array, Capture, Frame, check_camera, find_image, frame_name, in_order, some
-from nerf_metal.data.readers.files import SPLITS, listed_frames, read_json
+from nerf_metal.data.readers.capture import Capture, Frame, check_camera, find_image, frame_name, in_order, some
+from nerf_metal.data.readers.files import listed_frames, read_json
+from nerf_metal.data.readers.reader import Reader
 from nerf_metal.util.errors import InputError
+from nerf_metal.util.geometry import Array
+from nerf_metal.util.splits import SPLITS
 
+FILE = "transforms.json"
 CAMERA_MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
-"""All of them one polynomial, some of whose coefficients are 0."""
+"""Names of the camera models that :func:`nerf_metal.data.lenses.distort` covers, with some coefficients 0."""
 OTHER_LENSES = {"is_fisheye": "a fisheye", "ftheta_p0": "an f-theta lens", "latlong": "a latitude-longitude panorama"}
-"""How instant-ngp marks lenses that are no pinhole."""
+"""Keys by which instant-ngp marks a lens that is not a pinhole, and the words for it."""
 
 
 def read_transforms(root: Path) -> Capture:
-    """Read a folder's ``transforms.json``.
+    """Read the ``transforms.json`` of a folder.
+
+    Args:
+        root: the folder.
+
+    Returns:
+        The capture. Frames whose file is missing are left out; a note names them.
 
     Raises:
-        InputError: anything that cannot be used; the message names the frame.
+        InputError: the file cannot be used; the message names the frame.
     """
-    file = root / "transforms.json"
+    file = root / FILE
     meta = read_json(file, "load_scene")
     listed = listed_frames(meta, file, "load_scene")
     original = _Original(meta, f"load_scene: {file}")
@@ -65,7 +76,6 @@ def read_transforms(root: Path) -> Capture:
         raise InputError(f"[load_scene: {file}] aabb_scale must be more than 0, got {scale}; 1 is an object alone")
     return Capture(
         root,
-        "transforms",
         frames,
         splits=_splits(meta, frames, missing, f"load_scene: {file}"),
         aabb_scale=None if scale is None else _number(scale, "aabb_scale", f"load_scene: {file}"),
@@ -74,19 +84,27 @@ def read_transforms(root: Path) -> Capture:
 
 
 def _path(root: Path, text: object, key: str, where: str) -> Path:
+    """Return the file that a frame names, if the value is a path."""
     if not isinstance(text, str) or not frame_name(text):
         raise InputError(f"[{where}] {key} must be a path, got {text!r}; name the frame's file")
     return root / PurePosixPath(text.replace("\\", "/"))
 
 
 def _number(value: object, key: str, where: str) -> float:
+    """Return the value if it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
         raise InputError(f"[{where}] {key} must be a finite number, got {value!r}; export the cameras again")
     return float(value)
 
 
 def _camera(values: dict[str, Any], image: Path, where: str) -> Intrinsics:
-    """The camera of a frame, whose own values go before those of the whole capture."""
+    """Return the intrinsics of a frame.
+
+    Args:
+        values: the keys of the whole file, replaced by those of the frame.
+        image: the image file, which gives the size where the keys do not.
+        where: start of messages, without brackets.
+    """
     model = values.get("camera_model", "OPENCV")
     lens = next((name for key, name in OTHER_LENSES.items() if values.get(key)), None)
     if model not in CAMERA_MODELS or lens:
@@ -117,7 +135,7 @@ def _camera(values: dict[str, Any], image: Path, where: str) -> Intrinsics:
             f"[{where}] must have 'fl_x' or 'camera_angle_x', here or for the whole file, got neither; "
             "write the focal length in pixels"
         )
-    first = next(iter(focal.values()))  # pixels are square where one of the two is not given
+    first = next(iter(focal.values()))  # pixels are square if only one of the two is given
     return check_camera(
         Intrinsics(
             fl_x=focal.get("x", first),
@@ -133,10 +151,10 @@ def _camera(values: dict[str, Any], image: Path, where: str) -> Intrinsics:
 
 
 class _Original:
-    """From the file's coordinates back to those before ``applied_transform`` and then ``applied_scale`` led to it."""
+    """The way back from the file's coordinates to those before ``applied_transform`` and ``applied_scale``."""
 
     def __init__(self, meta: dict[str, Any], where: str) -> None:
-        """Read both."""
+        """Read and check ``applied_transform`` and ``applied_scale``."""
         self.scale = _number(meta.get("applied_scale", 1.0), "applied_scale", where)
         applied: object = meta.get("applied_transform")
         if isinstance(applied, list) and len(applied) == 3:
@@ -146,20 +164,27 @@ class _Original:
             raise InputError(f"[{where}] applied_scale must be more than 0, got {self.scale}; correct or remove it")
 
     def pose(self, matrix: object, where: str) -> Array:
-        """A frame's pose."""
+        """Return the pose of a frame in the original coordinates, float64 ``[4, 4]``."""
         c2w = _rigid(matrix, where)
         c2w[:3, 3] /= self.scale
         return np.linalg.inv(self.applied) @ c2w
 
 
 def _rigid(matrix: object, where: str) -> Array:
+    """Return a rigid transform as float64 ``[4, 4]``; a float32 copy would lose digits."""
     check_c2w(matrix, where)
     return np.array(matrix, dtype=np.float64)
 
 
 def _splits(meta: dict[str, Any], frames: list[Frame], missing: list[str], where: str) -> dict[str, list[int]] | None:
-    """nerfstudio's own lists of files. Where there is one for training alone, the other frames are for testing, and the
-    other way round."""
+    """Return the splits by nerfstudio's lists ``train_filenames``, ``val_filenames`` and ``test_filenames``.
+
+    If there is only a list for training, the other frames are for testing. If there is none for training, the frames
+    in no list are for training.
+
+    Returns:
+        Indices of frames by split, or None without lists.
+    """
     index = {frame.name: i for i, frame in enumerate(frames)}
     splits: dict[str, list[int]] = {}
     for split in SPLITS:
@@ -183,3 +208,8 @@ def _splits(meta: dict[str, Any], frames: list[Frame], missing: list[str], where
     elif len(splits) == 1:
         splits["test"] = rest
     return splits
+
+
+READER = Reader(
+    "transforms", f"{FILE} (instant-ngp, nerfstudio)", lambda root: (root / FILE).is_file(), read_transforms
+)

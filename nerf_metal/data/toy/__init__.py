@@ -1,1 +1,1 @@
-"""The scene that the package makes itself: solids, a ray tracer, a locomotive."""
+"""The built-in scene: solids, a ray tracer, and a toy locomotive."""

@@ -1,12 +1,12 @@
-"""The toy of the embedded scene: a steam locomotive of bricks on a piece of track.
+"""The object of the built-in scene: a steam locomotive of toy bricks on a piece of track.
 
-x is forward, z up; units are the scene's world units; everything lies within about 1 of the origin.
+x points forward and z up. Lengths are in world units. Everything lies within about 1 of the origin.
 """
 
 from nerf_metal.data.toy.solids import Ball, Box, Cone, Material, Solid
 
-PITCH = 0.13  # distance of studs: a brick is one stud high, and whole studs long and wide
-_STUD_RADIUS, _STUD_HEIGHT = 0.043, 0.034  # a third and a quarter of the pitch, as toy bricks have
+PITCH = 0.13  # distance between studs; a brick is one pitch high, and a whole number of pitches long and wide
+_STUD_RADIUS, _STUD_HEIGHT = 0.043, 0.034  # a third and a quarter of the pitch, as on toy bricks
 
 RED = Material((0.66, 0.035, 0.03))
 GREEN = Material((0.03, 0.33, 0.09))
@@ -19,12 +19,12 @@ BROWN = Material((0.24, 0.115, 0.05))
 GREY = Material((0.42, 0.43, 0.45))
 BLACK = Material((0.035, 0.035, 0.04))
 COAL = Material((0.02, 0.02, 0.022))
-BRASS = Material((0.98, 0.60, 0.12), mirror=0.85)  # the polished dome: mostly a mirror, tinted as gold is
+BRASS = Material((0.98, 0.60, 0.12), mirror=0.85)  # the polished dome: mostly a mirror, tinted like gold
 STEEL = Material((0.55, 0.56, 0.58), mirror=0.25)
 
 
 def _studs(x0: float, y0: float, nx: int, ny: int, z: float, material: Material) -> list[Solid]:
-    """A grid of studs on a top at height `z`, the first at (x0, y0)."""
+    """Make a grid of `nx` x `ny` studs on a surface at height `z`, the first at (x0, y0)."""
     return [
         Cone(
             (x0 + PITCH * i, y0 + PITCH * j, z),
@@ -39,16 +39,17 @@ def _studs(x0: float, y0: float, nx: int, ny: int, z: float, material: Material)
 
 
 def _disc_y(x: float, z: float, y0: float, y1: float, radius: float, material: Material) -> Solid:
-    """A cylinder across the locomotive."""
+    """Make a cylinder along y, across the locomotive."""
     return Cone((x, y0, z), (x, y1, z), radius, radius, material)
 
 
 def _tube_x(x0: float, x1: float, y: float, z: float, radius: float, material: Material) -> Solid:
-    """A cylinder along the locomotive."""
+    """Make a cylinder along x, along the locomotive."""
     return Cone((x0, y, z), (x1, y, z), radius, radius, material)
 
 
 def _track() -> list[Solid]:
+    """Make the sleepers and rails."""
     parts: list[Solid] = []
     for i in range(7):
         x = -0.9 + 0.3 * i
@@ -61,7 +62,7 @@ def _track() -> list[Solid]:
 
 
 def _running_gear(side: float) -> list[Solid]:
-    """Wheels, rods and cylinder of one side; `side` is -1 or 1."""
+    """Make the wheels, rods and cylinder of one side; `side` is -1 or 1."""
     parts: list[Solid] = []
     axles = (-0.66, -0.20, 0.26)
     for x, radius in (*((x, 0.20) for x in axles), (0.64, 0.13)):
@@ -85,6 +86,7 @@ def _running_gear(side: float) -> list[Solid]:
 
 
 def _frame() -> list[Solid]:
+    """Make the frame with the running gear, the buffers and the cowcatcher."""
     parts: list[Solid] = [
         Box((-0.92, -0.20, -0.34), (0.88, 0.20, -0.15), BLACK),
         Box((-0.98, -0.42, -0.15), (0.94, 0.42, -0.08), RED),
@@ -105,6 +107,7 @@ def _frame() -> list[Solid]:
 
 
 def _boiler() -> list[Solid]:
+    """Make the boiler with the chimney, the dome, the lamp and the handrails."""
     z = 0.20
     parts: list[Solid] = [
         _tube_x(-0.34, 0.70, 0.0, z, 0.25, GREEN),
@@ -113,7 +116,7 @@ def _boiler() -> list[Solid]:
         Ball((0.93, 0.0, z), 0.035, YELLOW),
     ]
     parts += [_tube_x(x, x + 0.035, 0.0, z, 0.259, YELLOW) for x in (-0.17, 0.40, 0.67)]
-    for i in range(4):  # the bricks that carry it
+    for i in range(4):  # the bricks that carry the boiler
         x = -0.30 + 2 * PITCH * i
         parts.append(Box((x, -0.20, -0.08), (x + 2 * PITCH - 0.01, 0.20, 0.05), (ORANGE, CREAM)[i % 2]))
     parts += [
@@ -135,6 +138,7 @@ def _boiler() -> list[Solid]:
 
 
 def _cab() -> list[Solid]:
+    """Make the cab with the roof, the driver, the coal and the antenna."""
     parts: list[Solid] = []
     wall = 0.5 * PITCH
     for course in range(2):
@@ -175,5 +179,5 @@ def _cab() -> list[Solid]:
 
 
 def locomotive() -> list[Solid]:
-    """All solids of the toy."""
+    """Return all solids of the locomotive and its track."""
     return _track() + _frame() + _boiler() + _cab()

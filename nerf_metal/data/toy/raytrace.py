@@ -1,8 +1,8 @@
-"""A small ray tracer in numpy; it makes the embedded scene.
+"""A small ray tracer in numpy, which renders the built-in scene.
 
-Light comes from lamps at infinity: the sun is a few lamps within its disc, the sky many. Each casts the
-shadow that its own orthographic depth map says, so soft shadows and the darkening of corners come from one
-mechanism, and a point's shade does not depend on who looks at it.
+Light comes from lamps at infinity: the sun is a few lamps within its disc, the sky is many lamps. Each lamp has an
+orthographic depth map, which gives its shadows. Soft shadows and dark corners come from this one mechanism, and the
+light on a point does not depend on the camera.
 """
 
 from collections.abc import Sequence
@@ -12,23 +12,24 @@ from numpy.typing import NDArray
 
 from nerf_metal.data.toy.solids import Array, Solid, corners
 
-NOTHING = -1  # index of the solid where a ray hits none
+NOTHING = -1  # index for a ray that hits no solid
 
 
 def trace_grid(
     solids: Sequence[Solid], columns: Array, rows: Array, o: Array, d: Array
 ) -> tuple[Array, NDArray[np.int16]]:
-    """First hits of a grid of rays, each solid tested only against the rays around its projection.
+    """Find the first hits of a grid of rays. Each solid is tested only against the rays around its projection.
 
     Args:
-        solids: what may be hit.
-        columns: ``[S, 8]``, the grid columns that the solids' `corners` project to.
-        rows: ``[S, 8]``, the grid rows.
-        o: origins, ``[3, H, W]`` or ``[3, 1, 1]`` if shared.
-        d: unit directions, ``[3, H, W]`` or ``[3, 1, 1]`` if shared.
+        solids: the ``S`` solids.
+        columns: grid columns of the projected `corners` of the solids, float32 ``[S, 8]``.
+        rows: grid rows of the projected corners, float32 ``[S, 8]``.
+        o: origins, float32 ``[3, H, W]``, or ``[3, 1, 1]`` for one origin.
+        d: unit directions, float32 ``[3, H, W]``, or ``[3, 1, 1]`` for one direction.
 
     Returns:
-        Distance ``[H, W]`` (infinity for none) and index of the solid ``[H, W]`` (`NOTHING` for none).
+        Distance, float32 ``[H, W]`` (infinity for no hit), and index of the solid, int16 ``[H, W]`` (`NOTHING` for no
+        hit).
     """
     height, width = max(o.shape[1], d.shape[1]), max(o.shape[2], d.shape[2])
     nearest = np.full((height, width), np.inf, dtype=np.float32)
@@ -53,7 +54,16 @@ def trace_grid(
 
 
 def trace_any(solids: Sequence[Solid], o: Array, d: Array) -> tuple[Array, NDArray[np.int16]]:
-    """First hits of loose rays ``[3, K]``, every solid against every ray: distance and index ``[K]``."""
+    """Find the first hits of single rays by testing every solid against every ray.
+
+    Args:
+        solids: the solids.
+        o: origins, float32 ``[3, K]``.
+        d: unit directions, float32 ``[3, K]``.
+
+    Returns:
+        Distance, float32 ``[K]`` (infinity for no hit), and index of the solid, int16 ``[K]`` (`NOTHING` for no hit).
+    """
     nearest = np.full(o.shape[1], np.inf, dtype=np.float32)
     index = np.full(o.shape[1], NOTHING, dtype=np.int16)
     for i, solid in enumerate(solids):
@@ -65,7 +75,7 @@ def trace_any(solids: Sequence[Solid], o: Array, d: Array) -> tuple[Array, NDArr
 
 
 def normals_at(solids: Sequence[Solid], index: NDArray[np.int16], p: Array) -> Array:
-    """Unit normals ``[3, K]`` at points ``[3, K]`` on the solids ``index [K]``."""
+    """Return the outward unit normals, float32 ``[3, K]``, at the points ``p [3, K]`` on the solids ``index [K]``."""
     normal = np.empty_like(p)
     order = np.argsort(index, kind="stable")
     starts = np.searchsorted(index[order], np.arange(len(solids) + 1))
@@ -77,16 +87,16 @@ def normals_at(solids: Sequence[Solid], index: NDArray[np.int16], p: Array) -> A
 
 
 class Lamp:
-    """A lamp at infinity, with the depth map that says which points it reaches."""
+    """A lamp at infinity, with a depth map that tells which points its light reaches."""
 
     def __init__(self, solids: Sequence[Solid], toward: Array, radiance: Array, texel: float) -> None:
         """Trace the depth map.
 
         Args:
-            solids: what casts shadows.
+            solids: the solids that cast shadows.
             toward: unit vector ``[3]`` towards the lamp.
-            radiance: linear RGB ``[3]``, what a white surface that faces the lamp sends back.
-            texel: the depth map's grain in world units.
+            radiance: linear RGB ``[3]`` that a white surface facing the lamp reflects.
+            texel: size of a pixel of the depth map, world units.
         """
         self.toward, self.radiance = toward, radiance
         helper = np.eye(3, dtype=np.float32)[np.abs(toward).argmin()]
@@ -100,7 +110,7 @@ class Lamp:
         size = np.ceil([v.max() - self._origin[1] + 3.0, u.max() - self._origin[0] + 3.0]).astype(int)
         self._top = np.float32(w.max() + 1.0)
         rows, columns = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in size), indexing="ij")
-        along = np.float32(texel * texel)  # an axis in texels times this is one texel in the world
+        along = np.float32(texel * texel)  # an axis in texels times this has the length of one texel in world units
         start = (
             (columns + self._origin[0]) * along * self._axes[0][:, None, None]
             + (rows + self._origin[1]) * along * self._axes[1][:, None, None]
@@ -108,12 +118,12 @@ class Lamp:
         )
         depth, _ = trace_grid(solids, u - self._origin[0], v - self._origin[1], start, -toward[:, None, None])
         self._height = self._top - depth
-        # A point is lifted off its own surface by this before the look-up: steep surfaces change by about two
-        # texels within one, and anything less draws stripes on them.
+        # Points are lifted off their own surface by this before the look-up. The depth of a steep surface changes by
+        # about two texels within one; a smaller lift would draw stripes on it.
         self._lift = np.float32(2.0 * texel)
 
     def shine(self, p: Array, normal: Array) -> Array:
-        """Cosine of incidence where the lamp reaches the points ``[3, K]``, zero elsewhere: ``[K]``."""
+        """Return the cosine of incidence at points ``p [3, K]`` that the light reaches, and 0 elsewhere: ``[K]``."""
         cosine: Array = np.maximum(self.toward @ normal, 0.0)
         u, v, w = self._axes @ (p + self._lift * normal)
         column = np.clip(np.rint(u - self._origin[0]), 0, self._height.shape[1] - 1).astype(np.intp)
@@ -123,7 +133,8 @@ class Lamp:
 
 
 def fibonacci_sphere(count: int) -> Array:
-    """Evenly spread unit vectors ``[count, 3]`` (Gonzalez 2010, "Measurement of areas on a sphere")."""
+    """Return evenly spread unit vectors, float32 ``[count, 3]`` (Gonzalez 2010, "Measurement of areas on a sphere using
+    Fibonacci and latitude-longitude lattices")."""
     i = np.arange(count) + 0.5
     z = 1.0 - 2.0 * i / count
     angle = np.pi * (1.0 + np.sqrt(5.0)) * i

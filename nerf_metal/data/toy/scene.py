@@ -1,6 +1,6 @@
-"""The embedded scene: a toy locomotive, ray-traced on the spot, in the manner of the NeRF-synthetic scenes.
+"""The built-in scene: a toy locomotive that is ray-traced when it is needed, in the form of a NeRF-synthetic scene.
 
-It needs no download and has no licence but ours, so that a first run, a test and a benchmark work on any
+It needs no download and has the licence of the package, so that a first run, a test and a benchmark work on any
 machine.
 """
 
@@ -21,24 +21,24 @@ from nerf_metal.data.toy.raytrace import NOTHING, Lamp, fibonacci_sphere, normal
 from nerf_metal.data.toy.solids import Array, Solid, corners
 from nerf_metal.util.errors import InputError
 
-CAMERA_ANGLE_X = 0.6911112070083618  # radians; that of the NeRF-synthetic scenes
-RADIUS = 4.0  # of the sphere of cameras, about that of the NeRF-synthetic scenes
+CAMERA_ANGLE_X = 0.6911112070083618  # radians, as in the NeRF-synthetic scenes
+RADIUS = 4.0  # of the sphere of cameras, about as in the NeRF-synthetic scenes
 LOWEST, HIGHEST = -0.1, 0.97  # sine of the cameras' elevation: from just below the track to nearly overhead
-SAMPLES = 2  # rays a pixel along each axis: five levels of alpha at edges, at four times the cost of one
+SAMPLES = 2  # rays per pixel along each axis: five values of alpha at edges, for four times the cost of one ray
 
-# High, from the front right: lights the nose and one side, leaves the other side to the sky.
+# The sun is high, at the front right. It lights the nose and one side; the sky lights the other side.
 SUN = np.array([0.42, -0.62, 0.66], dtype=np.float32) / np.float32(math.sqrt(0.42**2 + 0.62**2 + 0.66**2))
-# Lamps, and radians around the middle: a sun of 4 degrees, for shadows whose edges are soft.
+# Number of lamps, and their largest angle from the middle in radians: a sun of 4 degrees has soft shadows.
 _SUN_LAMPS, _SUN_SPREAD = 6, 0.035
-_SUN_COLOUR = np.array([2.5, 2.3, 1.95], dtype=np.float32)  # warm, some three times what the open sky gives
-_SKY_LAMPS = 40  # directions over the whole sphere; fewer show single shadows
-# Grain of the depth maps, world units: finer than a pixel of the default size, which is 0.022 on the toy.
+_SUN_COLOUR = np.array([2.5, 2.3, 1.95], dtype=np.float32)  # warm, about three times as bright as the open sky
+_SKY_LAMPS = 40  # lamps over the whole sphere; fewer would show single shadows
+# Pixel size of the depth maps, world units: below a pixel of an image of the default size, which is 0.022 on the toy.
 _SUN_TEXEL, _SKY_TEXEL = 0.008, 0.014
-_GLEAM, _GLEAM_EXPONENT = np.float32(0.35), 60  # plastic: faint, and some 10 degrees wide
-# The sun in the mirror: much brighter than white, wider than its lamps (cosine 0.985 to 0.997), since a
-# smaller spot would fall between the rays of a small image and flicker from view to view.
+_GLEAM, _GLEAM_EXPONENT = np.float32(0.35), 60  # plastic: faint, about 10 degrees wide
+# The sun in the mirror is much brighter than white, and wider than its lamps (cosine 0.985 to 0.997): a smaller spot
+# would fall between the rays of a small image and flicker from view to view.
 _GLARE, _GLARE_FROM, _GLARE_FULL = np.float32(14.0), np.float32(0.985), np.float32(0.997)
-_MIDDLE = (0.0, 0.0, 0.1)  # what the cameras look at: the middle of the toy without its antenna
+_MIDDLE = (0.0, 0.0, 0.1)  # the point that the cameras look at: the middle of the toy without its antenna
 
 
 def make_embedded_scene(
@@ -49,18 +49,19 @@ def make_embedded_scene(
     seed: int = 0,
     splits: Sequence[str] = ("train", "test"),
 ) -> Scene:
-    """Make the embedded scene; the same arguments give the same bits under the same numpy.
+    """Make the built-in scene. The same arguments give the same bits with the same version of numpy.
 
     Args:
-        resolution: width and height of the images in pixels. 128 makes all 120 views in seconds.
-        train_views: evenly spread with jitter over the upper part of a sphere, as many as NeRF-synthetic has.
-        test_views: along a spiral; none coincides with a training view.
-        seed: of the training cameras' jitter.
-        splits: which of train and test to make.
+        resolution: width and height of the images in pixels. With 128, all 120 views take seconds.
+        train_views: number of training views, evenly spread with jitter over the upper part of a sphere; 100 as in
+            NeRF-synthetic.
+        test_views: number of test views, along a spiral. None of them is a training view.
+        seed: seed of the jitter of the training cameras.
+        splits: the splits to make, some of train and test.
 
     Returns:
-        The scene, RGBA with straight alpha, transparent background; near, far and box as `load_blender`
-        gives.
+        The scene. Its images are RGBA with straight alpha and a transparent background; near, far and the box are those
+        of NeRF-synthetic scenes (:func:`nerf_metal.data.readers.blender.load_blender`).
 
     Raises:
         InputError: a count is not positive, or a split's name is unknown.
@@ -75,11 +76,11 @@ def make_embedded_scene(
         if name not in eyes:
             raise InputError(f"[make_embedded_scene] splits must be train or test, got {name!r}; correct the name")
     intrinsics = Intrinsics.from_fov_x(CAMERA_ANGLE_X, resolution, resolution)
-    _world()  # before the threads, each of which would build it
+    _world()  # build it before the threads start, each of which would build it again
     made = {}
     for name in splits:
         c2w = look_at(eyes[name](), _MIDDLE, (0.0, 0.0, 1.0))
-        with ThreadPoolExecutor(2) as pool:  # numpy releases the GIL in large operations only: more do not help
+        with ThreadPoolExecutor(2) as pool:  # numpy releases the GIL in large operations only: more threads do not help
             images = list(pool.map(lambda pose: render_view(pose, intrinsics), c2w))
         names = [f"{name}/r_{i}" for i in range(len(images))]
         made[name] = Split(name, torch.from_numpy(np.stack(images)), c2w, intrinsics, names, has_alpha=True)
@@ -88,10 +89,10 @@ def make_embedded_scene(
 
 
 def _train_eyes(count: int, seed: int) -> torch.Tensor:
-    """A Fibonacci spiral between the lowest and the highest elevation, each position jittered."""
+    """Place training cameras on a Fibonacci spiral from low to high, with jitter: ``[count, 3]``."""
     rng = np.random.default_rng(seed)
     i = np.arange(count)
-    # Jitter by a third of the spacing: breaks the pattern, keeps the coverage.
+    # Jitter by a third of the spacing breaks the pattern and keeps the coverage.
     jitter = rng.uniform(-1 / 3, 1 / 3, (2, count))
     z = LOWEST + (HIGHEST - LOWEST) * (i + 0.5 + jitter[0]) / count
     azimuth = math.pi * (1.0 + math.sqrt(5.0)) * i + jitter[1] * math.sqrt(4.0 * math.pi / count)
@@ -99,42 +100,46 @@ def _train_eyes(count: int, seed: int) -> torch.Tensor:
 
 
 def _test_eyes(count: int) -> torch.Tensor:
-    """A spiral of two turns and a bit from low to high: a walk around the toy that makes a film."""
+    """Place test cameras on a spiral of 2.25 turns from low to high, ``[count, 3]``: a walk that makes a film."""
     i = (np.arange(count) + 0.5) / count
     return _on_sphere(0.02 + 0.75 * i, 2.0 * math.pi * 2.25 * i)
 
 
 def _on_sphere(z: NDArray[np.float64], azimuth: NDArray[np.float64]) -> torch.Tensor:
+    """Return positions on the sphere of cameras, float64 ``[N, 3]``, from the sine of the elevation and the azimuth."""
     flat = np.sqrt(1.0 - z * z)
     return torch.from_numpy(RADIUS * np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), z], axis=1))
 
 
 def sky(d: Array) -> Array:
-    """Linear RGB radiance ``[3, K]`` from directions ``[3, K]``: blue, pale at the horizon, earth below."""
+    """Return the linear RGB radiance ``[3, K]`` of the sky in the directions ``d [3, K]``.
+
+    The sky is blue and pale at the horizon, with earth below.
+    """
     up = np.clip(d[2], -1.0, 1.0)
     zenith, horizon, earth = (
         np.array(c, dtype=np.float32)[:, None] for c in ((0.30, 0.52, 1.00), (0.95, 0.98, 1.00), (0.26, 0.23, 0.20))
     )
     above = horizon + (zenith - horizon) * np.sqrt(np.maximum(up, 0.0))
-    # The horizon is soft over a tenth, so that its mirror image in the dome does not alias.
+    # The horizon is soft over a tenth, so that its image in the mirroring dome does not alias.
     radiance: Array = earth + (above - earth) * np.clip(0.5 + 10.0 * up, 0.0, 1.0)
     return radiance
 
 
 @cache
 def _world() -> tuple[list[Solid], list[Lamp], list[Lamp], Array, Array]:
-    """The solids, the sun's lamps, the sky's lamps, and each solid's albedo ``[3, S]`` and mirror ``[S]``."""
+    """Return the solids, the lamps of the sun and of the sky, and the solids' albedo ``[3, S]`` and mirror ``[S]``."""
     solids = locomotive()
     right = np.cross(SUN, (0.0, 0.0, 1.0))
     right /= np.sqrt((right * right).sum())
     above = np.cross(right, SUN)
     sun = []
-    for i in range(_SUN_LAMPS):  # a sunflower disc: evenly spread
+    for i in range(_SUN_LAMPS):  # evenly spread, like the seeds of a sunflower
         reach, turn = _SUN_SPREAD * math.sqrt((i + 0.5) / _SUN_LAMPS), i * math.pi * (3.0 - math.sqrt(5.0))
         toward = SUN + reach * (math.cos(turn) * right + math.sin(turn) * above)
         toward = (toward / np.sqrt((toward * toward).sum())).astype(np.float32)
         sun.append(Lamp(solids, toward, _SUN_COLOUR / np.float32(_SUN_LAMPS), _SUN_TEXEL))
-    # A white surface under a sky of radiance 1 sends back 1: the lamps' cosines add up to a quarter of them.
+    # A white surface under a sky of radiance 1 reflects 1: the sum of the lamps' cosines is a quarter of their number.
     directions = fibonacci_sphere(_SKY_LAMPS)
     glow = sky(directions.T).T * np.float32(4.0 / _SKY_LAMPS)
     skies = [Lamp(solids, d, g, _SKY_TEXEL) for d, g in zip(directions, glow, strict=True)]
@@ -144,7 +149,10 @@ def _world() -> tuple[list[Solid], list[Lamp], list[Lamp], Array, Array]:
 
 
 def _matte(index: NDArray[np.int16], p: Array, normal: Array, d: Array) -> Array:
-    """Light sent back without mirroring: linear RGB ``[3, K]``; `d` are the rays that arrive at `p`."""
+    """Return the light that points ``p [3, K]`` reflect without mirroring, linear RGB ``[3, K]``.
+
+    `d` are the directions of the rays that arrive at `p`.
+    """
     _, sun, skies, albedo, _ = _world()
     light, direct = np.zeros_like(p), np.zeros(p.shape[1], dtype=np.float32)
     for lamp in skies:
@@ -152,7 +160,7 @@ def _matte(index: NDArray[np.int16], p: Array, normal: Array, d: Array) -> Array
     for lamp in sun:
         direct += lamp.shine(p, normal)
     light += sun[0].radiance[:, None] * direct
-    # The plastic's faint gleam: Blinn 1977, half vector between the eye and the sun.
+    # The faint gleam of plastic: Blinn 1977, with the half vector between the eye and the sun.
     half = SUN[:, None] - d
     half /= np.sqrt((half * half).sum(axis=0))
     gleam = np.maximum((half * normal).sum(axis=0), 0.0) ** _GLEAM_EXPONENT
@@ -161,7 +169,7 @@ def _matte(index: NDArray[np.int16], p: Array, normal: Array, d: Array) -> Array
 
 
 def _shade(index: NDArray[np.int16], p: Array, d: Array) -> Array:
-    """Linear RGB ``[3, K]`` of points `p` on the solids `index`, seen along unit directions `d`."""
+    """Return the linear RGB ``[3, K]`` of points `p` on the solids `index`, seen along unit directions `d`."""
     solids, _, _, albedo, mirror = _world()
     normal = normals_at(solids, index, p)
     colour = _matte(index, p, normal, d)
@@ -169,7 +177,7 @@ def _shade(index: NDArray[np.int16], p: Array, d: Array) -> Array:
     if shiny.size:
         n, incoming = normal[:, shiny], d[:, shiny]
         r = incoming - 2.0 * (incoming * n).sum(axis=0) * n
-        # Off the surface by far more than float32's error at this scale, far less than anything is thick.
+        # Off the surface by far more than the rounding of float32, and far less than the thinnest part.
         start = p[:, shiny] + np.float32(1e-3) * n
         t, seen = trace_any(solids, start, r)
         image = sky(r)
@@ -184,14 +192,14 @@ def _shade(index: NDArray[np.int16], p: Array, d: Array) -> Array:
 
 
 def render_view(c2w: torch.Tensor, intrinsics: Intrinsics) -> NDArray[np.uint8]:
-    """Ray-trace one view.
+    """Ray-trace one view of the built-in scene.
 
     Args:
-        c2w: float32 ``[4, 4]``.
+        c2w: camera-to-world matrix, float32 ``[4, 4]``.
         intrinsics: the camera.
 
     Returns:
-        uint8 ``[H, W, 4]``: sRGB and straight alpha, the share of the pixel's `SAMPLES`^2 rays that hit.
+        sRGB and straight alpha, uint8 ``[H, W, 4]``. Alpha is the share of the `SAMPLES`^2 rays of a pixel that hit.
     """
     fine = intrinsics.scaled(SAMPLES)
     height, width = fine.height, fine.width
@@ -208,7 +216,7 @@ def render_view(c2w: torch.Tensor, intrinsics: Intrinsics) -> NDArray[np.uint8]:
     colour = _shade(index[hit], pose[:3, 3][:, None] + t[hit] * along, along)
     rgb = np.zeros((3, height, width), dtype=np.float32)
     rgb[:, hit] = _to_srgb(colour)
-    # Colour is the mean over the rays that hit, alpha their share: composited, that is the mean over all.
+    # The colour is the mean over the rays that hit, alpha is their share: composited, that is the mean over all rays.
     cells = (intrinsics.height, SAMPLES, intrinsics.width, SAMPLES)
     count = hit.reshape(cells).sum(axis=(1, 3))
     mean = rgb.reshape(3, *cells).sum(axis=(2, 4)) / np.maximum(count, 1)
@@ -217,6 +225,6 @@ def render_view(c2w: torch.Tensor, intrinsics: Intrinsics) -> NDArray[np.uint8]:
 
 
 def _to_srgb(linear: Array) -> Array:
-    """Film-like shoulder ``1 - exp(-x)``, then the sRGB curve (IEC 61966-2-1)."""
+    """Apply a film-like shoulder ``1 - exp(-x)``, then the sRGB curve (IEC 61966-2-1)."""
     x = 1.0 - np.exp(-linear)
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 0.0031308) ** np.float32(1 / 2.4) - 0.055)

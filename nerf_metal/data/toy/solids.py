@@ -1,8 +1,8 @@
-"""Solids given by formulas, and where rays meet them, in numpy: what the embedded scene is built of.
+"""Solids of the built-in scene and their intersections with rays, in numpy.
 
-Boxes, capped cones (cylinders are the equal-radius case) and balls. Vectors are component first, ``[3,
-...]``: numpy is several times faster on three planes than on triples. Everything is float32. Rays (origin
-`o`, unit direction `d`) start outside all solids.
+The solids are boxes, capped cones (a cylinder is a cone with equal radii) and balls. Vectors have their components
+first, ``[3, ...]``: numpy is several times faster on three planes than on triples. Everything is float32 and in world
+units. Rays (origin `o`, unit direction `d`) start outside all solids.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-_TINY = np.float32(1e-9)  # keeps divisions by a direction's zero component finite
+_TINY = np.float32(1e-9)  # replaces a zero component of a direction, so that divisions stay finite
 
 
 @dataclass(frozen=True)
 class Material:
-    """How a surface looks: linear RGB albedo in [0, 1], and how much of a mirror it is in [0, 1]."""
+    """The material of a surface: linear RGB albedo in [0, 1], and the share of mirrored light in [0, 1]."""
 
     albedo: tuple[float, float, float]
     mirror: float = 0.0
@@ -25,18 +25,18 @@ class Material:
 
 @dataclass(frozen=True)
 class Box:
-    """An axis-aligned box between two corners."""
+    """An axis-aligned box between its corners `low` and `high`."""
 
     low: tuple[float, float, float]
     high: tuple[float, float, float]
     material: Material
 
     def bounds(self) -> Array:
-        """Corners ``[2, 3]`` of the box around it."""
+        """Return the corners of the bounding box, ``[2, 3]``, least corner first."""
         return np.array([self.low, self.high], dtype=np.float32)
 
     def hit(self, o: Array, d: Array) -> Array:
-        """Distance to the first hit (the slab method, Kay and Kajiya 1986), infinity for none."""
+        """Return the distance to the first hit, infinity for none (slab method, Kay and Kajiya, SIGGRAPH 1986)."""
         enter, leave = np.float32(-np.inf), np.float32(np.inf)
         for axis in range(3):
             inverse = 1.0 / np.where(np.abs(d[axis]) < _TINY, _TINY, d[axis])
@@ -47,7 +47,7 @@ class Box:
         return np.where((enter <= leave) & (enter > 0.0), enter, np.float32(np.inf))
 
     def normal(self, p: Array) -> Array:
-        """Outward unit normal at surface points ``[3, K]``."""
+        """Return the outward unit normals, ``[3, K]``, at surface points ``p [3, K]``."""
         low, high = self.bounds()[:, :, None]
         local = (2.0 * p - low - high) / (high - low)
         axis = np.abs(local).argmax(axis=0)
@@ -59,7 +59,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Cone:
-    """A capped cone from `start` to `end`; a cylinder where both radii are equal."""
+    """A capped cone from `start` to `end`. It is a cylinder if both radii are equal."""
 
     start: tuple[float, float, float]
     end: tuple[float, float, float]
@@ -68,14 +68,14 @@ class Cone:
     material: Material
 
     def _frame(self) -> tuple[Array, Array, np.float32, np.float32]:
-        """Start, unit axis, length, and growth of the radius per length."""
+        """Return the start, the unit axis, the length, and the growth of the radius per length."""
         start = np.array(self.start, dtype=np.float32)
         along = np.array(self.end, dtype=np.float32) - start
         length = np.float32(np.sqrt((along * along).sum()))
         return start, along / length, length, np.float32(self.radius_end - self.radius_start) / length
 
     def bounds(self) -> Array:
-        """Corners ``[2, 3]`` of the box around it."""
+        """Return the corners of the bounding box, ``[2, 3]``, least corner first."""
         start, axis, length, _ = self._frame()
         reach = np.sqrt(np.maximum(0.0, 1.0 - axis * axis))
         ends = np.stack([start, start + length * axis])
@@ -83,16 +83,16 @@ class Cone:
         return np.stack([(ends - radii * reach).min(axis=0), (ends + radii * reach).max(axis=0)])
 
     def hit(self, o: Array, d: Array) -> Array:
-        """Distance to the first hit, infinity for none.
+        """Return the distance to the first hit, infinity for none.
 
-        With s = (o - start) . axis along the axis and r(s) = r0 + k s, the side solves
-        ``|perpendicular part|^2 = r(s)^2``, a quadratic in t; the near cap is a disc.
+        With ``s = (o + t d - start) . axis`` and the radius ``r(s) = r0 + k s``, the side solves
+        ``|perpendicular part|^2 = r(s)^2``, a quadratic equation in t. The near cap is a disc.
         """
         start, axis, length, k = self._frame()
         ox, oy, oz = (o[i] - start[i] for i in range(3))
         s = ox * axis[0] + oy * axis[1] + oz * axis[2]
         ds = d[0] * axis[0] + d[1] * axis[1] + d[2] * axis[2]
-        od = ox * d[0] + oy * d[1] + oz * d[2] - s * ds  # of the perpendicular parts, as the next two
+        od = ox * d[0] + oy * d[1] + oz * d[2] - s * ds  # product of the perpendicular parts, as in the next two lines
         oo = ox * ox + oy * oy + oz * oz - s * s
         dd = 1.0 - ds * ds
         r = np.float32(self.radius_start) + k * s
@@ -105,15 +105,15 @@ class Cone:
         disc = np.where(ds > 0.0, np.float32(self.radius_start), np.float32(self.radius_end)) ** 2
         on_cap = oo + best * (2.0 * od + best * dd) <= disc
         best = np.where(on_cap & (best > 0.0), best, np.float32(np.inf))
-        # Of the two roots this one is always the entry: the nearer where the ray is flatter than the side,
-        # the farther where it is steeper and meets the mirrored cone beyond the apex first.
+        # This one of the two roots is always the entry. It is the nearer one if the ray is flatter than the side, and
+        # the farther one if the ray is steeper and first meets the mirrored cone beyond the apex.
         t = (-b - root) / a
         height = s + t * ds
         on_side = (discriminant > 0.0) & (height >= 0.0) & (height <= length) & (t > 0.0)
         return np.where(on_side, np.minimum(best, t), best)
 
     def normal(self, p: Array) -> Array:
-        """Outward unit normal at surface points ``[3, K]``."""
+        """Return the outward unit normals, ``[3, K]``, at surface points ``p [3, K]``."""
         start, axis, length, k = self._frame()
         from_start = p - start[:, None]
         s = axis @ from_start
@@ -129,29 +129,29 @@ class Cone:
 
 @dataclass(frozen=True)
 class Ball:
-    """A ball."""
+    """A ball with a center and a radius."""
 
     center: tuple[float, float, float]
     radius: float
     material: Material
 
     def bounds(self) -> Array:
-        """Corners ``[2, 3]`` of the box around it."""
+        """Return the corners of the bounding box, ``[2, 3]``, least corner first."""
         center = np.array(self.center, dtype=np.float32)
         return np.stack([center - np.float32(self.radius), center + np.float32(self.radius)])
 
     def hit(self, o: Array, d: Array) -> Array:
-        """Distance to the first hit, infinity for none."""
+        """Return the distance to the first hit, infinity for none."""
         ox, oy, oz = (o[i] - np.float32(self.center[i]) for i in range(3))
         b = ox * d[0] + oy * d[1] + oz * d[2]
-        # The squared distance of the line from the centre, this way, cancels less than |o|^2 - b^2.
+        # This form of the squared distance of the line from the centre loses fewer digits than |o|^2 - b^2.
         px, py, pz = ox - b * d[0], oy - b * d[1], oz - b * d[2]
         discriminant = np.float32(self.radius) ** 2 - (px * px + py * py + pz * pz)
         t = -b - np.sqrt(np.maximum(discriminant, 0.0))
         return np.where((discriminant > 0.0) & (t > 0.0), t, np.float32(np.inf))
 
     def normal(self, p: Array) -> Array:
-        """Outward unit normal at surface points ``[3, K]``."""
+        """Return the outward unit normals, ``[3, K]``, at surface points ``p [3, K]``."""
         return (p - np.array(self.center, dtype=np.float32)[:, None]) / np.float32(self.radius)
 
 
@@ -159,7 +159,7 @@ Solid = Box | Cone | Ball
 
 
 def corners(solids: Sequence[Solid]) -> Array:
-    """The eight corners of each solid's bounding box, ``[3, S, 8]``."""
+    """Return the eight corners of the bounding box of each solid, float32 ``[3, S, 8]``."""
     bounds = np.stack([solid.bounds() for solid in solids])
     picks = np.array([[i >> 2 & 1, i >> 1 & 1, i & 1] for i in range(8)])
     return np.ascontiguousarray(bounds[:, picks, np.arange(3)].transpose(2, 0, 1))
