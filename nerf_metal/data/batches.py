@@ -1,4 +1,4 @@
-"""Random batches of training rays: what a step sees depends on the seed and the step alone."""
+"""Random batches of training rays. A batch depends on the seed and the step only."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from nerf_metal.data.cameras import Intrinsics, Lenses, pixel_rays
 from nerf_metal.data.scene import Split
 
 OVERSAMPLING = 4
-"""Pixels drawn for each ray wanted. Rays that miss the box teach nothing; with a tight box about a third hit
-it, so four are enough to fill the batch with hits."""
+"""Number of pixels drawn for each ray wanted. A ray that misses the box teaches nothing. With a tight box about a third
+of the rays hit it, so four are enough to fill the batch with hits."""
 PRECROP = 0.5
-"""Part of a picture's width and height, in its middle, that the first steps see: nerf-pytorch's ``precrop_frac``."""
+"""Part of the width and height, in the middle of an image, that the first steps see: ``precrop_frac`` of
+nerf-pytorch."""
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -89,20 +90,20 @@ def _with_truth(
 
 
 TILE = 16
-"""Pixels along a tile's side: small beside an object, and few enough tiles that a list of them is short."""
+"""Number of pixels along the side of a tile: small beside an object, and large enough for a short list of tiles."""
 
 
 class PixelBatches:
-    """Draws rays through pixels of all images, on the CPU, and hands them to ``device``. How many changes from step to
-    step.
+    """Random rays through pixels of all images. The size of a batch may change from step to step. Rays are drawn on
+    the CPU and moved to ``device``.
 
     Args:
         split: the images; they stay on the CPU.
         background: name of the background, see :mod:`nerf_metal.data.background`.
-        near_object: leave out pixels farther than a tile from any that is not transparent, for fields that know there
-            to be nothing: their rays have no samples.
-        seed: of the run.
-        device: where batches go.
+        near_object: leave out pixels that are more than a tile away from any opaque pixel. Use it for a field that
+            knows empty space: rays through such pixels have no samples.
+        seed: seed of the run.
+        device: device of the batches.
     """
 
     def __init__(
@@ -159,7 +160,8 @@ def _tiles_near(image: torch.Tensor) -> torch.Tensor:
 
 
 class RayBatches:
-    """Draws batches over all pixels of all images, on the CPU, and hands them to ``device``.
+    """Random rays through pixels of all images. Rays that hit the box come first. Rays are drawn on the CPU and moved
+    to ``device``.
 
     Args:
         split: the images; they stay on the CPU.
@@ -167,8 +169,8 @@ class RayBatches:
         near: least distance along a ray, world units.
         far: greatest distance, world units.
         background: name of the background, see :mod:`nerf_metal.data.background`.
-        seed: of the run.
-        device: where batches go.
+        seed: seed of the run.
+        device: device of the batches.
         precrop_steps: first steps, which see only the middle of the pictures.
     """
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import nerf_metal.models
+import nerf_metal.train.loading
 from nerf_metal.cli import main
 from nerf_metal.export.mesh import Mesh, Space, field_mesh, filled_box, surface_density
 from nerf_metal.export.mesh_check import check_mesh
@@ -41,8 +41,8 @@ class Balls:
     def to(self, device):
         assert device == CPU
 
-    def reserve(self, image_bytes):
-        assert image_bytes == 0
+    def limit_memory(self, max_memory, held_bytes, *, training):
+        assert held_bytes == 0 and not training
 
     def _distance(self, positions):
         return (torch.linalg.vector_norm(positions[:, None] - self.balls[:, :3], dim=-1) - self.balls[:, 3]).amin(-1)
@@ -179,7 +179,7 @@ def ball_run(tmp_path, monkeypatch):
     folder.write_config(config, "ball", capture_to_scene=matrix, aabb=BOX.tolist())
     checkpoint = Checkpoint(folder.path, config, 1, 1.0, 0.1, 10.0, {}, 0, None, True, {}, {})
     ball = Balls((0.1, 0.25, 0.0, 0.5))
-    monkeypatch.setattr(nerf_metal.models, "load_method", lambda *_: (ball, checkpoint))
+    monkeypatch.setattr(nerf_metal.train.loading, "load_model", lambda *_: (ball, checkpoint))
     return folder.path
 
 

@@ -38,7 +38,7 @@ class Sphere:
     def __init__(self, frames: float = math.inf) -> None:
         self.left = frames
 
-    def reserve(self, image_bytes: int) -> None:
+    def limit_memory(self, max_memory: float, held_bytes: int, *, training: bool) -> None:
         pass
 
     def density(self, positions: torch.Tensor) -> torch.Tensor:
@@ -109,10 +109,10 @@ def sphere_run(tmp_path, monkeypatch, cube_scene):
 
     def render(*args: str, left: float = math.inf) -> int:
         checkpoint = types.SimpleNamespace(
-            config=types.SimpleNamespace(background="random", data=None), step=step[0], near=2.0, far=6.0
+            config=types.SimpleNamespace(max_memory=4.0, background="random", data=None), step=step[0], near=2.0, far=6.0
         )
         opened = OpenedModel(RunFolder(tmp_path), checkpoint, Sphere(left), torch.device("cpu"))
-        monkeypatch.setattr(nerf_metal.cli.render, "open_method", lambda *_: opened)
+        monkeypatch.setattr(nerf_metal.cli.render, "open_model", lambda *_: opened)
         return main(["render", str(tmp_path), *args])
 
     render.step = step

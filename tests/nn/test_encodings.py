@@ -28,7 +28,7 @@ def test_the_modules_are_the_fast_presets_field_to_the_bit() -> None:
     directions = nn.SphericalHarmonics(4)
     assert torch.equal(torch.rand(1), after)
     mine = [encoding.table, *geometry.weights, *color.weights]
-    theirs = [field.table, *field.density_weights, *field.color_weights]
+    theirs = [field.encoding.table, *field.density_network.weights, *field.color_network.weights]
     assert [p.shape for p in mine] == [p.shape for p in theirs]
     assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
     x, d = points(50) * 2.0 - 1.0, torch.nn.functional.normalize(points(50, 1) - 0.5, dim=-1)

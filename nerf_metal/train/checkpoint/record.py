@@ -29,7 +29,6 @@ class Checkpoint:
 
     Attributes:
         path: the JSON file.
-        format: of the files.
         config: options of the run.
         step: training steps done.
         train_seconds: seconds of training done.
@@ -42,10 +41,10 @@ class Checkpoint:
         state: what the trainer keeps besides.
         files: bytes and SHA-256 of the files beside the JSON, by suffix.
         notes: sentences for people about how it was found.
+        format: of the files, one of :data:`READABLE`.
     """
 
     path: Path
-    format: int
     config: TrainConfig
     step: int
     train_seconds: float
@@ -58,6 +57,7 @@ class Checkpoint:
     state: dict[str, Any]
     files: dict[str, dict[str, Any]]
     notes: tuple[str, ...] = ()
+    format: int = FORMAT
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
