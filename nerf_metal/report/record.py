@@ -1,7 +1,7 @@
-"""What a run has written so far, read from its folder into types; what is missing stays None.
+"""The record of a run: what its folder holds so far, as typed values. A missing value is None.
 
-Lines come from our trainer, from older versions of it, from a run that is still going or was killed, or from a person
-who typed a table in: an evaluation may hold an epoch and a PSNR and nothing else.
+The lines may come from this version of the trainer or from an older one, from a run that is still going or was killed,
+or from a person who typed in a table. An evaluation may hold an epoch, a PSNR and nothing else.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ Unit = Literal["epoch", "step", "evaluation"]
 
 @dataclass(frozen=True)
 class Point:
-    """When something was recorded.
+    """One recorded line, and when it was recorded.
 
     Attributes:
-        order: place among all lines.
-        steps: steps trained so far, those that a rollback took back counted too; None where unknown.
+        order: the line's position among all lines of ``metrics.jsonl``.
+        steps: the steps trained so far, including those that a rollback discarded. None if not known.
+        step: the step number, which a rollback sets back.
+        epoch: the epoch number.
+        train_seconds: the seconds of training so far.
     """
 
     order: int = 0
@@ -39,7 +42,17 @@ class Point:
 
 @dataclass(frozen=True)
 class Eval(Point):
-    """Means over test views; ``index`` counts evaluations from 0."""
+    """The means over the held-out views of one evaluation.
+
+    Attributes:
+        index: the number of the evaluation, from 0.
+        psnr: mean PSNR, dB. NaN if it is not a finite number.
+        mse: mean squared error.
+        ssim: mean structural similarity.
+        blank_psnr: the PSNR of a blank picture on the same views, dB.
+        views: the number of views.
+        split: the split that the views come from.
+    """
 
     index: int = 0
     psnr: float = math.nan
@@ -52,7 +65,19 @@ class Eval(Point):
 
 @dataclass(frozen=True)
 class Train(Point):
-    """The means of some steps."""
+    """The means over some training steps.
+
+    Attributes:
+        loss: the training loss.
+        mse: mean squared error of the rays.
+        blank_mse: mean squared error of a blank picture on the same rays.
+        lr: learning rate.
+        grad_norm: greatest gradient norm of the steps.
+        empty_rays: fraction of rays with an opacity below 0.01.
+        opaque_rays: fraction of rays with an opacity above 0.99.
+        alpha: mean alpha of the rays' pixels.
+        rays_per_second: training speed.
+    """
 
     loss: float | None = None
     mse: float | None = None
@@ -67,7 +92,14 @@ class Train(Point):
 
 @dataclass(frozen=True)
 class Health(Point):
-    """The network at an evaluation: norms by layer group."""
+    """The state of the network at an evaluation.
+
+    Attributes:
+        lr: learning rate.
+        empty_rays: fraction of rays with an opacity below 0.01.
+        opaque_rays: fraction of rays with an opacity above 0.99.
+        groups: for each layer group, its norms by name.
+    """
 
     lr: float | None = None
     empty_rays: float | None = None
@@ -77,7 +109,17 @@ class Health(Point):
 
 @dataclass(frozen=True)
 class WatchdogEvent(Point):
-    """What the watchdog saw and did."""
+    """A fault that the watchdog reported, and its reaction.
+
+    Attributes:
+        name: the name of the fault.
+        sentence: the fault in words.
+        evidence: the numbers behind it.
+        policy: the reaction that the run's options ask for.
+        action: what the watchdog did: ``warn``, ``rollback`` or ``stop``.
+        to_step: the step that a rollback returned to.
+        lr_scale: the factor on the learning rate after a rollback.
+    """
 
     name: str = ""
     sentence: str = ""
@@ -90,12 +132,22 @@ class WatchdogEvent(Point):
 
 @dataclass(frozen=True)
 class Record:
-    """A run as its folder tells it.
+    """Everything that a run folder records.
 
     Attributes:
-        config: the options that ``config.json`` names, and no others: a missing one is not known.
-        not_finite: where an evaluation had no finite PSNR; those are in no other list.
-        pictures: quick renders by epoch.
+        path: the run folder.
+        scene: the scene's name.
+        config: the options that ``config.json`` names. An option that is missing there is not known.
+        versions: the versions of the programs, by name.
+        machine: the properties of the machine, by name.
+        device: the device of the run. None if not known.
+        notes: remarks about the scene.
+        evals: the evaluations with a finite PSNR.
+        train: the training lines.
+        health: the health lines.
+        events: the watchdog's reports.
+        not_finite: the places of the evaluations without a finite PSNR, which are in no other list.
+        pictures: the quick renders, by epoch.
     """
 
     path: Path
@@ -114,66 +166,70 @@ class Record:
 
     @property
     def ours(self) -> bool:
-        """Whether nerf_metal trained it; else another program did, and somebody recorded it here."""
+        """Whether nerf_metal trained the run. Otherwise another program did, and a person typed the record in."""
         return "nerf_metal" in self.versions
 
     @property
     def unit(self) -> Unit:
-        """What evaluations are told apart by: epochs, but steps where two follow each other in one epoch."""
+        """The unit that numbers the evaluations.
+
+        It is the epoch, or the step if two evaluations follow each other in one epoch, or the evaluation's own number
+        if steps are not recorded.
+        """
         epochs = [point.epoch for point in self.evals]
         if epochs and None not in epochs and all(a != b for a, b in pairwise(epochs)):
             return "epoch"
         return "evaluation" if any(point.step is None for point in self.evals) else "step"
 
     def number(self, point: Point) -> int | None:
-        """The point's epoch, step or number of evaluation, by :attr:`unit`."""
+        """Return the point's number in :attr:`unit`; an evaluation's own number starts from 1. None if not known."""
         if self.unit == "evaluation":
             return point.index + 1 if isinstance(point, Eval) else None
         number: int | None = getattr(point, self.unit)
         return number
 
     def place(self, point: Point) -> str:
-        """Where the point is, in words: ``epoch 50``."""
+        """Return where the point lies, in words: ``epoch 50``."""
         number = self.number(point)
         if number is None:
             return "a time that is not recorded" if point.step is None else f"step {point.step}"
         return f"{self.unit} {number}"
 
     def axis(self, point: Point) -> float:
-        """Where the point lies on a plot's axis, see :attr:`axis_name`."""
+        """Return the point's position on the horizontal axis of a plot, see :attr:`axis_name`."""
         if point.steps is None or self.unit == "evaluation":
             return float(self.number(point) or 0)
         return point.steps / (steps_per_epoch(self.config) if self.unit == "epoch" else 1)
 
     @property
     def axis_name(self) -> str:
-        """Its label."""
+        """The label of the horizontal axis of a plot."""
         again = any(event.to_step is not None for event in self.events)
-        return f"{self.unit}{' (those trained again after a rollback counted too)' if again else ''}"
+        return f"{self.unit}{' (including those discarded by a rollback)' if again else ''}"
 
     def option(self, name: str) -> Any:
-        """The option's value; None where it is not recorded."""
+        """Return the option's value, or None if it is not recorded."""
         return self.config.get(name)
 
 
 def steps_per_epoch(config: Mapping[str, Any]) -> int:
-    """As the run counted; 1 where that is not recorded: then epochs stand for steps."""
+    """Return the run's steps per epoch, or 1 if that is not recorded: epochs then stand for steps."""
     steps = config.get("steps_per_epoch")
     return steps if isinstance(steps, int) and steps > 0 else 1
 
 
 def read_record(folder: RunFolder) -> Record:
-    """Read a run's folder; nothing but a damaged line in the middle of ``metrics.jsonl`` is an error.
+    """Read a run folder. Missing files, missing values and values of a wrong type are no error.
 
     Raises:
-        InputError: such a line.
+        InputError: a line of ``metrics.jsonl`` other than the last one is damaged.
     """
     about = _read_config(folder.path)
     config = _mapping(about.get("config"))
     kinds: dict[str, type[Point]] = {"eval": Eval, "train": Train, "health": Health, "watchdog": WatchdogEvent}
     found: dict[str, list[Any]] = {kind: [] for kind in kinds}
     not_finite: list[str] = []
-    again = 0  # steps that rollbacks took back
+    again = 0  # steps that rollbacks discarded
     for order, line in enumerate(folder.read_metrics()):
         kind = line.get("event", "eval" if "psnr" in line else None)
         if kind not in kinds:
@@ -212,7 +268,7 @@ _Point = TypeVar("_Point", bound=Point)
 
 
 def _build(kind: type[_Point], line: Mapping[str, Any]) -> _Point:
-    """The line's values that the type has, and whose type is right; the others keep their defaults."""
+    """Build a point from the values of a line that have the right type. The others keep their defaults."""
     values: dict[str, Any] = {}
     for name, annotation in ((item.name, str(item.type)) for item in dataclasses.fields(kind)):
         value = line.get(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 
-PACKAGES = ("numpy", "imageio", "scikit-image", "tyro", "tqdm", "matplotlib", "safetensors")
+PACKAGES = ("numpy", "imageio", "scikit-image", "tyro", "tqdm", "matplotlib", "jinja2", "safetensors")
 """That the package needs beside torch."""
 
 
