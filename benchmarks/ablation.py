@@ -34,7 +34,7 @@ from benchmarks.ablation_report import Run, check_marks, plot, section, write_se
 from benchmarks.corrupted_linear import corrupted_linear
 from nerf_metal.data.background import composite_over
 from nerf_metal.data.scene import Scene
-from nerf_metal.models import CoarseFineMethod, Step
+from nerf_metal.models.coarse_fine.model import CoarseFineModel
 from nerf_metal.train.loop import train
 from nerf_metal.train.options import TrainConfig, preset_config
 from nerf_metal.train.recovery import Recovery, TrainingStoppedError
@@ -137,13 +137,13 @@ def over_black(scene: Scene) -> Scene:
 @contextlib.contextmanager
 def corrupted(first_step: float) -> Iterator[None]:
     """Weight gradients are wrong from a step on: what lies behind the operands is left by the steps before, too."""
-    train_step = CoarseFineMethod.train_step
+    train_step = CoarseFineModel.train_step
 
-    def step(self: CoarseFineMethod, step: int, lr: float, **options: Any) -> Step:
+    def step(self: CoarseFineModel, step: int, lr: float, **options: Any) -> Step:
         memory.limit = CORRUPTED_ROWS if step >= first_step else sys.maxsize
         return train_step(self, step, lr, **options)
 
-    with corrupted_linear(limit=CORRUPTED_ROWS) as memory, mock.patch.object(CoarseFineMethod, "train_step", step):
+    with corrupted_linear(limit=CORRUPTED_ROWS) as memory, mock.patch.object(CoarseFineModel, "train_step", step):
         yield
 
 

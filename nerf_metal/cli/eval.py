@@ -46,7 +46,7 @@ class EvalOptions:
 def run(args: Sequence[str]) -> int:
     """Evaluate as ``args`` say; returns 0."""
     options = tyro.cli(EvalOptions, prog="nerf-metal eval", args=list(args))
-    folder, checkpoint, method, device, split, views = open_run(
+    folder, checkpoint, model, device, split, views = open_run(
         "eval", options.run, "test", options.views, options.device, options.backend, options.checkpoint
     )
 
@@ -60,7 +60,7 @@ def run(args: Sequence[str]) -> int:
     lpips = None if options.lpips is None else Lpips(options.lpips)
     config = checkpoint.config
     result = evaluate(
-        method.render,
+        model.render,
         split,
         tqdm(views, desc="views", leave=False, disable=None),
         background=config.background,

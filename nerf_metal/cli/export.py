@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import tyro
 
-from nerf_metal.cli.opened import open_method
+from nerf_metal.cli.opened import open_model
 from nerf_metal.train.options import Backend, TrainConfig
 from nerf_metal.util.errors import InputError
 
@@ -83,13 +83,13 @@ def run(args: Sequence[str]) -> int:
     from nerf_metal.export.point_cloud import Cameras, field_points
     from nerf_metal.util.atomic import write_atomically
 
-    folder, checkpoint, method, device = open_method(
+    folder, checkpoint, model, device = open_model(
         "export", options.run, options.device, options.backend, options.checkpoint
     )
     files = _files(options, folder)
-    method.reserve(0)
+    model.limit_memory(checkpoint.config.max_memory, 0, training=False)
 
-    outer = method.box.double().cpu()
+    outer = model.box.double().cpu()
     central = outer if folder.scene_box is None else _common(outer, folder.scene_box)
     threshold = surface_density(central if folder.scene_box is None else folder.scene_box)
     if options.threshold != "auto":
@@ -99,7 +99,7 @@ def run(args: Sequence[str]) -> int:
     if isinstance(options.box, tuple):  # the lattice stands in the capture's axes, and needs no way back
         to_scene, to_capture = folder.capture_to_scene, to_scene
         box = torch.tensor(options.box, dtype=torch.float64).view(2, 3)
-    space = Space(method, to_scene, device)
+    space = Space(model, to_scene, device)
     if options.box == "tight":
         box = filled_box(space, box, threshold)
     files[0].parent.mkdir(parents=True, exist_ok=True)

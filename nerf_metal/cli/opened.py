@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     import torch
 
     from nerf_metal.data.scene import Split
-    from nerf_metal.models import Method
+    from nerf_metal.models import Model
     from nerf_metal.train.checkpoint import Checkpoint
     from nerf_metal.train.run_folder import RunFolder
 
 
-class OpenedMethod(NamedTuple):
+class OpenedModel(NamedTuple):
     """The run and its method, on its device."""
 
     folder: RunFolder
     checkpoint: Checkpoint
-    method: Method
+    model: Model
     device: torch.device
 
 
@@ -31,7 +31,7 @@ class Opened(NamedTuple):
 
     folder: RunFolder
     checkpoint: Checkpoint
-    method: Method
+    model: Model
     device: torch.device
     split: Split
     views: list[int]
@@ -67,29 +67,29 @@ def open_run(
     from nerf_metal.data.scene import spread
     from nerf_metal.train.scenes import open_scene_of
 
-    opened = open_method(command, run, device, backend, which)
+    opened = open_model(command, run, device, backend, which)
     images = open_scene_of(opened.folder.path, opened.checkpoint.config, (split,)).splits[split]
-    opened.method.reserve(images.image_bytes)
+    opened.model.limit_memory(checkpoint.config.max_memory, images.image_bytes, training=False)
     count = len(images)
     return Opened(*opened, images, spread(count, views or count))
 
 
-def open_method(command: str, run: str, device: str, backend: Backend, which: Literal["last", "best"]) -> OpenedMethod:
+def open_model(command: str, run: str, device: str, backend: Backend, which: Literal["last", "best"]) -> OpenedModel:
     """Load what ``nerf-metal COMMAND RUN`` works on, without the scene; see :func:`open_run`. The caller reserves
     memory.
 
     Raises:
         InputError: as :func:`open_run`, but for the scene.
     """
-    from nerf_metal.models import load_method
+    from nerf_metal.train.loading import load_model
     from nerf_metal.train.devices import check_backend, pick_device
     from nerf_metal.train.run_folder import RunFolder
 
     place = pick_device(device)
     check_backend(backend, place)
     folder, _ = RunFolder.open(run, command)
-    method, checkpoint = load_method(folder, backend, which)
+    model, checkpoint = load_model(folder, backend, which)
     for note in checkpoint.notes:
         print(f"note: {note}", file=sys.stderr)
-    method.to(place)
-    return OpenedMethod(folder, checkpoint, method, place)
+    model.to(place)
+    return OpenedModel(folder, checkpoint, model, place)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn
 
 import tyro
 
-from nerf_metal.cli.opened import OpenedMethod, open_method
+from nerf_metal.cli.opened import OpenedModel, open_model
 from nerf_metal.train.options import Backend
 from nerf_metal.util.errors import InputError
 
@@ -135,7 +135,7 @@ def run(args: Sequence[str]) -> int:
     """Render as ``args`` say; returns 0."""
     options = tyro.cli(RenderOptions, prog="nerf-metal render", args=list(args))
     options.check()
-    opened = open_method("render", options.run, options.device, options.backend, options.checkpoint)
+    opened = open_model("render", options.run, options.device, options.backend, options.checkpoint)
 
     import torch
     from tqdm import tqdm
@@ -153,7 +153,7 @@ def run(args: Sequence[str]) -> int:
                 raise
             print(f"note: frames without a video: {error}", file=sys.stderr)
             video = False
-    opened.method.reserve(0)  # the scene's pictures are let go of before the first frame
+    opened.model.limit_memory(checkpoint.config.max_memory, 0, training=False)  # the scene's pictures are let go of before the first frame
     plan = _plan(options, opened)
     folder = opened.folder.path
     background = options.background or evaluation_background(opened.checkpoint.config.background)
@@ -168,7 +168,7 @@ def run(args: Sequence[str]) -> int:
     film.claim(options.overwrite)
     color = background_color(background, torch.zeros(1, 3)).to(opened.device)
     progress = functools.partial(tqdm, desc="frames", disable=None)
-    done = render_frames(film, plan.views, options.wanted, opened.method, color, progress)
+    done = render_frames(film, plan.views, options.wanted, opened.model, color, progress)
     videos = []
     for output in options.wanted if video else ():
         path = film.folder / f"{output}.mp4"
@@ -186,7 +186,7 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
-def _plan(options: RenderOptions, opened: OpenedMethod) -> Plan:
+def _plan(options: RenderOptions, opened: OpenedModel) -> Plan:
     from nerf_metal.data.scene import spread
     from nerf_metal.export.camera_paths import film_camera
     from nerf_metal.train.scenes import open_scene_of
@@ -211,7 +211,7 @@ def _plan(options: RenderOptions, opened: OpenedMethod) -> Plan:
     return Plan(names, path, list(range(len(path))), fps, scene.capture_to_scene)
 
 
-def _made(options: RenderOptions, split: Split, camera: Intrinsics, frames: int, opened: OpenedMethod) -> CameraPath:
+def _made(options: RenderOptions, split: Split, camera: Intrinsics, frames: int, opened: OpenedModel) -> CameraPath:
     """A path of ours around or through a split's cameras."""
     from nerf_metal.data.scene import spread
     from nerf_metal.export import camera_paths as paths
@@ -235,7 +235,7 @@ def _made(options: RenderOptions, split: Split, camera: Intrinsics, frames: int,
     return paths.spiral(c2w, camera, frames, _focus(opened, paths.hub_pose(c2w), camera))
 
 
-def _focus(opened: OpenedMethod, hub: Tensor, camera: Intrinsics) -> float:
+def _focus(opened: OpenedModel, hub: Tensor, camera: Intrinsics) -> float:
     """How far away is what a spiral's middle looks at: the median depth in a small picture, or the NeRF paper's guess
     where nothing is seen."""
     import torch
@@ -243,7 +243,7 @@ def _focus(opened: OpenedMethod, hub: Tensor, camera: Intrinsics) -> float:
     from nerf_metal.export.camera_paths import paper_focus
     from nerf_metal.export.frame_pictures import visible_depths
 
-    depths = visible_depths(opened.method, hub, camera, opened.device)
+    depths = visible_depths(opened.model, hub, camera, opened.device)
     near, far = opened.checkpoint.near, opened.checkpoint.far
     return float(torch.median(depths)) if len(depths) else paper_focus(near, far)
 

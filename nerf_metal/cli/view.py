@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from nerf_metal.cli.opened import open_method
+from nerf_metal.cli.opened import open_model
 from nerf_metal.train.options import Backend, TrainConfig
 from nerf_metal.util.errors import InputError
 
@@ -46,7 +46,7 @@ def run(args: Sequence[str]) -> int:
     from nerf_metal.viewer.viewer import Viewer
 
     require("viser", extra="view", command="view")  # before the seconds that loading takes
-    folder, checkpoint, method, _ = open_method(
+    folder, checkpoint, model, _ = open_model(
         "view", options.run, options.device, options.backend, options.checkpoint
     )
     try:
@@ -54,11 +54,11 @@ def run(args: Sequence[str]) -> int:
     except InputError as error:  # the photographs may be elsewhere by now: the field is not
         print(f"note: no cameras are shown: {error}", file=sys.stderr)
         scene = None
-    method.reserve(sum(split.image_bytes for split in scene.splits.values()) if scene else 0)
+    model.reserve(sum(split.image_bytes for split in scene.splits.values()) if scene else 0)
     with StopRequest() as stop:
         viewer = Viewer(
             scene,
-            scene.aabb if scene else method.box,
+            scene.aabb if scene else model.box,
             folder.path,
             background=checkpoint.config.background,
             width=WIDTH,
@@ -70,7 +70,7 @@ def run(args: Sequence[str]) -> int:
             for note in viewer.notes():
                 print(f"note: {note}", file=sys.stderr)
             print(f"open {viewer.address} (Ctrl-C ends)", flush=True)
-            viewer.serve(method, stop)
+            viewer.serve(model, stop)
         finally:
             viewer.close()
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import imageio.v3 as iio
 
-from nerf_metal.models import Method
+from nerf_metal.models import Model
 from nerf_metal.train.options import TrainConfig
 from nerf_metal.train.run_folder import RunFolder
 from nerf_metal.util.extras import require
@@ -69,7 +69,7 @@ class TensorboardLog:
             self._picture = step, values["epoch"]
         self._writer.flush()  # a run that is killed now has lost no line that metrics.jsonl has
 
-    def after_step(self, method: Method) -> None:
+    def after_step(self, model: Model) -> None:
         """A step was done: the picture of an evaluation before it is there."""
         self._show_picture()
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nerf_metal.models import Method
+from nerf_metal.models import Model
 from nerf_metal.viewer.status import TrainingStatus
 from nerf_metal.viewer.viewer import Viewer
 
@@ -31,7 +31,7 @@ class TrainingViewer:
         """Add the training's status to the page."""
         self.viewer, self._clock = viewer, clock
         self.status = TrainingStatus(viewer.server)
-        self._method: Method | None = None
+        self._model: Model | None = None
         self._owed, self._last = 0.0, clock()
         self._refreshed = clock()
 
@@ -39,9 +39,9 @@ class TrainingViewer:
         """Show a line of ``metrics.jsonl`` in the panel."""
         self.status.line(event, values)
 
-    def after_step(self, method: Method) -> None:
+    def after_step(self, model: Model) -> None:
         """Render for the share of time that belongs to this step."""
-        self._method = method
+        self._model = model
         now = self._clock()
         if now - self._refreshed > REFRESH_SECONDS:
             self._refreshed = now
@@ -49,7 +49,7 @@ class TrainingViewer:
         share = MOVING_SHARE if self.viewer.live.moving else REST_SHARE
         self._owed = min(MOST_OWED, self._owed + share * (now - self._last))
         while self._owed > 0:
-            spent = self.viewer.work(method)
+            spent = self.viewer.work(model)
             if not spent:
                 break
             self._owed -= spent
@@ -57,10 +57,10 @@ class TrainingViewer:
 
     def stay(self, stop: Callable[[], bool]) -> None:
         """Serve the trained field until ``stop()`` returns true."""
-        if self._method is not None:
+        if self._model is not None:
             self.status.end()
             self.viewer.live.outdate()
-            self.viewer.serve(self._method, stop)
+            self.viewer.serve(self._model, stop)
 
     def close(self) -> None:
         """Close the page."""

@@ -13,7 +13,7 @@ import torch
 from nerf_metal.data.background import background_color, evaluation_background
 from nerf_metal.data.cameras import look_at
 from nerf_metal.data.scene import Scene
-from nerf_metal.models import Method
+from nerf_metal.models import Model
 from nerf_metal.viewer.axes import fov_and_aspect, pose_of_page
 from nerf_metal.viewer.camera_path import CameraPathPanel
 from nerf_metal.viewer.controls import Controls
@@ -105,14 +105,14 @@ class Viewer:
             notes.append("everybody in the network can open the page without a password")
         return notes
 
-    def work(self, method: Method) -> float:
+    def work(self, model: Model) -> float:
         """Render one chunk of rays for a page. Return the seconds that it took, or 0 if no page waits for a picture."""
-        return self.live.work(method.render, method.box.device)
+        return self.live.work(model.render, model.box.device)
 
-    def serve(self, method: Method, stop: Callable[[], bool]) -> None:
+    def serve(self, model: Model, stop: Callable[[], bool]) -> None:
         """Render pictures until ``stop()`` returns true."""
         while not stop():
-            if not self.work(method):
+            if not self.work(model):
                 self.live.asked.wait(IDLE_SECONDS)
                 self.live.asked.clear()
 

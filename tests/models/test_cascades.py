@@ -82,12 +82,12 @@ def test_it_learns_what_is_far(cube_scene, tmp_path):
     config = dataclasses.replace(
         preset_config("fast"), **sizes, cascades=4, batch_samples=4096, march_steps=100, lr=1e-2, device="cpu"
     )
-    method = build_method(config, scene.aabb, scene.near, scene.far)
-    method.measure(seen)
-    method.prepare(seen, 0)
-    first = method.train_step(0, config.lr)
+    model = build_method(config, scene.aabb, scene.near, scene.far)
+    model.measure(seen)
+    model.prepare(seen, 0)
+    first = model.train_step(0, config.lr)
     for step in range(1, 250):
-        last = method.train_step(step, config.lr)
+        last = model.train_step(step, config.lr)
     assert last.mse < 0.02 < first.mse  # 17 dB; one colour for all scores 11
     assert last.signs.opaque_rays > 0.95  # nothing of the random background shines through
-    assert method.box.tolist() == [[-12.0] * 3, [12.0] * 3]
+    assert model.box.tolist() == [[-12.0] * 3, [12.0] * 3]

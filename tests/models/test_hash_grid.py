@@ -56,16 +56,16 @@ def run(config: TrainConfig, scene, **options):
     return train(config, scene, folder, CPU, **options), folder
 
 
-def prepared(config: TrainConfig, scene) -> hash_grid.HashGridMethod:
+def prepared(config: TrainConfig, scene) -> hash_grid.HashGridModel:
     """A method that is about to make its first step."""
-    method = build_method(config, scene.aabb, scene.near, scene.far)
-    method.measure(scene.splits["train"])
-    method.prepare(scene.splits["train"], 0)
-    return method
+    model = build_method(config, scene.aabb, scene.near, scene.far)
+    model.measure(scene.splits["train"])
+    model.prepare(scene.splits["train"], 0)
+    return model
 
 
 def state(result) -> dict[str, torch.Tensor]:
-    return result.method.module.state_dict()
+    return result.model.module.state_dict()
 
 
 def small_field(backend: str) -> HashField:
@@ -185,12 +185,12 @@ class _Reads(TorchDispatchMode):
 
 def test_a_bounded_step_reads_back_once(cube_scene, fast_config, monkeypatch) -> None:
     """As on a GPU: the samples are marched into a buffer, and nothing is waited for but the number of visible ones."""
-    method = prepared(fast_config, cube_scene)
-    method._bounded = True
-    batches = [method._batches.draw(rays, 7) for rays in (400, 500, 600)]  # drawn on the CPU whatever trains
-    monkeypatch.setattr(method._batches, "draw", lambda count, seed: batches.pop())
-    method.train_step(0, 1e-3)  # asks the grid once whether it is marked
-    steps = [state["step"] for state in method._optimizer.state.values()]
+    model = prepared(fast_config, cube_scene)
+    model._bounded = True
+    batches = [model._batches.draw(rays, 7) for rays in (400, 500, 600)]  # drawn on the CPU whatever trains
+    monkeypatch.setattr(model._batches, "draw", lambda count, seed: batches.pop())
+    model.train_step(0, 1e-3)  # asks the grid once whether it is marked
+    steps = [state["step"] for state in model._optimizer.state.values()]
     for step in (8, 16):  # with an average, and with an update of the grid
         with _Reads(steps) as reads, monkeypatch.context() as patch:
             for name in ("tolist", "cpu", "numpy"):
@@ -201,7 +201,7 @@ def test_a_bounded_step_reads_back_once(cube_scene, fast_config, monkeypatch) ->
                     return original(self, *arguments)
 
                 patch.setattr(torch.Tensor, name, reading)
-            method.train_step(step, 1e-3)
+            model.train_step(step, 1e-3)
         assert reads.names == ["tolist"]
 
 
@@ -216,22 +216,22 @@ def test_a_bounded_buffer_changes_no_sample() -> None:
 
 def test_the_buffer_follows_what_was_marched(cube_scene, fast_config) -> None:
     """A quarter more than the rays of the step before would have needed; all there may be where that was cut."""
-    method = prepared(fast_config, cube_scene)
-    method._bounded = True
+    model = prepared(fast_config, cube_scene)
+    model._bounded = True
     most = hash_grid.MOST_MARCHED * fast_config.batch_samples
-    assert method._room() == most
-    method._marched_per_ray, method.module.rays = 10.0, 500
-    assert method._room() == min(most, 2**14)
-    method.config = dataclasses.replace(fast_config, batch_samples=2**18)
-    method.module.rays = 10_000
-    assert method._room() == 2**17  # 125 000 and what is missing to whole 2^14
-    method.train_step(0, 1e-3)
-    assert method._marched_per_ray is not None
+    assert model._room() == most
+    model._marched_per_ray, model.module.rays = 10.0, 500
+    assert model._room() == min(most, 2**14)
+    model.config = dataclasses.replace(fast_config, batch_samples=2**18)
+    model.module.rays = 10_000
+    assert model._room() == 2**17  # 125 000 and what is missing to whole 2^14
+    model.train_step(0, 1e-3)
+    assert model._marched_per_ray is not None
 
 
 def test_hidden_samples_hold_the_rays_back(cube_scene, fast_config, monkeypatch) -> None:
     """However few samples are visible, no step marches many more than it wants."""
-    method = prepared(fast_config, cube_scene)
+    model = prepared(fast_config, cube_scene)
     found = []
 
     def hidden(*arguments, **options):
@@ -240,9 +240,9 @@ def test_hidden_samples_hold_the_rays_back(cube_scene, fast_config, monkeypatch)
         return samples, 8 * hash_grid.MOST_MARCHED * fast_config.batch_samples
 
     monkeypatch.setattr(hash_grid, "visible_samples", hidden)
-    before = method.module.rays
-    method.train_step(0, 1e-3)
-    assert found[0] < fast_config.batch_samples and method.module.rays == before // 8
+    before = model.module.rays
+    model.train_step(0, 1e-3)
+    assert found[0] < fast_config.batch_samples and model.module.rays == before // 8
 
 
 def test_early_stop_changes_no_picture() -> None:
@@ -275,7 +275,7 @@ def test_it_learns(cube_scene, fast_config) -> None:
     """150 steps beat the blank picture by far, in the box and the cells of the visual hull."""
     result, _ = run(dataclasses.replace(fast_config, steps=150, lr_decay_steps=None), cube_scene)
     assert result.evaluation.psnr > result.evaluation.blank_psnr + 4
-    grid = result.method.module.grid
+    grid = result.model.module.grid
     allowed = float(unpack_bits(grid.allowed).float().mean())
     assert grid.occupied_fraction() <= allowed < 1.0  # the hull is not the whole box
 
@@ -293,7 +293,7 @@ def test_it_learns_without_alpha(cube_scene, fast_config) -> None:
     scene = dataclasses.replace(cube_scene, splits=splits)
     result, _ = run(dataclasses.replace(fast_config, steps=200, lr_decay_steps=None, background="white"), scene)
     assert result.evaluation.psnr > result.evaluation.blank_psnr + 2
-    module = result.method.module
+    module = result.model.module
     assert torch.equal(module.field.aabb, scene.aabb)
     assert bool((module.grid.allowed == -1).all())
 
@@ -319,19 +319,19 @@ def test_resumed_equals_unbroken(cube_scene, fast_config, tmp_path) -> None:
     half = dataclasses.replace(fast_config, steps=20, out=str(tmp_path / "half"))
     _, folder = run(half, cube_scene)
     rest = train(dataclasses.replace(half, steps=40), cube_scene, folder, CPU, resume=True)
-    assert whole.method.module.rays == rest.method.module.rays
+    assert whole.model.module.rays == rest.model.module.rays
     for name, tensor in state(whole).items():
         assert torch.equal(tensor, state(rest)[name]), name
 
 
 def test_rays_follow_the_samples(cube_scene, fast_config) -> None:
     """The next step has as many rays as would have given the samples wanted, but no more than twice as many."""
-    method = prepared(fast_config, cube_scene)
+    model = prepared(fast_config, cube_scene)
     for step in range(6):
-        before = method.module.rays
-        done = method.train_step(step, 1e-3)
+        before = model.module.rays
+        done = model.train_step(step, 1e-3)
         assert done.rays == before
-        assert method.module.rays == max(64, int(before * min(2.0, fast_config.batch_samples / done.samples)))
+        assert model.module.rays == max(64, int(before * min(2.0, fast_config.batch_samples / done.samples)))
 
 
 def test_known_geometry_has_gradients_of_its_own() -> None:

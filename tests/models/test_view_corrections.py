@@ -63,12 +63,12 @@ def test_gains_by_hand():
 
 def fitted(config: TrainConfig, scene: Scene, steps: int):
     """A method after so many steps at the run's full rate."""
-    method = build_method(config, scene.aabb, scene.near, scene.far, len(scene.splits["train"]))
-    method.measure(scene.splits["train"])
-    method.prepare(scene.splits["train"], 0)
+    model = build_method(config, scene.aabb, scene.near, scene.far, len(scene.splits["train"]))
+    model.measure(scene.splits["train"])
+    model.prepare(scene.splits["train"], 0)
     for step in range(steps):
-        method.train_step(step, config.lr)
-    return method
+        model.train_step(step, config.lr)
+    return model
 
 
 def small(field: str, **options: object) -> TrainConfig:
@@ -96,8 +96,8 @@ def test_it_finds_how_images_were_exposed(cube_scene, field, steps, monkeypatch)
     images = split.images.clone()
     images[::2, ..., :3] //= 2
     scene = with_train(cube_scene, dataclasses.replace(split, images=images))
-    method = fitted(small(field, appearance="exposure"), scene, steps)
-    gains = dict(method.module.named_parameters())["corrections.gains"].detach()
+    model = fitted(small(field, appearance="exposure"), scene, steps)
+    gains = dict(model.module.named_parameters())["corrections.gains"].detach()
     # the rest the field explains by the direction that each image looks in
     assert 1.3 < (gains[1::2].mean() - gains[::2].mean()).exp() < 2.5
 
@@ -115,8 +115,8 @@ def test_it_finds_how_cameras_stood(field, steps):
     c2w[:, :3, :3] = torch.stack(turns)
     splits = {"train": dataclasses.replace(split, c2w=c2w)}
     scene = Scene("cube", "test", splits, torch.tensor([[-1.5] * 3, [1.5] * 3]), 2.0, 6.0)
-    method = fitted(small(field, refine_poses=True, pose_lr=2e-3, tight_box=False), scene, steps)
-    poses = dict(method.module.named_parameters())["corrections.poses"].detach()
+    model = fitted(small(field, refine_poses=True, pose_lr=2e-3, tight_box=False), scene, steps)
+    poses = dict(model.module.named_parameters())["corrections.poses"].detach()
 
     def seen(turn: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """By how much the middle of the cube, 4.2 away, moves in the pictures; what all do together is the scene's."""
@@ -128,14 +128,14 @@ def test_it_finds_how_cameras_stood(field, steps):
 
 
 def test_a_checkpoint_has_them(cube_scene, tiny_config, tmp_path, plain_plots):
-    from nerf_metal.models import load_method
+    from nerf_metal.train.loading import load_model
     from nerf_metal.train.loop import train
     from nerf_metal.train.run_folder import RunFolder
 
     config = dataclasses.replace(tiny_config, refine_poses=True, appearance="exposure", watchdog="warn")
     folder = RunFolder.create(config, "cube")
-    trained = train(config, cube_scene, folder, torch.device("cpu")).method
-    loaded, _ = load_method(folder)
+    trained = train(config, cube_scene, folder, torch.device("cpu")).model
+    loaded, _ = load_model(folder)
     for name, weight in trained.module.state_dict().items():
         assert torch.equal(weight, loaded.module.state_dict()[name]), name
     assert loaded.module.state_dict()["corrections.poses"].any()

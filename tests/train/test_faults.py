@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.corrupted_linear import corrupted_linear
-from nerf_metal.models import CoarseFineMethod, HashGridMethod
+from nerf_metal.models.coarse_fine.model import CoarseFineModel, HashGridModel
 from nerf_metal.train.checkpoint import checkpoint_files, find_checkpoint, store
 from nerf_metal.train.checkpoint.record import open_whole
 from nerf_metal.train.loop import learning_rate, train
@@ -46,31 +46,31 @@ def hash_grid(config: TrainConfig) -> TrainConfig:
     )
 
 
-Method = CoarseFineMethod | HashGridMethod
-Harm = Callable[[Method], None]
-METHODS = {"frequency": (frequency, CoarseFineMethod), "hashgrid": (hash_grid, HashGridMethod)}
+Model = CoarseFineModel | HashGridModel
+Harm = Callable[[Model], None]
+METHODS = {"frequency": (frequency, CoarseFineModel), "hashgrid": (hash_grid, HashGridModel)}
 
 
-def learning(method: Method) -> Iterator[torch.nn.Parameter]:
-    return (parameter for group in method.groups.values() for parameter in group)
+def learning(model: Model) -> Iterator[torch.nn.Parameter]:
+    return (parameter for group in model.groups.values() for parameter in group)
 
 
 @torch.no_grad()
-def enlarge_weights(method: Method) -> None:
-    for parameter in learning(method):
+def enlarge_weights(model: Model) -> None:
+    for parameter in learning(model):
         parameter.mul_(1e3)
 
 
 @torch.no_grad()
-def zero_the_optimizer(method: Method) -> None:
-    for state in method._optimizer.state.values():
+def zero_the_optimizer(model: Model) -> None:
+    for state in model._optimizer.state.values():
         state["exp_avg"].zero_()
         state["exp_avg_sq"].zero_()
 
 
-def spoil_a_gradient(method: Method) -> None:
+def spoil_a_gradient(model: Model) -> None:
     """NaN in one entry of one gradient of the step that comes."""
-    parameter = next(learning(method))
+    parameter = next(learning(model))
 
     def spoil(param: torch.Tensor) -> None:
         param.grad.view(-1)[3] = float("nan")
@@ -79,23 +79,23 @@ def spoil_a_gradient(method: Method) -> None:
     handle = parameter.register_post_accumulate_grad_hook(spoil)
 
 
-def spoil_a_network_gradient(method: Method) -> None:
+def spoil_a_network_gradient(model: Model) -> None:
     """The same in the hash grid's density network: a table's gradient is accumulated by the kernel itself."""
-    parameter = method.groups["density"][0]
+    parameter = model.groups["density"][0]
     handle = parameter.register_hook(lambda grad: (handle.remove(), grad * float("nan"))[1])
 
 
 @torch.no_grad()
-def kill_the_density(method: Method) -> None:
+def kill_the_density(model: Model) -> None:
     """A bias of -50; where a network has none, densities of exp(-50) whatever the place."""
-    if isinstance(method, CoarseFineMethod):
-        for network in (method.field.coarse, method.field.fine):
+    if isinstance(model, CoarseFineModel):
+        for network in (model.field.coarse, model.field.fine):
             network.density.bias.fill_(-50.0)
     else:
-        first, last = method.groups["density"]
+        first, last = model.groups["density"]
         first.abs_()
         last[0].fill_(-50.0)
-        method.groups["table"][0].abs_().add_(1.0)
+        model.groups["table"][0].abs_().add_(1.0)
 
 
 def run_with(config: TrainConfig, scene, kind: type, harm: Harm, monkeypatch, *, times: int = 1, at: int = AT):
@@ -133,9 +133,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("method", "harm", "names"), CASES, ids=lambda value: getattr(value, "__name__", str(value)))
-def test_a_fault_is_named_and_rolled_back(method, harm, names, cube_scene, tiny_config, monkeypatch):
+def test_a_fault_is_named_and_rolled_back(model, harm, names, cube_scene, tiny_config, monkeypatch):
     """Found within 200 steps; back to a checkpoint before it at half the rate; the end as good as without it."""
-    configure, kind = METHODS[method]
+    configure, kind = METHODS[model]
     events, result, folder, lines = run_with(configure(tiny_config), cube_scene, kind, harm, monkeypatch)
     assert [event["action"] for event in events] == ["rollback"], events
     (event,) = events
@@ -157,7 +157,7 @@ def test_a_fault_that_comes_back_stops_the_run(cube_scene, tiny_config, monkeypa
     """Three rollbacks with an ever lower rate, then the end: a report, and the best checkpoint as it was."""
     config = dataclasses.replace(frequency(tiny_config), steps=500)
     events, error, folder, lines = run_with(
-        config, cube_scene, CoarseFineMethod, spoil_a_gradient, monkeypatch, times=4
+        config, cube_scene, CoarseFineModel, spoil_a_gradient, monkeypatch, times=4
     )
     assert [event["action"] for event in events] == ["rollback"] * 3 + ["stop"]
     assert [event.get("lr_scale") for event in events] == [0.5, 0.25, 0.125, None]
@@ -173,7 +173,7 @@ def test_a_fault_that_comes_back_stops_the_run(cube_scene, tiny_config, monkeypa
 def test_other_policies(policy, cube_scene, tiny_config, monkeypatch):
     """warn says it once and goes on; stop ends at once."""
     config = dataclasses.replace(frequency(tiny_config), steps=700, watchdog=f"rollback,optimizer-reset={policy}")
-    events, outcome, *_ = run_with(config, cube_scene, CoarseFineMethod, zero_the_optimizer, monkeypatch)
+    events, outcome, *_ = run_with(config, cube_scene, CoarseFineModel, zero_the_optimizer, monkeypatch)
     assert [(event["name"], event["policy"], event["action"]) for event in events] == [
         ("optimizer-reset", policy, policy)
     ]
@@ -196,13 +196,13 @@ def test_a_plateau_is_named(cube_scene, tiny_config):
 def test_a_rollback_restores_everything(cube_scene, tiny_config, monkeypatch):
     """Weights, optimizer, schedule, batches: with the rate unchanged, the run after it is the run without it."""
     config = dataclasses.replace(frequency(tiny_config), steps=500, rollback_lr=1.0)
-    events, result, *_ = run_with(config, cube_scene, CoarseFineMethod, spoil_a_gradient, monkeypatch)
+    events, result, *_ = run_with(config, cube_scene, CoarseFineModel, spoil_a_gradient, monkeypatch)
     assert len(events) == 1
     monkeypatch.undo()
     other = dataclasses.replace(config, out=config.out + "-unbroken")
     unbroken = train(other, cube_scene, RunFolder.create(other, "cube"), CPU)
-    for name, tensor in unbroken.method.module.state_dict().items():
-        assert torch.equal(tensor, result.method.module.state_dict()[name]), name
+    for name, tensor in unbroken.model.module.state_dict().items():
+        assert torch.equal(tensor, result.model.module.state_dict()[name]), name
 
 
 def test_a_full_disk_while_saving(cube_scene, tiny_config, monkeypatch):
@@ -265,8 +265,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(suffix, cube_scen
     assert result.step == 300 and steps == list(range(20, 301, 20))
     other = dataclasses.replace(longer, out=config.out + "-unbroken", quiet=True)
     unbroken = train(other, cube_scene, RunFolder.create(other, "cube"), CPU)
-    for name, tensor in unbroken.method.module.state_dict().items():
-        assert torch.equal(tensor, result.method.module.state_dict()[name]), name
+    for name, tensor in unbroken.model.module.state_dict().items():
+        assert torch.equal(tensor, result.model.module.state_dict()[name]), name
 
 
 def test_products_that_torch_gets_wrong(cube_scene, tiny_config):
@@ -286,7 +286,7 @@ def test_products_that_torch_gets_wrong(cube_scene, tiny_config):
 def test_a_fault_before_an_evaluation_is_not_measured(cube_scene, tiny_config, monkeypatch):
     """NaN between two lines of the record: found before the pictures are rendered, and gone after the rollback."""
     config = dataclasses.replace(frequency(tiny_config), steps=500, steps_per_epoch=205)
-    events, result, _, lines = run_with(config, cube_scene, CoarseFineMethod, spoil_a_gradient, monkeypatch)
+    events, result, _, lines = run_with(config, cube_scene, CoarseFineModel, spoil_a_gradient, monkeypatch)
     assert [(event["name"], event["step"], event["to_step"]) for event in events] == [("non-finite", 410, 205)]
     assert [line["step"] for line in lines if line["event"] == "eval"] == [205, 410, 500] and result.step == 500
 
@@ -295,12 +295,12 @@ def test_a_fault_before_an_evaluation_is_not_measured(cube_scene, tiny_config, m
 @pytest.mark.parametrize(
     "harm", [enlarge_weights, zero_the_optimizer, spoil_a_network_gradient], ids=lambda x: x.__name__
 )
-def test_nothing_bad_is_saved_as_good(method, harm, cube_scene, tiny_config, monkeypatch):
+def test_nothing_bad_is_saved_as_good(model, harm, cube_scene, tiny_config, monkeypatch):
     """A checkpoint that is due by its time right behind the fault: the line before it sees the fault first, and the run
     goes back to before it."""
-    if method == "frequency" and harm is spoil_a_network_gradient:
+    if model == "frequency" and harm is spoil_a_network_gradient:
         harm = spoil_a_gradient
-    configure, kind = METHODS[method]
+    configure, kind = METHODS[model]
     config = dataclasses.replace(configure(tiny_config), steps=450, checkpoint_every_seconds=0.001)
     events, result, *_ = run_with(config, cube_scene, kind, harm, monkeypatch, at=403)
     assert [event["action"] for event in events] == ["rollback"]
@@ -310,13 +310,13 @@ def test_nothing_bad_is_saved_as_good(method, harm, cube_scene, tiny_config, mon
 def test_a_checkpoint_that_fails_again_is_not_taken_twice(cube_scene, tiny_config, monkeypatch):
     """Something that shows only later was in it already: the next rollback goes further back."""
     config = dataclasses.replace(frequency(tiny_config), steps=500)
-    events, result, *_ = run_with(config, cube_scene, CoarseFineMethod, spoil_a_gradient, monkeypatch, times=2, at=410)
+    events, result, *_ = run_with(config, cube_scene, CoarseFineModel, spoil_a_gradient, monkeypatch, times=2, at=410)
     assert [event["to_step"] for event in events] == [400, 300] and result.step == 500
 
 
 def test_a_run_killed_after_a_rollback_remembers_it(cube_scene, tiny_config, monkeypatch):
     """Resumed at the lower rate, with the rollback counted and its line in the record."""
-    step_of = CoarseFineMethod.train_step
+    step_of = CoarseFineModel.train_step
 
     def dying(self, step, lr, **options):
         if step == AT + 5 and lr < 0.6 * learning_rate(config, step, step / 800):
@@ -324,9 +324,9 @@ def test_a_run_killed_after_a_rollback_remembers_it(cube_scene, tiny_config, mon
         return step_of(self, step, lr, **options)
 
     config = frequency(tiny_config)
-    monkeypatch.setattr(CoarseFineMethod, "train_step", dying)
+    monkeypatch.setattr(CoarseFineModel, "train_step", dying)
     with pytest.raises(KeyboardInterrupt):
-        run_with(config, cube_scene, CoarseFineMethod, spoil_a_gradient, monkeypatch)
+        run_with(config, cube_scene, CoarseFineModel, spoil_a_gradient, monkeypatch)
     monkeypatch.undo()
     folder = RunFolder(Path(config.out))
     last = find_checkpoint(folder.checkpoints)
@@ -367,14 +367,14 @@ def test_a_run_stopped_before_its_first_evaluation(cube_scene, tiny_config):
 def test_a_warning_is_news_again_after_all_was_well(cube_scene, tiny_config, monkeypatch):
     """With the policy warn, as in the preset baseline: two losses of the optimizer's state are two warnings."""
     config = dataclasses.replace(frequency(tiny_config), watchdog="warn")
-    step_of = CoarseFineMethod.train_step
+    step_of = CoarseFineModel.train_step
 
     def harmed(self, step, lr, **options):
         if step in (300, 600):
             zero_the_optimizer(self)
         return step_of(self, step, lr, **options)
 
-    monkeypatch.setattr(CoarseFineMethod, "train_step", harmed)
+    monkeypatch.setattr(CoarseFineModel, "train_step", harmed)
     folder = RunFolder.create(config, "cube")
     train(config, cube_scene, folder, CPU)
     events = [line for line in folder.read_metrics() if line["event"] == "watchdog"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nerf_metal.data.batches import RayBatches, step_seed
-from nerf_metal.models import coarse_fine, load_method, memory
+from nerf_metal.models import coarse_fine, load_model, memory
 from nerf_metal.models.coarse_fine.sampler import Sampler
 from nerf_metal.reference import intersect_rays
 from nerf_metal.train import loop as trainer
@@ -43,7 +43,7 @@ def run(config: TrainConfig, scene, **options):
 
 def weights(result) -> dict[str, torch.Tensor]:
     """The trained weights."""
-    return result.method.module.state_dict()
+    return result.model.module.state_dict()
 
 
 def assert_same(one, other) -> None:
@@ -88,7 +88,7 @@ def test_the_record_of_a_report(cube_scene, tiny_config):
     health = lines[-1]
     parts = {f"{network}.{part}" for network in ("coarse", "fine") for part in ("trunk", "density", "color")}
     assert set(health["groups"]) == parts
-    field = result.method.module
+    field = result.model.module
     trunk = torch.cat([p.detach().flatten() for p in field.fine.trunk.parameters()])
     assert health["groups"]["fine.trunk"]["weight_norm"] == pytest.approx(float(trunk.norm()), rel=1e-5)
     assert all(0 < group["update_ratio"] < 0.1 and group["grad_norm"] > 0 for group in health["groups"].values())
@@ -143,9 +143,9 @@ def test_pictures_are_of_the_average(cube_scene, tiny_config, tmp_path):
     assert not torch.equal(both["field.fine.color.weight"], both["average.fine.color.weight"])
     assert torch.equal(both["field.aabb"], both["average.aabb"])
     assert averaged.evaluation.psnr != plain.evaluation.psnr
-    method, _ = load_method(folder)
-    assert torch.equal(method.module.state_dict()["average.fine.color.weight"], both["average.fine.color.weight"])
-    assert torch.equal(method.pictured.fine.color.weight, both["average.fine.color.weight"])
+    model, _ = load_model(folder)
+    assert torch.equal(model.module.state_dict()["average.fine.color.weight"], both["average.fine.color.weight"])
+    assert torch.equal(model.pictured.fine.color.weight, both["average.fine.color.weight"])
 
 
 def test_crops_at_the_start(cube_scene):

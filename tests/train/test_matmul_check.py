@@ -34,10 +34,10 @@ def check(layers=LAYERS, rows_cut=8192, rows_whole=0, **options) -> matmul_check
 
 @pytest.mark.parametrize("preset", ["small", "classic", "fast"])
 def test_a_preset_is_right_here(preset) -> None:
-    method = build_method(preset_config(preset), BOX, 2.0, 6.0)
+    model = build_method(preset_config(preset), BOX, 2.0, 6.0)
     check(LAYERS[:1], 256)  # torch's first backward starts threads
     started = time.perf_counter()
-    finding = method.self_test()
+    finding = model.self_test()
     assert finding.usable and finding.rows_wrong is None and finding.error is None
     assert finding.rows_used == (65536 if preset == "fast" else CPU_ROWS)
     assert finding.seconds <= time.perf_counter() - started
@@ -45,8 +45,8 @@ def test_a_preset_is_right_here(preset) -> None:
     if preset == "fast":
         assert finding.tested == ((65536, 32, 16), (65536, 32, 3))
     else:
-        assert {method.module.fine.max_rows, method.module.coarse.max_rows} == {MAX_ROWS}
-        shapes = {(m.in_features, m.out_features) for m in method.module.modules() if isinstance(m, torch.nn.Linear)}
+        assert {model.module.fine.max_rows, model.module.coarse.max_rows} == {MAX_ROWS}
+        shapes = {(m.in_features, m.out_features) for m in model.module.modules() if isinstance(m, torch.nn.Linear)}
         assert {call[1:] for call in (*finding.tested, *finding.untested)} == shapes
 
 
@@ -113,11 +113,11 @@ def test_where_no_calls_are_right_there_is_no_run(limit, least_rows) -> None:
     assert "take --device cpu or another version of torch. torch 2.14 mends it." in on_a_mac
 
 
-def gradients(method) -> list[torch.Tensor]:
+def gradients(model) -> list[torch.Tensor]:
     """Of a second step: the first leaves in memory what the second finds there."""
     for step in range(2):
-        method.train_step(step, lr=0.0)
-    return [parameter.grad.clone() for parameter in method.module.parameters()]
+        model.train_step(step, lr=0.0)
+    return [parameter.grad.clone() for parameter in model.module.parameters()]
 
 
 def test_a_step_of_the_cut_field_is_right(cube_scene, tiny_config) -> None:
@@ -125,9 +125,9 @@ def test_a_step_of_the_cut_field_is_right(cube_scene, tiny_config) -> None:
     config = dataclasses.replace(tiny_config, hidden_width=32, batch_rays=512, num_samples=8, num_importance=8)
 
     def prepared():
-        method = build_method(dataclasses.replace(config, clip_norm=0.0), cube_scene.aabb, 2.0, 6.0)
-        method.prepare(cube_scene.splits["train"], 0)
-        return method
+        model = build_method(dataclasses.replace(config, clip_norm=0.0), cube_scene.aabb, 2.0, 6.0)
+        model.prepare(cube_scene.splits["train"], 0)
+        return model
 
     want = gradients(prepared())
     sizes = [5e-5 * float(grad.abs().max()) for grad in want]  # sums of a batch in other parts: 200 EPS and more
@@ -136,16 +136,16 @@ def test_a_step_of_the_cut_field_is_right(cube_scene, tiny_config) -> None:
         assert memory.corrupted > 0
         worst = max(float((a - b).abs().max()) / size for a, b, size in zip(wrong, want, sizes, strict=True))
         assert worst > 1e5  # as with torch 2.13 on an M1
-        method = prepared()
-        finding = method.self_test()
+        model = prepared()
+        finding = model.self_test()
         memory.corrupted = 0
-        right = gradients(method)
-    assert finding.rows_used == 2048 == method.module.coarse.max_rows == method.module.fine.max_rows
+        right = gradients(model)
+    assert finding.rows_used == 2048 == model.module.coarse.max_rows == model.module.fine.max_rows
     assert memory.corrupted == 0
     for a, b, size in zip(right, want, sizes, strict=True):
         torch.testing.assert_close(a, b, rtol=0.0, atol=size)
-    assert chunk_rays(4.0, 0, method.module, method.sampler) == 2048 // 16
-    assert method.self_test().rows_used == 2048  # asked again, it looks at the calls that are made now
+    assert chunk_rays(4.0, 0, model.module, model.sampler) == 2048 // 16
+    assert model.self_test().rows_used == 2048  # asked again, it looks at the calls that are made now
 
 
 @pytest.mark.parametrize(("device", "cut", "whole"), [("cpu", CPU_ROWS, CPU_ROWS), ("meta", MAX_ROWS, 4096 * 192)])
@@ -158,18 +158,18 @@ def test_a_gpu_is_also_asked_for_calls_that_are_not_cut(monkeypatch, device, cut
         return check(rows_cut=256)
 
     monkeypatch.setattr(coarse_fine, "check_weight_gradients", noted)
-    method = build_method(preset_config("classic"), BOX, 2.0, 6.0)
-    method.to(torch.device(device))
-    method.self_test()
+    model = build_method(preset_config("classic"), BOX, 2.0, 6.0)
+    model.to(torch.device(device))
+    model.self_test()
     assert asked == {"rows_cut": cut, "rows_whole": whole, "device": torch.device(device), "least_rows": 192}
 
 
 def test_a_field_is_not_cut_below_one_ray(cube_scene, tiny_config) -> None:
     """Calls of 256 rows would be right, but a ray has 308."""
-    method = build_method(dataclasses.replace(tiny_config, num_importance=300), cube_scene.aabb, 2.0, 6.0)
+    model = build_method(dataclasses.replace(tiny_config, num_importance=300), cube_scene.aabb, 2.0, 6.0)
     with corrupted_linear(limit=300):
-        assert not method.self_test().usable
-    assert method.module.fine.max_rows == MAX_ROWS
+        assert not model.self_test().usable
+    assert model.module.fine.max_rows == MAX_ROWS
 
 
 Change = Callable[[torch.Tensor], torch.Tensor]

@@ -61,9 +61,9 @@ def bounded(prepare):
 
 
 @pytest.mark.parametrize("method", ["hash_grid", "coarse_fine"])
-def test_a_run_on_metal_is_the_hosts(cube_scene, fast_config, tiny_config, method, monkeypatch) -> None:
-    monkeypatch.setattr(hash_grid.HashGridMethod, "prepare", bounded(hash_grid.HashGridMethod.prepare))
-    config = fast_config if method == "hash_grid" else dataclasses.replace(tiny_config, steps=6, steps_per_epoch=3)
+def test_a_run_on_metal_is_the_hosts(cube_scene, fast_config, tiny_config, model, monkeypatch) -> None:
+    monkeypatch.setattr(hash_grid.HashGridModel, "prepare", bounded(hash_grid.HashGridModel.prepare))
+    config = fast_config if model == "hash_grid" else dataclasses.replace(tiny_config, steps=6, steps_per_epoch=3)
     host = final_psnr(config, cube_scene, "host")
     with on_double() as double:
         metal = final_psnr(config, cube_scene, "metal")
@@ -73,7 +73,7 @@ def test_a_run_on_metal_is_the_hosts(cube_scene, fast_config, tiny_config, metho
     assert metal == pytest.approx(host, abs=0.02)
     table = extension.load().kernel_table()
     libraries = {table[name][0] for name in used}
-    if method == "hash_grid":
+    if model == "hash_grid":
         assert libraries == {"adam", "composite", "hashgrid", "mlp", "occupancy", "sh", "traverse", "visibility"}
     else:
         assert libraries == {"composite", "importance", "march"}

@@ -49,9 +49,9 @@ def test_views_are_spread(count, wanted, expected):
 
 def renderer(config, aabb):
     """The pictures of fresh weights."""
-    method = build_method(config, aabb, 2.0, 6.0)
-    method.reserve(0)
-    return method.render
+    model = build_method(config, aabb, 2.0, 6.0)
+    model.limit_memory(checkpoint.config.max_memory, 0, training=False)
+    return model.render
 
 
 def test_evaluation_is_a_mean_of_views(cube_scene, tiny_config):

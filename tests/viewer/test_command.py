@@ -30,10 +30,10 @@ def test_it_serves_until_ctrl_c(run, monkeypatch, capsys):
     served = []
     serve = Viewer.serve
 
-    def serve_shortly(self, method, stop):
+    def serve_shortly(self, model, stop):
         served.append(self.address)
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-        serve(self, method, stop)
+        serve(self, model, stop)
 
     monkeypatch.setattr(Viewer, "serve", serve_shortly)
     assert main(["view", run, "--device", "cpu", "--port", "0"]) == 0
@@ -42,7 +42,7 @@ def test_it_serves_until_ctrl_c(run, monkeypatch, capsys):
 
 
 def test_notes_about_a_taken_port_and_an_open_host(run, viewer, monkeypatch, capsys):
-    monkeypatch.setattr(Viewer, "serve", lambda self, method, stop: None)
+    monkeypatch.setattr(Viewer, "serve", lambda self, model, stop: None)
     taken = viewer.server.get_port()
     assert main(["view", run, "--device", "cpu", "--host", "0.0.0.0", "--port", str(taken)]) == 0
     err = capsys.readouterr().err.splitlines()
@@ -55,7 +55,7 @@ def test_a_run_whose_photographs_are_gone(run, monkeypatch, capsys):
         raise InputError("[data] gone")
 
     monkeypatch.setattr("nerf_metal.train.scenes.open_scene", gone)
-    monkeypatch.setattr(Viewer, "serve", lambda self, method, stop: None)
+    monkeypatch.setattr(Viewer, "serve", lambda self, model, stop: None)
     assert main(["view", run, "--device", "cpu", "--port", "0"]) == 0
     err = capsys.readouterr().err
     assert err.startswith("note: ") and err.endswith(": [data] gone\n")

@@ -28,13 +28,13 @@ class Bench:
         self.now, self.speed = 100.0, speed
         self.sent = []
         self.live = LivePicture(lambda client, picture: self.sent.append((client, picture)), CUBE, lambda: self.now)
-        self.method = CubeMethod(self.spend)
+        self.model = CubeMethod(self.spend)
 
     def spend(self, rays: int) -> None:
         self.now += rays / self.speed
 
     def chunk(self) -> bool:
-        return self.live.work(self.method.render, CPU) > 0
+        return self.live.work(self.model.render, CPU) > 0
 
     def until_idle(self) -> list[tuple[int, tuple[int, int]]]:
         """Render until no page waits. Return pages and sizes of the pictures that were sent."""
@@ -78,7 +78,7 @@ def test_the_quick_size_follows_the_measured_speed():
 def test_empty_rays_do_not_promise_speed(bench):
     """Every second chunk costs next to nothing. The pictures still keep the time of a frame."""
     calls = iter(range(10**9))
-    bench.method.each = lambda rays: bench.spend(rays if next(calls) % 2 else rays / 50)
+    bench.model.each = lambda rays: bench.spend(rays if next(calls) % 2 else rays / 50)
     times = []
     for step in range(60):
         bench.live.look(1, viewpoint(0.01 * step, 2000, 1500))
@@ -115,7 +115,7 @@ def test_pictures_come_during_motion_without_pause(bench):
 
 def test_skipped_viewpoints_are_never_rendered(bench):
     rays = []
-    bench.method.each = lambda count: (rays.append(count), bench.spend(count))
+    bench.model.each = lambda count: (rays.append(count), bench.spend(count))
     for step in range(1000):
         bench.live.look(1, viewpoint(0.001 * step))
     bench.until_idle()
@@ -145,11 +145,11 @@ def small_truth(of: Viewpoint, height: int, width: int) -> torch.Tensor:
 def test_a_page_that_leaves_mid_picture(bench):
     bench.speed = 2_000.0
     bench.live.look(1, viewpoint())
-    bench.method.each = lambda count: bench.live.leave(1)
+    bench.model.each = lambda count: bench.live.leave(1)
     bench.until_idle()
     assert not bench.sent
     bench.live.look(2, viewpoint())
-    bench.method.each = bench.spend
+    bench.model.each = bench.spend
     assert {client for client, _ in bench.until_idle()} == {2}
 
 

@@ -37,9 +37,9 @@ class Restless(TrainingViewer):
         super().line(event, values)
         self.lines.append({"event": event, **values})
 
-    def after_step(self, method):
+    def after_step(self, model):
         self.viewer.live.look(1, Viewpoint(self.pose, 0.7, 160, 100))
-        super().after_step(method)
+        super().after_step(model)
 
 
 @pytest.mark.parametrize("preset", ["small", "fast"])
@@ -67,7 +67,7 @@ def test_a_run_is_the_same_with_and_without_a_page(preset, viewer, cube_scene, t
     for name, observers in (("alone", ()), ("viewed", (observer,))):
         folder = RunFolder.create(dataclasses.replace(config, out=str(tmp_path / name)), cube_scene.name)
         results.append(train(config, cube_scene, folder, CPU, observers=observers))
-    alone, viewed = (result.method.module.state_dict() for result in results)
+    alone, viewed = (result.model.module.state_dict() for result in results)
     assert observer.pictures
     for key, value in alone.items():
         assert torch.equal(value, viewed[key]), key

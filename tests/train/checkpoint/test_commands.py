@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nerf_metal.cli import main
-from nerf_metal.models import load_method
+from nerf_metal.train.loading import load_model
 from nerf_metal.train.checkpoint import find_checkpoint, save_checkpoint
 from nerf_metal.train.run_folder import RunFolder
 from tests.cli.test_cli import TINY
@@ -25,12 +25,12 @@ def made(tmp_path_factory) -> Path:
     words = [*TINY, "--data", scene, "--downscale", "1", "--steps", "2", "--out", str(path), "--quiet"]
     assert main(["train", *words]) == 0
     folder = RunFolder(path)
-    method, first = load_method(folder)
-    optimizer = torch.optim.Adam(method.module.parameters())
+    model, first = load_model(folder)
+    optimizer = torch.optim.Adam(model.module.parameters())
     for step, psnr in ((BEST, 30.0), (LAST, 8.0)):
         save_checkpoint(
             folder.checkpoints,
-            method.module,
+            model.module,
             optimizer,
             first.config,
             step=step,
