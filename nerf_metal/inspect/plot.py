@@ -1,4 +1,4 @@
-"""The picture of a scene's cameras and box, from above and from the side."""
+"""A picture of a scene's cameras and its box, from above and from the side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from nerf_metal.data.scene import Scene, Split
-from nerf_metal.inspect.mistakes import Finding
+from nerf_metal.inspect.mistakes import Mistake
 from nerf_metal.inspect.views import Array, Views
 from nerf_metal.util.atomic import write_atomically
 from nerf_metal.util.palette import BLUE, GREEN, GREY, ORANGE, RED
@@ -20,34 +20,35 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MADE_BY = "nerf-metal inspect"
-"""What a picture says that made it, so that it may be made again."""
+"""The program name in the PNG's metadata: a picture with it may be replaced."""
 FRUSTUM = 0.07
-"""Length of a camera's frustum, in the picture's width: seen, but small enough for hundreds of them."""
-MOST_POINTS = 20000  # more fill the picture with grey
+"""The length of a camera's frustum, relative to the picture: it is visible, and hundreds of them fit."""
+MOST_POINTS = 20000
+"""The most sparse points that are drawn: more would fill the picture with grey."""
 NAMED = 5
-"""Views of findings that are named in the picture: more names would hide each other."""
+"""The most views of mistakes that are named in the picture: more names would hide each other."""
 COLORS = {"train": BLUE, "val": GREEN, "test": ORANGE}
 _PANELS = (("from above", 0, 1), ("from the side", 0, 2))
 
 
-def plot_cameras(path: Path, scene: Scene, findings: Sequence[Finding] = ()) -> None:
-    """Draw a PNG: cameras as frusta in the colour of their split, the scene's box and the outermost one, sparse points.
+def plot_cameras(path: Path, scene: Scene, mistakes: Sequence[Mistake] = ()) -> None:
+    """Draw the cameras as frusta in the colour of their split, the box, the outermost box and the sparse points.
 
     Args:
-        path: where to.
-        scene: whose.
-        findings: views that they name are red.
+        path: the PNG file to write.
+        scene: the scene to draw.
+        mistakes: the views that they name are drawn in red.
     """
-    # Half a second to import.
+    # Importing matplotlib takes half a second.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     views = Views(scene)
-    corners = np.concatenate((views.places, views.box))
+    corners = np.concatenate((views.positions, views.box))
     low, high = corners.min(0), corners.max(0)
     margin = 1.2 * FRUSTUM * float((high - low).max())
     limits = np.stack((low - margin, high + margin), -1)
-    suspects = {name for finding in findings for name in finding.views}
+    marked = {name for mistake in mistakes for name in mistake.views}
 
     figure = Figure(figsize=(12, 6.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
@@ -56,19 +57,19 @@ def plot_cameras(path: Path, scene: Scene, findings: Sequence[Finding] = ()) -> 
         _draw_points(axes, scene, limits, x, y)
         _draw_boxes(axes, scene, x, y)
         for split in scene.splits.values():
-            _draw_split(axes, split, margin / 1.2, x, y, suspects)
+            _draw_split(axes, split, margin / 1.2, x, y, marked)
         axes.set_title(f"{scene.name} {title}", loc="left")
         axes.set(xlabel="xyz"[x], ylabel="xyz"[y], xlim=limits[x], ylim=limits[y], aspect="equal")
         axes.grid(alpha=0.25)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    with warnings.catch_warnings():  # a folder's name may have letters that the font has not
+    with warnings.catch_warnings():  # a folder's name may have letters that the font lacks
         warnings.filterwarnings("ignore", "Glyph")
         write_atomically(path, lambda to: figure.savefig(to, format="png", metadata={"Software": MADE_BY}))
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is a picture that :func:`plot_cameras` made, which may be made again."""
+    """Return whether a file is a picture by :func:`plot_cameras`, which may be replaced."""
     try:
         with Image.open(path) as picture:
             return picture.info.get("Software") == MADE_BY
@@ -97,7 +98,7 @@ def _draw_boxes(axes: Axes, scene: Scene, x: int, y: int) -> None:
                 axes.fill(*at, color="black", alpha=0.06, zorder=0)
 
 
-def _draw_split(axes: Axes, split: Split, length: float, x: int, y: int, suspects: set[str]) -> None:
+def _draw_split(axes: Axes, split: Split, length: float, x: int, y: int, marked: set[str]) -> None:
     from matplotlib.collections import LineCollection
 
     lines: dict[str, list[Array]] = {}
@@ -111,12 +112,12 @@ def _draw_split(axes: Axes, split: Split, length: float, x: int, y: int, suspect
         shape = np.array(edges) / np.linalg.norm(edges, axis=-1, keepdims=True)
         corners = pose[:3, 3] + length * shape @ pose[:3, :3].T
         rays = [np.stack((pose[:3, 3], corner)) for corner in corners]
-        color = RED if name in suspects else COLORS.get(split.name, BLUE)
+        color = RED if name in marked else COLORS.get(split.name, BLUE)
         lines.setdefault(color, []).extend(part[:, [x, y]] for part in (*rays, corners[[0, 1, 2, 3, 0]]))
         if color == RED and named < NAMED:
             named += 1
             axes.annotate(name, pose[[x, y], 3], (4, 4), textcoords="offset points", fontsize=7, color=RED)
     for color, parts in lines.items():
-        label = f"{split.name}, {len(split)} cameras" if color != RED else "see the findings"
+        label = f"{split.name}, {len(split)} cameras" if color != RED else "see the mistakes"
         width, order = (1.8, 3) if color == RED else (0.8, 2)
         axes.add_collection(LineCollection(parts, colors=color, linewidths=width, alpha=0.8, zorder=order, label=label))

@@ -1,4 +1,4 @@
-"""The cameras of a scene as arrays, and where they look."""
+"""The cameras of a scene as arrays, and the point that they look at."""
 
 from __future__ import annotations
 
@@ -16,44 +16,49 @@ from nerf_metal.util.geometry import across_lines, point_nearest_to_lines
 
 Array = NDArray[np.float64]
 PARALLEL = 0.01
-"""Mean square sine of the angles between axes, below which (6 degrees) where they meet means nothing."""
+"""The least mean square sine of the angles between the optical axes, 6 degrees: below it, the point nearest to all axes
+means nothing."""
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """The cameras of all splits of a scene as arrays, in the splits' coordinates."""
+    """The cameras of all splits of a scene as float64 arrays, in scene coordinates.
+
+    Attributes:
+        scene: the scene.
+    """
 
     scene: Scene
 
     @cached_property
     def names(self) -> list[str]:
-        """Of all images."""
+        """The names of all views."""
         return [name for split in self.scene.splits.values() for name in split.names]
 
     @cached_property
     def c2w(self) -> Array:
-        """Poses ``[N, 4, 4]``."""
+        """The poses (camera-to-world) ``[N, 4, 4]``."""
         return np.concatenate([split.c2w.double().numpy() for split in self.scene.splits.values()])
 
     @cached_property
     def cameras(self) -> list[Intrinsics]:
-        """The camera of each."""
+        """The intrinsics of each view."""
         return [split.camera(i) for split in self.scene.splits.values() for i in range(len(split))]
 
     @property
-    def places(self) -> Array:
-        """Positions ``[N, 3]``."""
+    def positions(self) -> Array:
+        """The camera positions ``[N, 3]``."""
         return self.c2w[:, :3, 3]
 
     @property
-    def gazes(self) -> Array:
-        """Where they look, unit vectors ``[N, 3]``."""
+    def directions(self) -> Array:
+        """The viewing directions, unit vectors ``[N, 3]``."""
         return -self.c2w[:, :3, 2]
 
     @property
     def extent(self) -> float:
-        """Diagonal of the box around all positions."""
-        return float(np.linalg.norm(np.ptp(self.places, axis=0)))
+        """The diagonal of the box around all camera positions."""
+        return float(np.linalg.norm(np.ptp(self.positions, axis=0)))
 
     @property
     def box(self) -> Array:
@@ -62,37 +67,39 @@ class Views:
 
     @property
     def capture_scale(self) -> float:
-        """Scene units in a capture unit."""
+        """The length of a capture unit in scene units."""
         return float(np.cbrt(np.linalg.det(self.scene.capture_to_scene[:3, :3].numpy())))
 
     @cached_property
     def capture_poses(self) -> Array:
-        """Poses as the capture has them."""
+        """The poses in capture coordinates, as the capture has them, ``[N, 4, 4]``."""
         poses: Array = np.linalg.inv(self.scene.capture_to_scene.numpy()) @ self.c2w
         poses[:, :3, :3] *= self.capture_scale
         return poses
 
     def crossings(self) -> tuple[Array, Array]:
-        """Where each optical axis enters the box and leaves it, distances ``[N]``; it misses where it leaves before it
-        enters, or behind the camera."""
+        """Return the distances at which each optical axis enters and leaves the box, ``[N]`` each.
+
+        An axis misses the box if it leaves before it enters, or if it leaves behind the camera.
+        """
         with np.errstate(divide="ignore"):
-            planes = (self.box[:, None] - self.places) / np.where(self.gazes == 0, 1e-12, self.gazes)
+            planes = (self.box[:, None] - self.positions) / np.where(self.directions == 0, 1e-12, self.directions)
         return planes.min(0).max(-1), planes.max(0).min(-1)
 
 
 def fields_of_view(camera: Intrinsics) -> tuple[float, float]:
-    """Full angles in degrees, horizontal and vertical, of the camera without its distortion."""
+    """Return the full horizontal and vertical field of view, degrees, of the camera without its distortion."""
     lengths = ((camera.width, camera.fl_x), (camera.height, camera.fl_y))
     return tuple(math.degrees(2 * math.atan(0.5 * size / focal)) for size, focal in lengths)  # type: ignore[return-value]
 
 
 class Focus(NamedTuple):
-    """How cameras look at the point that is nearest to all their axes.
+    """How a set of cameras looks at the point that is nearest to all their optical axes.
 
     Attributes:
-        share: part of them that have it in front.
-        blur: median distance of the axes from it, in median distances of the cameras.
-        distance: median distance of the cameras.
+        share: the fraction of the cameras that have the point in front of them.
+        blur: the median distance of the optical axes from the point, relative to ``distance``.
+        distance: the median distance of the cameras from the point.
     """
 
     share: float
@@ -101,15 +108,21 @@ class Focus(NamedTuple):
 
 
 def focus(c2w: NDArray[np.floating]) -> Focus | None:
-    """Find that point by least squares; None where the axes are parallel or the cameras stand in it."""
-    places, gazes = c2w[:, :3, 3], -c2w[:, :3, 2]
-    across = across_lines(gazes)
+    """Find the point nearest to all optical axes by least squares, and return how the cameras look at it.
+
+    Return None if the axes are nearly parallel, or if the cameras stand in that point.
+
+    Args:
+        c2w: poses ``[N, 4, 4]``.
+    """
+    positions, directions = c2w[:, :3, 3], -c2w[:, :3, 2]
+    across = across_lines(directions)
     if np.linalg.eigvalsh(across.mean(0))[0] < PARALLEL:
         return None
-    point = point_nearest_to_lines(places, gazes)
-    to = point - places
+    point = point_nearest_to_lines(positions, directions)
+    to = point - positions
     distance = float(np.median(np.linalg.norm(to, axis=-1)))
-    if distance < 1e-6 * (1.0 + np.abs(places).max()):
+    if distance < 1e-6 * (1.0 + np.abs(positions).max()):
         return None
     blur = float(np.median(np.linalg.norm((across @ to[..., None])[..., 0], axis=-1))) / distance
-    return Focus(float(((to * gazes).sum(-1) > 0).mean()), blur, distance)
+    return Focus(float(((to * directions).sum(-1) > 0).mean()), blur, distance)

@@ -1,26 +1,30 @@
-"""A cause of a failure: what it is made of, and the words that several share."""
+"""The type of a cause of a failure, and the texts that several checks share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
 
-from nerf_metal.report.record import Eval, Point, Record
+from nerf_metal.report.record import Record
+from nerf_metal.train.lines import EvalLine, Line
 
 
 class Certainty(IntEnum):
-    """How far the evidence reaches."""
+    """How strongly the evidence supports a cause."""
 
-    POSSIBLE = 1  # the options allow it; nothing measured speaks for it or against it
-    LIKELY = 2  # something measured speaks for it
-    SHOWN = 3  # it was measured itself
+    POSSIBLE = 1  # the options allow it; no recorded number speaks for it or against it
+    LIKELY = 2  # a recorded number speaks for it
+    SHOWN = 3  # the fault itself was recorded
 
 
 @dataclass(frozen=True)
 class Cause:
-    """One explanation.
+    """One explanation of a failure.
 
     Attributes:
+        name: the short name of the cause. The report prints each name once.
+        sentence: the cause in one sentence, without its full stop.
+        certainty: how strongly the evidence supports it.
         evidence: sentences with this run's numbers.
         changes: what to do, with options of ``nerf-metal train``.
     """
@@ -32,48 +36,56 @@ class Cause:
     changes: tuple[str, ...]
 
 
-STABLE = "all of it at once: nerf-metal train --preset stable"
-
+USE_STABLE = "Use the preset that combines such changes: nerf-metal train --preset stable"
+LOWER_RATE = "Use a smaller learning rate: --lr {lr}"
+WARM_UP = "Warm up the learning rate: --warmup-steps 500"
+CLIP = "Clip the gradient norm: --clip-norm 1"
+SOFTPLUS = "Use a density with a gradient everywhere: --density-activation softplus"
 
 SHOWN_CAUSES: dict[str, tuple[str, tuple[str, ...]]] = {
     "non-finite": (
-        "Loss, gradients or weights stopped being finite numbers",
-        ("a smaller rate: --lr {lr}", "cut accidents: --clip-norm 1"),
+        "The loss, the gradients or the weights stopped being finite numbers",
+        (LOWER_RATE, CLIP),
     ),
     "dead-density": (
         "The density died: rays pass through an empty field, which has no gradient to grow from",
-        ("--density-activation softplus", "--background random", "a smaller rate: --lr {lr}"),
+        (SOFTPLUS, "Train over random background colours: --background random", LOWER_RATE),
     ),
     "saturated-density": (
         "The density saturated: every ray ends at once, in a fog around the camera",
-        ("a smaller rate: --lr {lr}", "--warmup-steps 500", "--clip-norm 1"),
+        (LOWER_RATE, WARM_UP, CLIP),
     ),
     "exploding-gradients": (
-        "Gradients exploded",
-        ("--clip-norm 1", "a smaller rate: --lr {lr}", "--warmup-steps 500"),
+        "The gradients exploded",
+        (CLIP, LOWER_RATE, WARM_UP),
     ),
     "optimizer-reset": (
-        "The optimizer lost its state: its next steps are as large as its first",
-        ("resume from a whole checkpoint: nerf-metal train --resume {run}", "--warmup-steps 500"),
+        "The optimizer lost its state: its next steps are as large as its first steps",
+        ("Resume from a complete checkpoint: nerf-metal train --resume {run}", WARM_UP),
     ),
 }
-"""What the watchdog measured is shown, not guessed; its other names say what happened and not why."""
+"""Sentence and changes of each watchdog fault that is itself a cause. The watchdog's other faults say what happened,
+but not why."""
 
 
-def at(record: Record, point: Point) -> str:
-    """Where the point is: an evaluation as the report counts them, others by their step."""
-    if isinstance(point, Eval):
+def place_of(record: Record, point: Line) -> str:
+    """Return where a point lies in the run: an evaluation in the unit of the report, any other point by its step."""
+    if isinstance(point, EvalLine):
         return record.place(point)
     return f"step {point.step}" if point.step is not None else record.place(point)
 
 
 def short(value: object) -> str:
-    """A number of the evidence."""
+    """Return a value of the evidence as text; a float has four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def fill(text: str, record: Record) -> str:
-    """Put a fifth of the run's learning rate, the step from 5e-4 to 1e-4, and its folder into the text."""
+    """Fill ``{lr}`` and ``{run}`` of a change: a fifth of the run's learning rate, and the run folder.
+
+    A fifth is the step from 5e-4 to 1e-4, which is known to mend such runs (see ``PAPER_LR``). Without a recorded
+    learning rate, ``{lr}`` is 1e-4.
+    """
     lr = record.option("lr")
     lower = f"{lr / 5:.0e}".replace("e-0", "e-") if isinstance(lr, int | float) else "1e-4"
     return text.format(lr=lower, run=record.path)

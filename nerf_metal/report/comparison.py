@@ -1,4 +1,4 @@
-"""``evaluation.png``: what was rendered, the truth and the difference, side by side."""
+"""``evaluation.png``: the rendered view, the ground truth and their difference, side by side."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from nerf_metal.train.evaluation import ViewScore
 from nerf_metal.util.atomic import write_atomically
 
 PANEL = 440
-"""Pixels that a picture fills at most along a side: three beside each other fit on a screen."""
+"""The longest side of a picture, pixels: three pictures fit beside each other on a screen."""
 GREATEST_ERROR = 0.25
-"""Upper end of the colours of errors: a quarter of the range from black to white is plainly another colour."""
-COLORS = "inferno"  # dark where nothing differs, evenly brighter with the error, also for colour-blind eyes
+"""The error at the upper end of the colour map: a quarter of the range from black to white is plainly another
+colour."""
+COLORS = "inferno"  # dark without an error, evenly brighter with it, also for colour-blind readers
 GAP, LETTERS = 10, 16
 LINE = LETTERS + 8
 PAPER, INK = (255, 255, 255), (0, 0, 0)
-COLUMNS = ("prediction", "truth", "absolute error, mean of R, G, B")
+COLUMNS = ("prediction", "ground truth", "absolute error, mean of R, G, B")
 
 
 def save_comparison(path: Path, rows: Sequence[tuple[str, ViewScore]]) -> None:
-    """Write a picture with a row for each view: prediction, truth and difference under a line of text.
+    """Write a PNG with one row per view: prediction, ground truth and difference, under a line of text.
 
     Args:
-        path: of the PNG.
-        rows: what is said of each view besides its name and scores, and the view, its pictures kept; of any sizes.
+        path: the file to write.
+        rows: for each view, a label, and its scores with both pictures kept. Pictures may have any size.
     """
     panels = [[_fit(panel) for panel in _panels(view)] for _, view in rows]
-    width = max(max(panel.width for row in panels for panel in row), PANEL * 2 // 3)  # the titles need as much
+    width = max(max(panel.width for row in panels for panel in row), PANEL * 2 // 3)  # the titles need this much
     heights = [LINE + row[0].height + GAP for row in panels]
     font = ImageFont.load_default(LETTERS)
     whole = Image.new("RGB", (3 * width + 4 * GAP, 2 * LINE + 2 * GAP + sum(heights)), PAPER)
@@ -53,14 +54,17 @@ def save_comparison(path: Path, rows: Sequence[tuple[str, ViewScore]]) -> None:
 
 
 def _panels(view: ViewScore) -> list[np.ndarray]:
-    """Prediction and truth ``[H, W, 3]`` and their difference ``[H, W]``."""
+    """Return prediction and ground truth, float32 ``[H, W, 3]``, and their absolute difference, ``[H, W]``."""
     prediction, truth = (picture.numpy().astype(np.float32) for picture in (view.prediction, view.truth))
     return [prediction, truth, np.abs(prediction - truth).mean(-1)]
 
 
 def _fit(panel: np.ndarray) -> Image.Image:
-    """A picture, or errors in colours, in a square of `PANEL` pixels: small ones are enlarged by whole factors, pixel
-    by pixel, large ones averaged, errors before they become colours."""
+    """Fit a picture, or a map of errors, into a square of :data:`PANEL` pixels.
+
+    A small picture is enlarged by a whole factor without interpolation. A large one is averaged over areas. Errors are
+    averaged before they become colours.
+    """
     height, width = panel.shape[:2]
     scale = PANEL / max(height, width)
     channels = [Image.fromarray(channel) for channel in np.atleast_3d(panel).transpose(2, 0, 1)]
@@ -72,8 +76,8 @@ def _fit(panel: np.ndarray) -> Image.Image:
 
 
 def _colors(values: np.ndarray) -> Any:
-    """Values, cut off beyond [0, 1], as colours ``[..., 3]``."""
-    from matplotlib import colormaps  # a quarter of a second: not before a picture is drawn
+    """Map values, clipped to [0, 1], to colours ``[..., 3]``."""
+    from matplotlib import colormaps  # the import takes a quarter of a second
 
     return colormaps[COLORS](values)[..., :3]
 
@@ -83,7 +87,7 @@ def _bytes(picture: np.ndarray) -> Image.Image:
 
 
 def _draw_scale(whole: Image.Image, draw: ImageDraw.ImageDraw, font: Any, left: int, top: int, width: int) -> None:
-    """The colours of errors from 0 to the greatest, under their column."""
+    """Draw the colour scale of the errors under their column."""
     numbers = ("0", f"{GREATEST_ERROR:g} or more")
     start = left + int(draw.textlength(numbers[0], font)) + GAP
     length = left + width - start - GAP - int(draw.textlength(numbers[1], font))

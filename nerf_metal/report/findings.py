@@ -1,4 +1,4 @@
-"""What a run's numbers say, in plain sentences."""
+"""The findings of a run: what its recorded numbers say, in plain sentences."""
 
 from __future__ import annotations
 
@@ -9,33 +9,37 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from nerf_metal.report.phases import Phase, find_phases
-from nerf_metal.report.record import Eval, Health, Record, Train, WatchdogEvent, steps_per_epoch
+from nerf_metal.report.record import Record, steps_per_epoch
+from nerf_metal.train.lines import EvalLine, HealthLine, TrainLine, WatchdogLine
 from nerf_metal.train.watchdog import BETTER_DB
 
 Status = Literal["good", "unfinished", "failed", "unknown"]
 
 GREY_DB = 10.0 * math.log10(4.0)
-"""6.02 dB: a mid-grey page is at most 0.5 away from any colour, so its MSE is at most 0.25 on any picture."""
+"""The least PSNR of a mid-grey picture, 6.02 dB: mid-grey is at most 0.5 away from any colour, so that its MSE is at
+most 0.25."""
 VIEWS_DB = 3.0
-"""How far the mean of PSNRs may lie above the PSNR of the mean error. It is never below it (Jensen: -log is convex);
-for PSNRs spread normally over views with deviation s it is 0.115 s^2 dB above: 3 dB is s = 5.1 dB, more than the views
-of one scene differ by."""
+"""The most that the mean PSNR of the views may lie above the PSNR of their mean MSE. It is never below (Jensen's
+inequality: -log is convex). For PSNRs with a normal distribution of deviation s, it is 0.115 s^2 dB above: 3 dB is
+s = 5.1 dB, more than the views of one scene differ by."""
 WELL_ABOVE_DB = 3.0
-"""Half the error of a blank page: less above it is no use yet."""
+"""A run that is this far above a blank picture, with half its error, is useful."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the numbers say.
+    """What the recorded numbers say about a run.
 
     Attributes:
-        status: good, unfinished (nothing wrong, but no use of it yet), failed, or unknown where nothing says.
-        verdict: one sentence.
-        sentences: the others, most important first.
-        unknown: what would be needed to say more.
-        margin: best PSNR above the blank page, dB; None where either is not recorded.
-        blank: whether the run never beat a blank page; None where not known.
-        lost: whether a collapse was not recovered from.
+        status: ``good``, ``unfinished`` (nothing is wrong, but the run is not useful yet), ``failed``, or ``unknown``
+            where the record does not tell.
+        verdict: the result in one to three sentences.
+        sentences: all findings, the most important first.
+        unknown: sentences about numbers that are not recorded and would allow further findings.
+        phases: what PSNR did over the evaluations.
+        margin: the greatest lead of the PSNR over a blank picture's, dB. None if either is not recorded.
+        blank: whether the run never beat a blank picture. None if that is not known.
+        lost: whether the run collapsed and did not recover.
     """
 
     status: Status
@@ -49,104 +53,104 @@ class Findings:
 
     @property
     def improving(self) -> bool:
-        """Whether the run was still getting better at its end."""
+        """Whether PSNR was still rising at the end of the run."""
         return bool(self.phases) and self.phases[-1].kind == "improving"
 
 
-_WORDS: dict[Status, str] = {
+_LABELS: dict[Status, str] = {
     "good": "",
-    "unfinished": "Not there yet: ",
+    "unfinished": "Not useful yet: ",
     "failed": "Failed: ",
     "unknown": "Not known: ",
 }
 
 
-def find(record: Record) -> Findings:
-    """Judge a record."""
+def judge(record: Record) -> Findings:
+    """Return the findings of a record."""
     evals = record.evals
     phases = tuple(find_phases([point.psnr for point in evals]))
-    margin, blank_sentence = _against_blank(record)
+    margin, against_blank = _against_blank(record)
     blank = None if margin is None else margin < BETTER_DB
     collapses = [phase for phase in phases if phase.kind == "collapse"]
     lost = bool(collapses) and not any(p.kind == "recovered" and p.start >= collapses[-1].end for p in phases)
-    stops = [event for event in record.events if event.action == "stop"]
+    stopped = any(event.action == "stop" for event in record.events)
     improving = bool(phases) and phases[-1].kind == "improving"
 
-    ends = [f"collapsed by {percent(max(collapses, key=lambda p: -p.change_db))}and did not recover"] if lost else []
-    ends += ["stopped by the watchdog"] if stops else []
-    ends += ["no finite result any more"] if record.not_finite else []
-    failed = bool(ends) or blank is True
+    faults = []
+    if lost:
+        deepest = min(collapses, key=lambda phase: phase.change_db)
+        faults.append(f"The run collapsed{_by_percent(deepest)} and did not recover.")
+    faults += ["The watchdog stopped the run."] if stopped else []
+    faults += ["The results stopped being finite numbers."] if record.not_finite else []
     if not evals:
-        status: Status = "failed" if stops or record.not_finite else "unknown"
-        verdict = f"{_WORDS[status]}{', '.join([*ends, 'nothing was measured'])}."
+        status: Status = "failed" if stopped or record.not_finite else "unknown"
+        parts = [*faults, "The run recorded no evaluation."]
     else:
-        if failed:
-            status = "unfinished" if improving and not ends else "failed"
+        if faults or blank is True:
+            status = "unfinished" if improving and not faults else "failed"
         elif margin is None:
             status = "unknown"
         else:
             status = "good" if margin >= WELL_ABOVE_DB else "unfinished"
-        lower = blank_sentence[0].lower() + blank_sentence[1:]
-        end = f"; {' and '.join(ends)}" if ends else "; still improving" if improving else ""
-        if ends and not blank:
-            best = lower if blank is None else f"at its best it {lower.replace('its best is ', '')}"
-            verdict = f"{_WORDS[status]}{' and '.join(ends)}; {best}."
-        elif status in ("good", "unknown"):
-            verdict = f"{blank_sentence}{end}."
-        else:
-            verdict = f"{_WORDS[status]}{lower}{end}."
+        parts = [against_blank, *faults] if blank else [*faults, against_blank]
+        parts += ["The run was still improving at its end."] if improving and not faults else []
+    label = _LABELS[status] if status != "unknown" or not evals else ""
+    verdict = " ".join(parts)
+    verdict = f"{label}{verdict[0].lower()}{verdict[1:]}" if label else verdict
 
-    sentences = [blank_sentence + "."] if evals else []
+    sentences = [against_blank] if evals else []
     sentences += _contradictions(record)
     sentences += _collapses(record, phases)
     sentences += _worse_than_grey(record)
-    sentences += [f"PSNR was not a finite number at {listed(record.not_finite)}."] if record.not_finite else []
+    sentences += [f"PSNR is not a finite number at {listed(record.not_finite)}."] if record.not_finite else []
     sentences += _watchdog(record)
     sentences += _unfinished(record)
     return Findings(status, verdict, tuple(sentences), tuple(_unknown(record)), phases, margin, blank, lost)
 
 
-def percent(phase: Phase) -> str:
-    """How much of its PSNR a phase took or gave, with a space behind; empty where that has no meaning."""
-    return "" if phase.change_percent is None else f"{abs(phase.change_percent):.0f} % "
+def _by_percent(phase: Phase) -> str:
+    """Return `` by 56 %``, or nothing where the PSNR at the start is not positive."""
+    return "" if phase.change_percent is None else f" by {abs(phase.change_percent):.0f} %"
 
 
 def listed(items: Sequence[str], most: int = 4) -> str:
-    """Some of them in words: ``a, b and 3 more``."""
+    """Return at most ``most`` items as words: ``a, b and 3 more``."""
     if len(items) > most:
         return f"{', '.join(items[: most - 1])} and {len(items) - most + 1} more"
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
-def best_eval(evals: Iterable[Eval]) -> Eval:
-    """The first with the highest PSNR."""
+def best_eval(evals: Iterable[EvalLine]) -> EvalLine:
+    """Return the evaluation with the greatest PSNR; the first of them if there are several."""
     return max(evals, key=lambda point: point.psnr)
 
 
 def _against_blank(record: Record) -> tuple[float | None, str]:
-    """The best margin, and the sentence (without its full stop) about it."""
+    """Return the greatest margin over a blank picture, dB, and a sentence about it; empty without evaluations."""
     known = [(point.psnr - point.blank_psnr, point) for point in record.evals if point.blank_psnr is not None]
     if not known:
         if not record.evals:
             return None, ""
         best = best_eval(record.evals)
-        where = f"its best is {best.psnr:.2f} dB at {record.place(best)}"
-        return None, f"Whether it beats a blank picture is not known (blank_psnr is not recorded); {where}"
+        return None, (
+            "The record does not say whether the run beats a blank picture: blank_psnr is missing. "
+            f"The best PSNR is {best.psnr:.2f} dB at {record.place(best)}."
+        )
     margin, best = max(known, key=lambda pair: pair[0])
-    numbers = f"{best.psnr:.2f} dB at {record.place(best)}, a blank picture has {best.blank_psnr:.2f} dB"
+    numbers = f"it has {best.psnr:.2f} dB at {record.place(best)}, where a blank picture has {best.blank_psnr:.2f} dB."
     if margin <= 0:
-        return margin, f"Never better than a blank picture: its best is {numbers}"
+        return margin, f"The run was never better than a blank picture: {numbers}"
     if margin < BETTER_DB:
-        return margin, f"Never better than a blank picture by more than {margin:.1f} dB: its best is {numbers}"
-    return margin, f"Beats a blank picture by {margin:.1f} dB: its best is {numbers}"
+        return margin, f"The run was never better than a blank picture by more than {margin:.1f} dB: {numbers}"
+    return margin, f"The run beats a blank picture by {margin:.1f} dB: {numbers}"
 
 
 def _contradictions(record: Record) -> list[str]:
-    """Evaluations whose mean PSNR cannot come with their mean error."""
+    """Find evaluations whose mean PSNR is impossible for their mean MSE."""
     both = [point for point in record.evals if point.mse is not None and point.mse > 0]
     half_psnr, half_mse = _half_digit([p.psnr for p in both]), _half_digit([p.mse or 0.0 for p in both])
 
-    def contradicts(point: Eval) -> bool:
+    def contradicts(point: EvalLine) -> bool:
         assert point.mse is not None
         least = -10.0 * math.log10(point.mse + half_mse)
         most = -10.0 * math.log10(max(point.mse - half_mse, 1e-12)) + VIEWS_DB
@@ -159,13 +163,13 @@ def _contradictions(record: Record) -> list[str]:
     when = f"before {record.place(both[len(wrong)])}" if begins else _when(record, wrong, both)
     worst = best_eval(wrong)
     return [
-        f"PSNR and MSE are inconsistent {when}: {worst.psnr:.2f} dB is MSE {10 ** (-worst.psnr / 10):.3f}, the record "
-        f"says {worst.mse:.3f}. One of the two is not what its name says, so neither is to be trusted there."
+        f"PSNR and MSE are inconsistent {when}: a PSNR of {worst.psnr:.2f} dB means an MSE of "
+        f"{10 ** (-worst.psnr / 10):.3f}, but the record has {worst.mse:.3f}. Do not trust either number there."
     ]
 
 
-def _when(record: Record, points: Sequence[Eval], among: Sequence[Eval]) -> str:
-    """At which of the evaluations."""
+def _when(record: Record, points: Sequence[EvalLine], among: Sequence[EvalLine]) -> str:
+    """Return at which of the evaluations ``among`` the points lie, in words."""
     if len(points) == len(among):
         return "at every evaluation"
     first = among.index(points[0])
@@ -175,7 +179,7 @@ def _when(record: Record, points: Sequence[Eval], among: Sequence[Eval]) -> str:
 
 
 def _half_digit(values: Sequence[float]) -> float:
-    """Half a unit of the last decimal that any of the values was written with."""
+    """Return half a unit of the last decimal place that any of the values was written with."""
     exponents = [Decimal(repr(value)).as_tuple().exponent for value in values]
     return 0.5 * 10.0 ** min((e for e in exponents if isinstance(e, int)), default=0)
 
@@ -186,31 +190,31 @@ def _collapses(record: Record, phases: Sequence[Phase]) -> list[str]:
     for phase in phases:
         first, last = evals[phase.start], evals[phase.end]
         if phase.kind == "collapse":
-            size = f"{-phase.change_db:.2f} dB" + (f" ({percent(phase).strip()})" if percent(phase) else "")
+            share = "" if phase.change_percent is None else f" ({-phase.change_percent:.0f} %)"
             sentences.append(
-                f"Collapse between {_between(record, first, last)}: PSNR fell by {size}, from {first.psnr:.2f} to "
-                f"{last.psnr:.2f} dB."
+                f"PSNR collapsed between {_between(record, first, last)}: it fell by {-phase.change_db:.2f} dB{share}, "
+                f"from {first.psnr:.2f} to {last.psnr:.2f} dB."
             )
             open_since = phase if open_since is None else open_since
         elif phase.kind == "recovered":
             since = evals[open_since.start].order if open_since else first.order
             back = [event for event in record.events if event.action == "rollback" and since < event.order < last.order]
-            how = " by a rollback" if back else " by itself"
-            sentences.append(f"Recovered until {record.place(last)}{how}: {last.psnr:.2f} dB.")
+            how = "after a rollback" if back else "without a rollback"
+            sentences.append(f"PSNR recovered by {record.place(last)}, {how}, to {last.psnr:.2f} dB.")
             open_since = None
     if open_since is not None:
         top, after = evals[open_since.start], evals[open_since.end :]
         if len(after) > 1:
             sentences.append(
-                f"No recovery: in the {len(after) - 1} evaluations after it PSNR never exceeded "
-                f"{max(point.psnr for point in after):.2f} dB ({top.psnr:.2f} before)."
+                f"PSNR did not recover: in the {len(after) - 1} evaluations after the collapse it stayed at or below "
+                f"{max(point.psnr for point in after):.2f} dB, from {top.psnr:.2f} dB before."
             )
         else:
-            sentences.append("No recovery recorded: the record ends with it.")
+            sentences.append("The record ends with the collapse.")
     return sentences
 
 
-def _between(record: Record, first: Eval, last: Eval) -> str:
+def _between(record: Record, first: EvalLine, last: EvalLine) -> str:
     numbers = record.number(first), record.number(last)
     return f"{record.unit}s {numbers[0]} and {numbers[1]}"
 
@@ -221,16 +225,16 @@ def _worse_than_grey(record: Record) -> list[str]:
         return []
     least = min(below, key=lambda point: point.psnr)
     return [
-        f"Worse than mid-grey {_when(record, below, record.evals)} ({least.psnr:.2f} dB at worst): a page of 50 % grey "
-        f"has an MSE of at most 0.25, which is {GREY_DB:.2f} dB, on any picture. Less is no blank page but a picture "
-        "that is wrong."
+        f"The run is worse than mid-grey {_when(record, below, record.evals)}: its lowest PSNR is {least.psnr:.2f} dB. "
+        f"A mid-grey picture has an MSE of at most 0.25, so it has at least {GREY_DB:.2f} dB on any image. The "
+        "pictures are wrong, not blank."
     ]
 
 
-def action(event: WatchdogEvent) -> str:
-    """What the watchdog did, in words."""
+def action(event: WatchdogLine) -> str:
+    """Return what the watchdog did, in words."""
     if event.action != "rollback":
-        return {"warn": "warned", "stop": "stopped the run"}.get(event.action or "", "action not recorded")
+        return {"warn": "warned", "stop": "stopped the run"}.get(event.action or "", "its action is not recorded")
     did = "rolled back" + ("" if event.to_step is None else f" to step {event.to_step}")
     return did + ("" if event.lr_scale is None else f", learning rate x {event.lr_scale:g}")
 
@@ -243,17 +247,23 @@ def _watchdog(record: Record) -> list[str]:
         f"{event.name}{'' if event.step is None else f' at step {event.step}'} ({action(event)})"
         for event in record.events
     ]
-    again = f" After a rollback {record.unit}s are trained, and counted, again." if rollbacks else ""
-    return [f"The watchdog spoke up {times(len(did))}: {listed(did)}.{again}"]
+    again = f" After a rollback, the run trained some {record.unit}s again and counts them again." if rollbacks else ""
+    return [f"The watchdog reported {_counted(len(did), 'fault')}: {listed(did)}.{again}"]
 
 
-def times(count: int) -> str:
-    """``once``, ``twice``, ``3 times``."""
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 class Limit(NamedTuple):
-    """How far a run has come towards something that ends it: the part of it, the option and its value, and in words."""
+    """How far a run has come towards a limit that ends it.
+
+    Attributes:
+        part: the part of the limit that is reached, 1 at the end.
+        option: the option's name, without its dashes.
+        value: the option's value.
+        words: the progress in words: ``200 of 1000 steps``.
+    """
 
     part: float
     option: str
@@ -262,7 +272,7 @@ class Limit(NamedTuple):
 
 
 def limits(record: Record) -> list[Limit]:
-    """Those of the options that are recorded, by the last line."""
+    """Return the progress at the last recorded line towards each limit whose option is recorded."""
     lines = sorted([*record.evals, *record.train], key=lambda point: point.order)
     if not lines:
         return []
@@ -278,24 +288,24 @@ def limits(record: Record) -> list[Limit]:
 
 
 def _unfinished(record: Record) -> list[str]:
-    """How far the record goes, where its options say that it should go further."""
+    """Say how far the record goes if its options ask for more."""
     if not (record.evals or record.train):
-        return ["Nothing is recorded yet: no step of training, no evaluation."]
+        return ["Nothing is recorded yet: there is no training step and no evaluation."]
     nearest = max(limits(record), default=None)
     if nearest is None or nearest.part >= 0.999:  # seconds are rounded in the record
         return []
-    return [f"{nearest.words} are recorded: the run is still going, or it was stopped."]
+    return [f"{nearest.words} are recorded: the run is still going, or it was stopped early."]
 
 
 def _unknown(record: Record) -> Iterable[str]:
     if record.device is None:
-        yield "the device is not recorded: whether torch computes right there cannot be judged"
+        yield "The device is not recorded, so the report cannot tell whether torch computes correctly on it."
     if "torch" not in record.versions:
-        yield "torch's version is not recorded"
+        yield "The version of torch is not recorded."
     if not any(point.grad_norm is not None for point in record.train) and not record.health:
-        yield "gradient norms are not recorded"
-    measured: list[Train | Health] = [*record.train, *record.health]
-    if not any(point.empty_rays is not None or point.opaque_rays is not None for point in measured):
-        yield "the rays' opacity is not recorded: whether the density died or saturated cannot be seen"
+        yield "Gradient norms are not recorded."
+    rays: list[TrainLine | HealthLine] = [*record.train, *record.health]
+    if not any(point.empty_rays is not None or point.opaque_rays is not None for point in rays):
+        yield "The rays' opacity is not recorded, so the report cannot tell whether the density died or saturated."
     if not any(point.mse is not None for point in record.train):
-        yield "the training batches' error is not recorded: it cannot be compared with the test views'"
+        yield "The error of the training batches is not recorded, so the report cannot compare it with the test views."

@@ -1,17 +1,23 @@
-"""``SUMMARY.md``: the report for a terminal of 80 columns, and as Markdown."""
+"""``SUMMARY.md``: the report as Markdown that is also readable in a terminal of 80 columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from nerf_metal.report.cause import Cause
-from nerf_metal.report.story import CERTAINTY, Report
+from nerf_metal.report.contents import CERTAINTY, Report
 from nerf_metal.report.tables import Table
 from nerf_metal.util.text import wrap
 
 
-def render_markdown(report: Report, plots: Sequence[str]) -> str:
-    """The text of ``SUMMARY.md``; ``plots`` are names of files beside it."""
+def render_markdown(report: Report, plots: Sequence[tuple[str, Path]]) -> str:
+    """Return the text of ``SUMMARY.md``.
+
+    Args:
+        report: what to print.
+        plots: captions and files of the plots, which lie beside ``SUMMARY.md``.
+    """
     lines = [f"# {report.title}", "", *wrap(f"**{report.verdict}**")]
     if report.key:
         lines += ["", *table_lines(Table(("", ""), report.key, words=2))]
@@ -21,9 +27,8 @@ def render_markdown(report: Report, plots: Sequence[str]) -> str:
     lines += _section("Not known", bullets(report.unknown))
     lines += _section("Phases", table_lines(report.phase_table))
     lines += _section("Progress", table_lines(report.progress))
-    pictures = [(caption, path.name) for caption, path in report.pictures[-1:]]
-    pictures = [*((name.removesuffix(".png").replace("_", " "), name) for name in plots), *pictures]
-    lines += _section("Pictures", [f"![{caption}]({name})" for caption, name in pictures])
+    pictures = [*plots, *report.pictures[-1:]]
+    lines += _section("Pictures", [f"![{caption}]({path.name})" for caption, path in pictures])
     lines += _section("Layers at the last evaluation", table_lines(report.health))
     lines += _section("Watchdog", _event_lines(report.events))
     lines += _section("Notes", bullets(report.notes))
@@ -34,9 +39,9 @@ def render_markdown(report: Report, plots: Sequence[str]) -> str:
 
 
 def gist(report: Report) -> str:
-    """Verdict, findings, phases and causes for a terminal."""
+    """Return the verdict, the findings, the phases and the causes as text for a terminal."""
     lines = [*wrap(report.verdict), ""]
-    rest = bullets(report.sentences[1:])  # the first is in the verdict
+    rest = bullets(report.sentences[1:])  # the verdict contains the first one
     lines += [*rest, ""] if rest else []
     lines += [*table_lines(report.phase_table), ""] if report.phases else []
     if report.causes:
@@ -47,12 +52,12 @@ def gist(report: Report) -> str:
 
 
 def bullets(items: Iterable[str]) -> list[str]:
-    """A list."""
+    """Return the lines of a bullet list, wrapped at 80 columns."""
     return [line for item in items for line in wrap(item, "- ")]
 
 
 def cause_lines(causes: Sequence[Cause]) -> Iterator[str]:
-    """Causes by rank, each with its certainty and its evidence."""
+    """Yield the lines of a numbered list of causes, each with its certainty and its evidence."""
     for rank, cause in enumerate(causes, 1):
         yield from wrap(f"{cause.sentence} ({CERTAINTY[cause.certainty]}).", f"{rank}. ")
         for sentence in cause.evidence:
@@ -60,7 +65,8 @@ def cause_lines(causes: Sequence[Cause]) -> Iterator[str]:
 
 
 def table_lines(table: Table) -> list[str]:
-    """A table with its columns padded, numbers to the right; nothing without rows."""
+    """Return the lines of a Markdown table with padded columns; numbers align right. A table without rows has no
+    lines."""
     if not table.rows:
         return []
     widths = [max(len(cell) for cell in column) for column in zip(table.head, *table.rows, strict=True)]
@@ -78,7 +84,7 @@ def table_lines(table: Table) -> list[str]:
 
 def _event_lines(events: Table) -> list[str]:
     return bullets(
-        f"step {step}, {name}: {sentence.rstrip('.')}. Done: {did}." + (f" Measured: {numbers}." if numbers else "")
+        f"Step {step}, {name}: {sentence.rstrip('.')}. Action: {did}." + (f" Numbers: {numbers}." if numbers else "")
         for step, name, sentence, numbers, did in events.rows
     )
 
@@ -88,6 +94,6 @@ def _pairs(rows: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:
-    """A title over lines; nothing without lines."""
+    """Return a heading and its lines, or nothing where there are no lines."""
     body = list(lines)
     return ["", f"## {title}", "", *body] if body else []

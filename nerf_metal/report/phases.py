@@ -1,4 +1,4 @@
-"""The phases of a run: what PSNR did from evaluation to evaluation."""
+"""The phases of a run: whether PSNR improved, stayed level, collapsed or recovered between evaluations."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from typing import Literal
 Kind = Literal["improving", "plateau", "collapse", "recovered"]
 
 COLLAPSE_DB = 1.5
-"""A fall below the best by this much is a collapse: 41 % more error, three times what :data:`NOISE_DB` allows."""
+"""A fall below the best PSNR by this much is a collapse: 41 % more error, three times what :data:`NOISE_DB` allows."""
 RECOVERED_DB = 1.0
-"""Back to within this of the best before the collapse: closer than the fall that begins one, beyond the wavering."""
+"""A run has recovered when it is back within this of the best PSNR before the collapse: less than :data:`COLLAPSE_DB`,
+so that the next small fall is no new collapse, and more than :data:`NOISE_DB`."""
 NOISE_DB = 0.5
-"""Wavering of a healthy run between evaluations: this near the best it has not begun to fall, and a rise of less
-between two plateaus is none."""
+"""The noise of a healthy run between evaluations. A PSNR this near the best is not yet a fall, and a smaller rise
+between two plateaus is no improvement."""
 PLATEAU_DB = 0.3
-"""A rise of less than this over a quarter of the run is a plateau: the whole run would bring 1.2 dB at that pace, less
-than a person sees in a picture."""
+"""A rise of less than this over a quarter of the run is a plateau: at that pace the whole run gains 1.2 dB, a
+difference that a person hardly sees in a picture."""
 PLATEAU_PART = 4
-"""A plateau lasts this part of the evaluations: shorter flats belong to the improvement around them."""
+"""A plateau lasts at least the evaluations divided by this: a shorter one belongs to the improvement around it."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch from one evaluation to a later one, by index; the next phase starts where it ends.
+    """A part of a run between two evaluations. The next phase starts at the evaluation where this one ends.
 
     Attributes:
-        change_db: PSNR at the end less PSNR at the start.
-        change_percent: the same in percent of the PSNR at the start; None where that is not positive.
+        kind: what PSNR did.
+        start: the index of the first evaluation.
+        end: the index of the last evaluation.
+        change_db: the PSNR at the end minus the PSNR at the start, dB.
+        change_percent: the same change in percent of the PSNR at the start. None if that PSNR is not positive.
     """
 
     kind: Kind
@@ -41,10 +45,13 @@ class Phase:
 
 
 def find_phases(psnr: Sequence[float]) -> list[Phase]:
-    """Split evaluations, in their order, into phases that cover them from the first to the last; fewer than two
-    have none."""
-    kinds: list[Kind] = []  # of the interval before each evaluation but the first
-    target: float | None = None  # what a collapse has to come back to
+    """Split a run into phases that cover it from the first evaluation to the last.
+
+    Args:
+        psnr: the PSNR of each evaluation in order, dB. Fewer than two evaluations have no phases.
+    """
+    kinds: list[Kind] = []  # one for each interval between two evaluations
+    target: float | None = None  # the PSNR that a recovery has to reach again
     start = 0
     while start < len(psnr) - 1:
         fall = _find_collapse(psnr, start)
@@ -67,7 +74,8 @@ def find_phases(psnr: Sequence[float]) -> list[Phase]:
 
 
 def _find_collapse(psnr: Sequence[float], start: int) -> tuple[int, int] | None:
-    """The first fall from ``start`` on: the last evaluation near the best, and the one where falling ends."""
+    """Find the first collapse from ``start`` on. Return the last evaluation near the best and the one where the fall
+    ends."""
     best = psnr[start]
     for low in range(start + 1, len(psnr)):
         best = max(best, psnr[low])
@@ -79,9 +87,9 @@ def _find_collapse(psnr: Sequence[float], start: int) -> tuple[int, int] | None:
     return None
 
 
-def _first(psnr: Sequence[float], start: int, level: float) -> int:
-    """The first evaluation behind ``start`` at the level; the number of evaluations where there is none."""
-    return next((i for i in range(start + 1, len(psnr)) if psnr[i] >= level), len(psnr))
+def _first(psnr: Sequence[float], start: int, least: float) -> int:
+    """Return the first evaluation after ``start`` with at least this PSNR, or the number of evaluations if none has."""
+    return next((i for i in range(start + 1, len(psnr)) if psnr[i] >= least), len(psnr))
 
 
 def _last_near_least(psnr: Sequence[float], start: int, end: int) -> int:
@@ -90,7 +98,7 @@ def _last_near_least(psnr: Sequence[float], start: int, end: int) -> int:
 
 
 def _trends(psnr: Sequence[float], start: int, end: int) -> list[Kind]:
-    """Improving or plateau for every interval of a stretch without a collapse."""
+    """Return ``improving`` or ``plateau`` for each interval of a part without a collapse."""
     count = end - start
     if count <= 0:
         return []
@@ -110,7 +118,7 @@ def _trends(psnr: Sequence[float], start: int, end: int) -> list[Kind]:
 
 
 def _runs(kinds: Sequence[Kind]) -> list[tuple[Kind, int, int]]:
-    """Kind, first and last evaluation of each run of equal kinds."""
+    """Return the kind, the first and the last evaluation of each run of equal kinds."""
     runs: list[tuple[Kind, int, int]] = []
     for i, kind in enumerate(kinds):
         if runs and runs[-1][0] == kind:

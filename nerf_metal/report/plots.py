@@ -1,10 +1,10 @@
-"""The pictures of a report: ``training_losses.png`` and ``psnr_ssim.png``."""
+"""The plots of a report: ``training_losses.png`` and ``psnr_ssim.png``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nerf_metal.report.findings import GREY_DB, best_eval
 from nerf_metal.report.phases import Phase
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 SHADES = {"improving": GREEN, "plateau": GREY, "collapse": RED, "recovered": BLUE}
 SMOOTH_PART = 50
-"""The smooth line of the loss is a mean over this part of the lines: a picture has not many more details."""
+"""The smooth line of the loss averages the number of lines divided by this: a plot cannot show many more details."""
 
 
 def plot_losses(path: Path, record: Record) -> None:
-    """Draw ``training_losses.png``: loss, gradient norm and learning rate, those that are recorded, on log scales."""
+    """Draw ``training_losses.png``: the recorded ones of loss, gradient norm and learning rate, on logarithmic axes."""
     panels = [
         ("loss", "loss", BLUE),
         ("grad_norm", "gradient norm", ORANGE),
@@ -36,7 +36,7 @@ def plot_losses(path: Path, record: Record) -> None:
     figure, rows = _figure(3.2 + 1.7 * (len(series) - 1), [2.0] + [1.0] * (len(series) - 1))
     for axes, (label, color, points) in zip(rows, series, strict=True):
         if not points:
-            _say(axes, "no line of training is recorded")
+            _say(axes, "no training step is recorded")
             continue
         x, y = [p[0] for p in points], [p[1] for p in points]
         smooth = label == "loss" and len(y) > 2 * SMOOTH_PART
@@ -49,12 +49,12 @@ def plot_losses(path: Path, record: Record) -> None:
 
 
 def plot_scores(path: Path, record: Record, phases: Sequence[Phase]) -> None:
-    """Draw ``psnr_ssim.png``: PSNR with the blank picture's and SSIM, phases shaded, rollbacks marked."""
+    """Draw ``psnr_ssim.png``: PSNR beside a blank picture's PSNR, and SSIM, with shaded phases and marked rollbacks."""
     evals = record.evals
     figure, rows = _figure(5.6, [2.2, 1.0])
     top, bottom = rows
     if not evals:
-        _say(top, "nothing is measured yet")
+        _say(top, "no evaluation is recorded")
         _say(bottom, "")
     else:
         x = [record.axis(point) for point in evals]
@@ -68,10 +68,13 @@ def plot_scores(path: Path, record: Record, phases: Sequence[Phase]) -> None:
         )
         blank = [(record.axis(point), point.blank_psnr) for point in evals if point.blank_psnr is not None]
         if blank:
-            ends = [(x[0], blank[0][1]), (x[-1], blank[0][1])] if len(blank) == 1 else blank
-            top.plot([p[0] for p in ends], [p[1] for p in ends], color="black", ls="--", lw=1.2, label="blank picture")
+            line: dict[str, Any] = {"color": "black", "ls": "--", "lw": 1.2, "label": "blank picture"}
+            if len(blank) == 1:  # one point is no line
+                top.axhline(blank[0][1], **line)
+            else:
+                top.plot([p[0] for p in blank], [p[1] for p in blank], **line)
         if min(point.psnr for point in evals) < GREY_DB:
-            top.axhline(GREY_DB, color="black", ls=":", lw=1.0, label="mid-grey at worst")
+            top.axhline(GREY_DB, color="black", ls=":", lw=1.0, label="mid-grey picture")
         ssim = [(record.axis(point), point.ssim) for point in evals if point.ssim is not None]
         if ssim:
             bottom.plot([p[0] for p in ssim], [p[1] for p in ssim], color=ORANGE, marker=marker, ms=4)
@@ -85,7 +88,7 @@ def plot_scores(path: Path, record: Record, phases: Sequence[Phase]) -> None:
 
 
 def _figure(height: float, ratios: Sequence[float]) -> tuple[Figure, list[Axes]]:
-    # Half a second to import: only when a report is written.
+    # Importing matplotlib takes half a second: do it only when a report is written.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -104,7 +107,7 @@ def _shade(axes: Axes, x: Sequence[float], phases: Sequence[Phase], *, legend: b
 
 
 def _mark_events(rows: Sequence[Axes], record: Record) -> None:
-    """A line where the watchdog rolled back or stopped."""
+    """Draw a line where the watchdog rolled the run back or stopped it."""
     for name, color in (("rollback", RED), ("stop", "black")):
         places = [record.axis(event) for event in record.events if event.action == name]
         for axes in rows:
@@ -130,7 +133,7 @@ def _say(axes: Axes, words: str) -> None:
 
 
 def _running_mean(values: Sequence[float], width: int) -> list[float]:
-    """The mean over up to ``width`` values on each side."""
+    """Return for each value the mean over up to ``width`` values on each side."""
     sums = [0.0]
     for value in values:
         sums.append(sums[-1] + value)

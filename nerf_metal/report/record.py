@@ -1,7 +1,7 @@
-"""What a run has written so far, read from its folder into types; what is missing stays None.
+"""The record of a run: what its folder holds so far, as typed values. A missing value is None.
 
-Lines come from our trainer, from older versions of it, from a run that is still going or was killed, or from a person
-who typed a table in: an evaluation may hold an epoch and a PSNR and nothing else.
+The lines may come from this version of the trainer or from an older one, from a run that is still going or was killed,
+or from a person who typed in a table. An evaluation may hold an epoch, a PSNR and nothing else.
 """
 
 from __future__ import annotations
@@ -11,91 +11,35 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
+from nerf_metal.train.lines import EvalLine, HealthLine, Line, TrainLine, WatchdogLine, line_of
 from nerf_metal.train.run_folder import RunFolder
 
 Unit = Literal["epoch", "step", "evaluation"]
 
 
 @dataclass(frozen=True)
-class Point:
-    """When something was recorded.
-
-    Attributes:
-        order: place among all lines.
-        steps: steps trained so far, those that a rollback took back counted too; None where unknown.
-    """
-
-    order: int = 0
-    steps: float | None = None
-    step: int | None = None
-    epoch: int | None = None
-    train_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Eval(Point):
-    """Means over test views; ``index`` counts evaluations from 0."""
-
-    index: int = 0
-    psnr: float = math.nan
-    mse: float | None = None
-    ssim: float | None = None
-    blank_psnr: float | None = None
-    views: int | None = None
-    split: str | None = None
-
-
-@dataclass(frozen=True)
-class Train(Point):
-    """The means of some steps."""
-
-    loss: float | None = None
-    mse: float | None = None
-    blank_mse: float | None = None
-    lr: float | None = None
-    grad_norm: float | None = None
-    empty_rays: float | None = None
-    opaque_rays: float | None = None
-    alpha: float | None = None
-    rays_per_second: float | None = None
-
-
-@dataclass(frozen=True)
-class Health(Point):
-    """The network at an evaluation: norms by layer group."""
-
-    lr: float | None = None
-    empty_rays: float | None = None
-    opaque_rays: float | None = None
-    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class WatchdogEvent(Point):
-    """What the watchdog saw and did."""
-
-    name: str = ""
-    sentence: str = ""
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    policy: str | None = None
-    action: str | None = None
-    to_step: int | None = None
-    lr_scale: float | None = None
-
-
-@dataclass(frozen=True)
 class Record:
-    """A run as its folder tells it.
+    """Everything that a run folder records.
 
     Attributes:
-        config: the options that ``config.json`` names, and no others: a missing one is not known.
-        not_finite: where an evaluation had no finite PSNR; those are in no other list.
-        pictures: quick renders by epoch.
+        path: the run folder.
+        scene: the scene's name.
+        config: the options that ``config.json`` names. An option that is missing there is not known.
+        versions: the versions of the programs, by name.
+        machine: the properties of the machine, by name.
+        device: the device of the run. None if not known.
+        notes: remarks about the scene.
+        evals: the evaluations with a finite PSNR.
+        train: the training lines.
+        health: the health lines.
+        events: the watchdog's reports.
+        not_finite: the places of the evaluations without a finite PSNR, which are in no other list.
+        pictures: the quick renders, by epoch.
     """
 
     path: Path
@@ -105,90 +49,100 @@ class Record:
     machine: Mapping[str, Any]
     device: str | None
     notes: tuple[str, ...]
-    evals: tuple[Eval, ...]
-    train: tuple[Train, ...]
-    health: tuple[Health, ...]
-    events: tuple[WatchdogEvent, ...]
+    evals: tuple[EvalLine, ...]
+    train: tuple[TrainLine, ...]
+    health: tuple[HealthLine, ...]
+    events: tuple[WatchdogLine, ...]
     not_finite: tuple[str, ...]
     pictures: Mapping[int, Path]
 
     @property
     def ours(self) -> bool:
-        """Whether nerf_metal trained it; else another program did, and somebody recorded it here."""
+        """Whether nerf_metal trained the run. Otherwise another program did, and a person typed the record in."""
         return "nerf_metal" in self.versions
 
     @property
     def unit(self) -> Unit:
-        """What evaluations are told apart by: epochs, but steps where two follow each other in one epoch."""
+        """The unit that numbers the evaluations.
+
+        It is the epoch, or the step if two evaluations follow each other in one epoch, or the evaluation's own number
+        if steps are not recorded.
+        """
         epochs = [point.epoch for point in self.evals]
         if epochs and None not in epochs and all(a != b for a, b in pairwise(epochs)):
             return "epoch"
         return "evaluation" if any(point.step is None for point in self.evals) else "step"
 
-    def number(self, point: Point) -> int | None:
-        """The point's epoch, step or number of evaluation, by :attr:`unit`."""
+    def number(self, point: Line) -> int | None:
+        """Return the point's number in :attr:`unit`; an evaluation's own number starts from 1. None if not known."""
         if self.unit == "evaluation":
-            return point.index + 1 if isinstance(point, Eval) else None
+            return point.index + 1 if isinstance(point, EvalLine) else None
         number: int | None = getattr(point, self.unit)
         return number
 
-    def place(self, point: Point) -> str:
-        """Where the point is, in words: ``epoch 50``."""
+    def place(self, point: Line) -> str:
+        """Return where the point lies, in words: ``epoch 50``."""
         number = self.number(point)
         if number is None:
             return "a time that is not recorded" if point.step is None else f"step {point.step}"
         return f"{self.unit} {number}"
 
-    def axis(self, point: Point) -> float:
-        """Where the point lies on a plot's axis, see :attr:`axis_name`."""
+    def axis(self, point: Line) -> float:
+        """Return the point's position on the horizontal axis of a plot, see :attr:`axis_name`."""
         if point.steps is None or self.unit == "evaluation":
             return float(self.number(point) or 0)
         return point.steps / (steps_per_epoch(self.config) if self.unit == "epoch" else 1)
 
     @property
     def axis_name(self) -> str:
-        """Its label."""
+        """The label of the horizontal axis of a plot."""
         again = any(event.to_step is not None for event in self.events)
-        return f"{self.unit}{' (those trained again after a rollback counted too)' if again else ''}"
+        return f"{self.unit}{' (including those discarded by a rollback)' if again else ''}"
 
     def option(self, name: str) -> Any:
-        """The option's value; None where it is not recorded."""
+        """Return the option's value, or None if it is not recorded."""
         return self.config.get(name)
 
 
 def steps_per_epoch(config: Mapping[str, Any]) -> int:
-    """As the run counted; 1 where that is not recorded: then epochs stand for steps."""
+    """Return the run's steps per epoch, or 1 if that is not recorded: epochs then stand for steps."""
     steps = config.get("steps_per_epoch")
     return steps if isinstance(steps, int) and steps > 0 else 1
 
 
 def read_record(folder: RunFolder) -> Record:
-    """Read a run's folder; nothing but a damaged line in the middle of ``metrics.jsonl`` is an error.
+    """Read a run folder. Missing files, missing values and values of a wrong type are no error.
 
     Raises:
-        InputError: such a line.
+        InputError: a line of ``metrics.jsonl`` other than the last one is damaged.
     """
     about = _read_config(folder.path)
     config = _mapping(about.get("config"))
-    kinds: dict[str, type[Point]] = {"eval": Eval, "train": Train, "health": Health, "watchdog": WatchdogEvent}
-    found: dict[str, list[Any]] = {kind: [] for kind in kinds}
+    evals: list[EvalLine] = []
+    train: list[TrainLine] = []
+    health: list[HealthLine] = []
+    events: list[WatchdogLine] = []
     not_finite: list[str] = []
-    again = 0  # steps that rollbacks took back
-    for order, line in enumerate(folder.read_metrics()):
-        kind = line.get("event", "eval" if "psnr" in line else None)
-        if kind not in kinds:
+    again = 0  # steps that rollbacks discarded
+    for order, values in enumerate(folder.read_metrics()):
+        line = line_of(values)
+        if line is None:
             continue
-        point = _build(kinds[kind], line)
-        step = point.step if point.step is not None else point.epoch and point.epoch * steps_per_epoch(config)
-        point = dataclasses.replace(point, order=order, steps=None if step is None else float(step + again))
-        if isinstance(point, Eval):
-            if not math.isfinite(point.psnr):
-                not_finite.append(f"epoch {point.epoch}" if point.step is None else f"step {point.step}")
-                continue
-            point = dataclasses.replace(point, index=len(found["eval"]))
-        if isinstance(point, WatchdogEvent) and point.to_step is not None and point.step is not None:
-            again += max(0, point.step - point.to_step)
-        found[kind].append(point)
+        step = line.step if line.step is not None else line.epoch and line.epoch * steps_per_epoch(config)
+        line = dataclasses.replace(line, order=order, steps=None if step is None else float(step + again))
+        match line:
+            case EvalLine() if not math.isfinite(line.psnr):
+                not_finite.append(f"epoch {line.epoch}" if line.step is None else f"step {line.step}")
+            case EvalLine():
+                evals.append(dataclasses.replace(line, index=len(evals)))
+            case TrainLine():
+                train.append(line)
+            case HealthLine():
+                health.append(line)
+            case WatchdogLine():
+                events.append(line)
+                if line.to_step is not None and line.step is not None:
+                    again += max(0, line.step - line.to_step)
     device = about.get("device") or config.get("device")
     notes = about.get("notes")
     return Record(
@@ -199,36 +153,13 @@ def read_record(folder: RunFolder) -> Record:
         machine=_mapping(about.get("machine")),
         device=device if isinstance(device, str) and device != "auto" else None,
         notes=tuple(str(note) for note in notes) if isinstance(notes, list) else (),
-        evals=tuple(found["eval"]),
-        train=tuple(found["train"]),
-        health=tuple(found["health"]),
-        events=tuple(found["watchdog"]),
+        evals=tuple(evals),
+        train=tuple(train),
+        health=tuple(health),
+        events=tuple(events),
         not_finite=tuple(not_finite),
         pictures=_pictures(folder.path),
     )
-
-
-_Point = TypeVar("_Point", bound=Point)
-
-
-def _build(kind: type[_Point], line: Mapping[str, Any]) -> _Point:
-    """The line's values that the type has, and whose type is right; the others keep their defaults."""
-    values: dict[str, Any] = {}
-    for name, annotation in ((item.name, str(item.type)) for item in dataclasses.fields(kind)):
-        value = line.get(name)
-        if "Mapping" in annotation:
-            right = isinstance(value, Mapping)
-        elif "str" in annotation:
-            right = isinstance(value, str)
-        else:
-            right = isinstance(value, int | float) and not isinstance(value, bool)
-            right = right and (name == "psnr" or math.isfinite(value))  # type: ignore[arg-type]
-            if right and "int" in annotation:
-                right = float(value) == int(value)  # type: ignore[arg-type]
-                value = int(value)  # type: ignore[arg-type]
-        if right:
-            values[name] = value
-    return kind(**values)
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:

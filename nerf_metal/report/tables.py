@@ -1,4 +1,4 @@
-"""Tables for a terminal: names with values, and columns under a head."""
+"""Tables for a terminal: rows of a name and a value, and tables with columns and a head."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nerf_metal.report.findings import best_eval
-from nerf_metal.report.record import Record, Train
+from nerf_metal.report.record import Record
 from nerf_metal.train.checkpoint import checkpoint_files
+from nerf_metal.train.lines import TrainLine
 from nerf_metal.train.run_folder import RunFolder
 from nerf_metal.util.text import clock
 
@@ -16,7 +17,13 @@ Rows = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Table:
-    """Text in columns; all but the first ``words`` columns are numbers."""
+    """A table of text cells.
+
+    Attributes:
+        head: the name of each column.
+        rows: the cells of each row.
+        words: the first columns, this many, hold words. The others hold numbers and align right.
+    """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -24,13 +31,15 @@ class Table:
 
 
 def format_table(rows: Rows) -> str:
-    """Rows of name and value, aligned."""
+    """Return rows of a name and a value as lines with aligned values."""
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
 
 
 def shorten(name: str, width: int) -> str:
-    """A name of at most ``width`` characters: a longer one loses its middle, since file names differ at their ends."""
+    """Shorten a name to at most ``width`` characters. A longer name loses its middle, since file names differ at their
+    ends.
+    """
     if len(name) <= width:
         return name
     end = (width - 1) // 2
@@ -38,7 +47,7 @@ def shorten(name: str, width: int) -> str:
 
 
 def final_rows(folder: RunFolder, record: Record) -> list[tuple[str, str]]:
-    """Name and value of what matters at the end of a run, and where its files are."""
+    """Return name and value of the key numbers at the end of a run, and the names of its files."""
     rows = [*key_rows(record), ("run folder", str(folder.path))]
     rows += [("picture", path.name) for path in list(record.pictures.values())[-1:]]
     files = {"loss plot": folder.losses_plot, "summary": folder.summary, "report": folder.report}
@@ -48,7 +57,7 @@ def final_rows(folder: RunFolder, record: Record) -> list[tuple[str, str]]:
 
 
 def key_rows(record: Record) -> list[tuple[str, str]]:
-    """The numbers to look at first."""
+    """Return name and value of the most important numbers of a run."""
     rows: list[tuple[str, str]] = []
     if record.evals:
         last, best = record.evals[-1], best_eval(record.evals)
@@ -57,7 +66,8 @@ def key_rows(record: Record) -> list[tuple[str, str]]:
         rows += [("PSNR", f"{last.psnr:.2f} dB{views}"), ("best PSNR", f"{best.psnr:.2f} dB at {at}")]
         if last.blank_psnr is not None:
             above = last.psnr - last.blank_psnr
-            rows.append(("blank picture", f"{last.blank_psnr:.2f} dB ({above:+.2f} dB from it)"))
+            side = "above" if above >= 0 else "below"
+            rows.append(("blank picture", f"{last.blank_psnr:.2f} dB (the run is {abs(above):.2f} dB {side})"))
         rows += [("SSIM", f"{last.ssim:.3f}")] if last.ssim is not None else []
     lines = sorted([*record.train, *record.evals], key=lambda point: point.order)
     if lines and (end := lines[-1]).step is not None and end.train_seconds is not None:
@@ -67,8 +77,8 @@ def key_rows(record: Record) -> list[tuple[str, str]]:
     return rows
 
 
-def _rays_per_second(train: Sequence[Train]) -> float | None:
-    """The mean over the time of training."""
+def _rays_per_second(train: Sequence[TrainLine]) -> float | None:
+    """Return the mean over the seconds of training, or None if not recorded."""
     known = [point for point in train if point.train_seconds is not None and point.rays_per_second is not None]
     rays = before = 0.0
     for point in known:

@@ -1,8 +1,8 @@
-"""The named cases of every kernel: recipe, reference result, tolerance. The tests run them, and so does
-``nerf-metal doctor --full`` on a person's own machine.
+"""The self-test: named cases of every kernel, and probes of torch's own ops.
 
-One file for each op (composite has three): cases with ``build``, ``run_<op>`` that runs one in a
-:class:`nerf_metal.selftest.modes.Mode` and gives results by name, and ``compare_<op>`` that holds them against the
-float64 reference on the CPU. Tolerances stand in ``tolerances.py``. What is found wrong raises
-:class:`nerf_metal.selftest.tolerances.MismatchError`; ``assert`` is for tests alone, since Python may run without.
+The tests run the cases, and ``nerf-metal doctor --full`` runs both on a user's machine. Each op has a file with its
+cases (composite has three): ``run_<op>`` runs a case in a :class:`nerf_metal.selftest.modes.Mode` and returns results
+by name, and ``compare_<op>`` compares them with the float64 reference on the CPU. The tolerances are in
+``tolerances.py``. A wrong result raises :class:`nerf_metal.selftest.tolerances.MismatchError`. Only tests use
+``assert``, since Python may run without it.
 """

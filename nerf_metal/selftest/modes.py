@@ -1,4 +1,4 @@
-"""The ways a kernel is run, each of which must agree with the reference."""
+"""The modes in which kernels run. In each of them the results must agree with the reference."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import torch
 
 from nerf_metal import kernels
 
-_BUSY = 512  # side of the matrices that keep a GPU at work for a while before a queued input is there
+_BUSY = 512  # side of the matrices whose products keep a GPU busy before a queued input is ready
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A backend, on the host in which order the lanes of strict mode run, and how inputs come to their device.
+    """A backend, the order of the lanes in strict mode, and the way inputs reach the device.
 
     Attributes:
-        order: of the lanes in strict mode; None runs the host kernels themselves.
-        simd: take SIMD-group kernels, or their plain twins; None leaves it to the backend.
-        offset: elements of each input's storage that lie before those of the case.
-        queued: each input is the result of torch's own work on the device, which may not have ended when the kernel
-            is launched.
+        name: the name of the mode.
+        backend: ``"torch"``, ``"host"`` or ``"metal"``.
+        order: the order of the lanes in strict mode. None runs the usual host kernels.
+        seed: the seed of a shuffled order.
+        simd: true for the SIMD-group kernels, false for the plain ones, None for the backend's choice.
+        offset: the number of elements in each input's storage before those of the case.
+        queued: whether torch computes each input on the device, so that it may not be ready when a kernel is launched.
     """
 
     name: str
@@ -35,14 +37,17 @@ class Mode:
 
     @property
     def device(self) -> str:
-        """Where its tensors are."""
+        """The device of the mode's tensors."""
         return "cpu" if self.backend == "torch" else kernels.device_of(self.backend)
 
     def place(self, x: torch.Tensor) -> torch.Tensor:
-        """A copy on the mode's device, in a storage of its own; strides and storage offset are part of the case and
-        stay (``x.to`` would drop them), the mode's offset comes on top."""
+        """Return a copy on the mode's device, in a storage of its own.
+
+        Strides and storage offset are part of the case and stay, which ``x.to`` does not do. The mode's offset is
+        added.
+        """
         stored = x.detach().as_strided((x.untyped_storage().nbytes() // x.element_size(),), (1,), 0)
-        before = float("nan") if x.is_floating_point() else -1  # what no kernel may use
+        before = float("nan") if x.is_floating_point() else -1  # no kernel may read these elements
         moved = torch.full((self.offset + len(stored),), before, dtype=x.dtype)
         moved[self.offset :] = stored
         moved = moved.to(self.device)
@@ -52,9 +57,9 @@ class Mode:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[str]:
-        """Run launches in this mode; gives the name of the backend.
+        """Run all launches in this mode. Yield the name of the backend.
 
-        New memory is NaN meanwhile: what no kernel writes shows.
+        New memory is filled with NaN meanwhile, so that an element that no kernel writes shows.
         """
         how: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if self.order is not None:
@@ -62,7 +67,7 @@ class Mode:
         elif self.simd is not None:
             how = kernels.kernel_form(simd=self.simd)
         before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-        # It is the filled memory that is wanted: an op of torch without a deterministic form is no finding.
+        # Only the filled memory is wanted: a torch op without a deterministic form is no failure.
         torch.use_deterministic_algorithms(True, warn_only=True)
         try:
             with how:
@@ -72,12 +77,14 @@ class Mode:
 
 
 def _queued(x: torch.Tensor) -> torch.Tensor:
-    """The same numbers, bit for bit, from work that has to wait for a chain of matrix products."""
+    """Return the same numbers, bit for bit, as the result of work that waits for a chain of matrix products."""
     side = 1 if x.device.type == "cpu" else _BUSY
     busy = torch.zeros((side, side), device=x.device)
     for _ in range(4):
         busy = busy @ busy
-    bits = x.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])  # no arithmetic on floats: exact
+    bits = x.view(
+        {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
+    )  # exact, since no float arithmetic is involved
     turned = ~bits
     return torch.where(busy[0, 0] == 0, ~turned, turned).view(x.dtype)
 

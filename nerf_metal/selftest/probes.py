@@ -1,5 +1,8 @@
-"""Torch's own ops on a device, held against the same ops in float64 on the CPU: those that nerf_metal calls in training
-and rendering. Those that it avoids are in ``probes_avoided.py``."""
+"""Probes of torch's own ops that nerf_metal uses for training and rendering.
+
+A probe compares an op on a device with the same op in float64 on the CPU. The ops that nerf_metal avoids are in
+``probes_avoided.py``.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,13 @@ _Module = TypeVar("_Module", bound=torch.nn.Module)
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two that are compared: ``place`` brings a tensor of float32 or whole numbers there.
+    """One of the two sides of a comparison.
 
     Attributes:
-        device: of the tensors.
-        exact: floats are float64, and what has a backend takes the reference.
-        sizes: floats are taken without their sign: results are then the sums of their terms' magnitudes.
+        device: the device of the tensors.
+        exact: whether floats are float64.
+        sizes: whether floats lose their sign: results are then sums of the magnitudes of their terms.
+        backend: the backend of nerf_metal's own modules on this side.
     """
 
     device: str
@@ -40,29 +44,29 @@ class Side:
     backend: str = "torch"
 
     def place(self, x: torch.Tensor) -> torch.Tensor:
-        """The tensor on this side."""
+        """Return a tensor of float32 or integers on this side."""
         if x.is_floating_point():
             x = x.abs() if self.sizes else x
             x = x.double() if self.exact else x
         return x.to(self.device)
 
     def leaf(self, x: torch.Tensor) -> torch.Tensor:
-        """The tensor on this side, for a gradient."""
+        """Return a tensor on this side that requires a gradient."""
         return self.place(x).detach().requires_grad_()
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Something that torch computes.
+    """A computation of torch that is tested.
 
     Attributes:
-        name: at most 44 characters, for the table.
-        run: on a side; gives results by name.
-        terms: of the sums that results are; 0 where they are none.
-        exact: results must be equal to the bit.
-        limit: tolerance of other results, relative to the largest entry.
-        issues: of pytorch, where this was wrong.
-        avoided: what nerf_metal does instead; "" where it relies on this.
+        name: at most 44 characters, so that it fits the terminal.
+        run: computes on a side and returns results by name.
+        terms: the number of terms of the sums that the results are. 0 if the results are no sums.
+        exact: whether results must be equal to the bit.
+        limit: the tolerance of other results, relative to the largest entry.
+        issues: the numbers of pytorch issues that reported a wrong result.
+        avoided: what nerf_metal does instead; empty if it relies on this.
     """
 
     name: str
@@ -74,7 +78,14 @@ class Probe:
     avoided: str = ""
 
     def compare(self, device: str, backend: str) -> dict[str, float]:
-        """Errors over tolerances; raises :class:`nerf_metal.selftest.tolerances.MismatchError` beyond 1."""
+        """Run the probe on a device and compare it with float64 on the CPU.
+
+        Returns:
+            Errors divided by tolerances, by name.
+
+        Raises:
+            MismatchError: an error exceeds its tolerance.
+        """
         got = {name: x.detach().cpu() for name, x in self.run(Side(device, backend=backend)).items()}
         want = {name: x.detach() for name, x in self.run(Side("cpu", exact=True)).items()}
         if self.exact:
@@ -90,13 +101,16 @@ class Probe:
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    """Normally distributed numbers, the same every time."""
+    """Return normally distributed numbers, float32, the same in every call."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
 def linear(rows: int) -> Callable[[Side], Outputs]:
-    """``Linear`` and its gradients. On the device first with more rows: products that are wrong read what such a call
-    left in memory. Widths that are no whole tiles, for which most of them are wrong."""
+    """Make a function that computes ``Linear`` and its gradients for a number of rows.
+
+    The device first runs a call with more rows, because the wrong products read what such a call left in memory. The
+    widths are no multiples of a tile, since most wrong products have such widths.
+    """
 
     def run(side: Side) -> Outputs:
         found: Outputs = {}
@@ -162,7 +176,7 @@ def _bits(side: Side) -> Outputs:
 
 
 def _rows(side: Side) -> Outputs:
-    """As pictures are made: the rays that hit, their colours put where they belong."""
+    """Select the rays that hit and write their colours into an image, as rendering does."""
     hits = side.place(torch.rand(640_000, generator=torch.Generator().manual_seed(0)) < 0.3)
     rays = side.place(normal(640_000, 3))
     image = side.place(torch.ones(3)).expand(len(rays), 3).clone()
@@ -173,7 +187,7 @@ def _rows(side: Side) -> Outputs:
 
 
 def _places(side: Side) -> Outputs:
-    """As the occupancy grid is updated: equal values where a cell comes twice."""
+    """Read and write cells by index, as the occupancy grid does. A repeated cell gets equal values."""
     random = torch.Generator().manual_seed(0)
     cells = side.place(torch.randint(0, 5000, (4000,), generator=random, dtype=torch.int32))
     density = side.place(torch.where(torch.rand(5000, generator=random) < 0.5, float("inf"), normal(5000).abs()))
@@ -196,7 +210,8 @@ def _views(side: Side) -> Outputs:
 
 
 def _half_views(side: Side) -> Outputs:
-    """At byte 6 of their storage, as slices of a batch may begin; numbers that half has."""
+    """Copy half tensors that start at byte 6 of their storage, as slices of a batch may. Half holds their numbers
+    exactly."""
     x = side.place(torch.arange(103.0) / 8.0)
     part = (x if side.exact else x.half())[3:]
     rows = part.view(20, 5)
@@ -206,7 +221,7 @@ def _half_views(side: Side) -> Outputs:
 
 def _encoding(side: Side) -> Outputs:
     encode, x = FrequencyEncoding(10), normal(3000, 3).clamp(-1.0, 1.0)
-    if side.exact:  # of the same angles: float32 has few digits of the greatest
+    if side.exact:  # from the same angles: float32 has few digits of the greatest angle
         angle = (encode.frequencies[:, None] * x[:, None, :]).flatten(1).double()
         return {"encoded": torch.cat((x.double(), angle.sin(), angle.cos()), -1)}
     return {"encoded": encode.to(side.device)(side.place(x))}
@@ -219,14 +234,14 @@ def _rays(side: Side) -> Outputs:
     return {"rays_o": rays_o, "rays_d": rays_d}
 
 
-# Of the first fifty seeds those that keep the arguments of all ReLUs farthest from 0, 2.9e-5 and 1.8e-5: rounding
-# decides none, and with it a gradient.
+# Of the first fifty seeds, these keep the arguments of all ReLUs farthest from 0, by 2.9e-5 and 1.8e-5: rounding
+# changes no sign, and so no gradient.
 NERF_SEED, HASH_SEED = 1, 39
 BOX = torch.tensor([[-1.0, -0.8, -1.2], [1.0, 0.8, 1.2]])
 
 
 def _placed(side: Side, seed: int, make: Callable[[], _Module]) -> _Module:
-    """A module of drawn weights, the same on both sides."""
+    """Return a module with random weights that are the same on both sides."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = make().to(side.device)
@@ -240,7 +255,7 @@ def _nerf_field(side: Side) -> Outputs:
             hidden_width=64,
             depth=4,
             skip=2,
-            position_bands=4,  # of more, float32 loses digits of the angles
+            position_bands=4,  # with more bands, float32 loses digits of the angles
             direction_bands=2,
             density_activation="softplus",
         )
@@ -264,7 +279,7 @@ def _hash_field(side: Side) -> Outputs:
             width=32,
             backend=side.backend,
         )
-        field.encoding.table.data.mul_(1e4)  # of the size they have when they have learned
+        field.encoding.table.data.mul_(1e4)  # about the size of trained entries
         return field
 
     field = _placed(side, HASH_SEED, make)
@@ -289,7 +304,7 @@ RELIED_ON = (
     Probe("Adam, fused, 3 steps", _adam),
     Probe("clip_grad_norm_", _clip),
     Probe("huber_loss, mse_loss and gradients", _losses, limit=TRAINING_STEP),
-    Probe("sin, cos of the encoding's 10 levels", _encoding),
+    Probe("sin, cos of the encoding's 10 bands", _encoding),
     Probe("rays of a picture", _rays),
     Probe("lerp_", lambda side: {"mean": side.place(normal(9001)).lerp_(side.place(normal(9001, seed=1)), 0.07)}),
     Probe("clamp by one bound after another", _clamps, issues=(167767, 147510)),

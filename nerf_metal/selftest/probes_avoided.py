@@ -1,5 +1,7 @@
-"""What torch is known to have computed wrong on MPS and nerf_metal does without: of interest to whoever writes a model
-of their own, and no failure of this package."""
+"""Probes of torch ops that are known to have computed wrong results on MPS, and that nerf_metal avoids.
+
+A wrong result here is no failure of nerf_metal, but a warning for users who write their own models.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,13 @@ def _linear_3d(batches: int) -> Probe:
         return {"y": F.linear(x, weight, bias)}
 
     issues = (189495,) if batches > 2**16 else (192934,)
-    return Probe(f"Linear with bias, {batches} x 3 x 48", run, terms=49, issues=issues, avoided="two dimensions alone")
+    return Probe(
+        f"Linear with bias, {batches} x 3 x 48",
+        run,
+        terms=49,
+        issues=issues,
+        avoided="it multiplies matrices of two dimensions only",
+    )
 
 
 def _linear_of_view(side: Side) -> Outputs:
@@ -81,7 +89,7 @@ def _scattered(side: Side) -> Outputs:
 
 
 def _far_places(side: Side) -> Outputs:
-    places = torch.tensor([4049973, 17016956, 17566863])  # beyond 2^24 float32 counts in twos
+    places = torch.tensor([4049973, 17016956, 17566863])  # from 2^24 on, float32 holds even integers only
     mask = torch.zeros(2**24 + 2**20, dtype=torch.bool)
     mask[places] = True
     return {"places": side.place(mask).nonzero()}
@@ -117,31 +125,61 @@ AVOIDED = (
             linear(rows),
             terms=rows,
             issues=(177116, 193487),
-            avoided=f"{MAX_ROWS} rows at most",
+            avoided=f"it uses at most {MAX_ROWS} rows per call",
         )
         for rows in (32_768, 131_072)
     ),
     _linear_3d(65_537),
     _linear_3d(2),
-    Probe("Linear, weight a view", _linear_of_view, terms=48, issues=(162730, 161640), avoided="weights are whole"),
-    Probe("Linear, one output, gradient expanded", _one_output, issues=(189565,), avoided="gradients are whole"),
-    Probe("bmm, einsum over 32768", _batched, terms=32_768, issues=(195163,), avoided="two dimensions alone"),
-    Probe("product of an expanded tensor", _expanded, terms=48, issues=(180201,), avoided="factors are whole"),
-    Probe("Adam, addcdiv_ of transposed tensors", _transposed_adam, issues=(118115,), avoided="parameters are whole"),
-    Probe("mse_loss of a permuted tensor", _permuted_losses, issues=(124621,), avoided="colours are whole"),
-    Probe("sigmoid ... gradients, permuted", _permuted_gradients, issues=(175188,), avoided="activations are whole"),
-    Probe("sort, argsort, searchsorted", _sorted, issues=(175187, 112829), avoided="kernels merge instead"),
-    Probe("cumprod and its gradient", _cumprod, issues=(109166, 106112), avoided="kernels multiply"),
-    Probe("scatter_ into a permuted tensor", _scattered, issues=(115152,), avoided="kernels write"),
-    Probe("nonzero beyond 2^24", _far_places, exact=True, issues=(140570, 122916), avoided="smaller pictures"),
-    Probe("x[mask] and cumsum of bool, 2-D", _selected, issues=(125100, 96614), avoided="indices instead of masks"),
-    Probe("views of bool with an offset", _offsets, exact=True, issues=(183631, 182822), avoided="none is made"),
-    Probe("a CPU scalar that is a view", _cpu_scalar, issues=(187117, 193057), avoided="scalars are Python's"),
+    Probe(
+        "Linear, weight a view",
+        _linear_of_view,
+        terms=48,
+        issues=(162730, 161640),
+        avoided="its weights are contiguous",
+    ),
+    Probe(
+        "Linear, one output, gradient expanded", _one_output, issues=(189565,), avoided="its gradients are contiguous"
+    ),
+    Probe(
+        "bmm, einsum over 32768",
+        _batched,
+        terms=32_768,
+        issues=(195163,),
+        avoided="it multiplies matrices of two dimensions only",
+    ),
+    Probe("product of an expanded tensor", _expanded, terms=48, issues=(180201,), avoided="its factors are contiguous"),
+    Probe(
+        "Adam, addcdiv_ of transposed tensors",
+        _transposed_adam,
+        issues=(118115,),
+        avoided="its parameters are contiguous",
+    ),
+    Probe("mse_loss of a permuted tensor", _permuted_losses, issues=(124621,), avoided="its colours are contiguous"),
+    Probe(
+        "sigmoid ... gradients, permuted",
+        _permuted_gradients,
+        issues=(175188,),
+        avoided="its activations are contiguous",
+    ),
+    Probe("sort, argsort, searchsorted", _sorted, issues=(175187, 112829), avoided="its kernels merge sorted lists"),
+    Probe("cumprod and its gradient", _cumprod, issues=(109166, 106112), avoided="its kernels compute the products"),
+    Probe("scatter_ into a permuted tensor", _scattered, issues=(115152,), avoided="its kernels write the results"),
+    Probe("nonzero beyond 2^24", _far_places, exact=True, issues=(140570, 122916), avoided="its images are smaller"),
+    Probe(
+        "x[mask] and cumsum of bool, 2-D", _selected, issues=(125100, 96614), avoided="it uses indices instead of masks"
+    ),
+    Probe(
+        "views of bool with an offset", _offsets, exact=True, issues=(183631, 182822), avoided="it makes no such views"
+    ),
+    Probe(
+        "a CPU scalar that is a view", _cpu_scalar, issues=(187117, 193057), avoided="it uses Python numbers as scalars"
+    ),
     Probe(
         "%, abs, << of large whole numbers",
         _whole_numbers,
         exact=True,
         issues=(154171, 190052, 147889),
-        avoided="kernels count",
+        avoided="its kernels compute with integers",
     ),
 )

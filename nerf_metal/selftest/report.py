@@ -1,4 +1,4 @@
-"""What a self-test found: rows for a report to attach to an issue, and lines for a person."""
+"""The report of a self-test: a JSON file to attach to an issue, and lines for the terminal."""
 
 from __future__ import annotations
 
@@ -23,18 +23,22 @@ from nerf_metal.util.machine import machine
 
 KIND, FORMAT = "nerf_metal doctor report", 1
 WIDTH = 80  # columns of a plain terminal
-SHOWN = 3  # findings of a kind on the terminal; the report has all
+SHOWN = 3  # problems of a group on the terminal; the report has all of them
 Result = Literal["ok", "failed", "known", "skipped"]
-"""``known``: torch is wrong where nerf_metal does without."""
+"""``known``: torch computes a wrong result for something that nerf_metal avoids."""
 
 
 @dataclass(frozen=True)
 class KernelRow:
-    """One kernel of the shaders.
+    """The result for one kernel.
 
     Attributes:
-        compiled: by Metal; None on the host, where the build did it.
+        kernel: the kernel's name.
+        library: the name of its shader library.
+        compiled: whether Metal compiled it. None on the host, where the build compiled it.
         ran: whether a check launched it.
+        result: ``ok`` or ``failed``.
+        message: what is wrong; empty if nothing is.
     """
 
     kernel: str
@@ -47,14 +51,18 @@ class KernelRow:
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One comparison.
+    """The result of one comparison with the reference.
 
     Attributes:
-        group: its line on the terminal.
-        mode: how kernels were run and inputs placed.
-        ratio: the worst error over its tolerance; None where there is no finite one.
-        issues: of pytorch, where this was wrong.
-        avoided: what nerf_metal does instead.
+        group: the line on the terminal that counts it.
+        case: the name of the case.
+        mode: how the kernels ran and where the inputs lay.
+        result: the outcome.
+        ratio: the worst error divided by its tolerance. None if it is not finite.
+        seconds: the duration.
+        message: what is wrong; empty if nothing is.
+        issues: the numbers of pytorch issues that reported a wrong result.
+        avoided: what nerf_metal does instead; empty if it relies on this.
     """
 
     group: str
@@ -69,16 +77,25 @@ class CheckRow:
 
     @property
     def title(self) -> str:
-        """Group, case and mode, as far as they say something."""
+        """Group, case and mode, without empty and repeated parts."""
         return ", ".join(dict.fromkeys(part for part in (self.group, self.case, self.mode) if part))
 
 
 @dataclass
-class Report:
-    """What is found, written to ``path`` as it comes: a driver that ends the process leaves what came before.
+class DoctorReport:
+    """The results of a self-test, written to ``path`` after each group.
+
+    A driver that ends the process thus leaves all earlier results in the file.
 
     Attributes:
-        running: what is being checked, None when all is done.
+        path: the JSON file.
+        backend: the tested backend.
+        kernels: the results of the kernels.
+        checks: the results of the comparisons.
+        warnings: the texts of the warnings.
+        running: the present check. None after the last one.
+        seconds: the duration of the self-test.
+        machine: the properties of the machine.
     """
 
     path: Path
@@ -88,20 +105,20 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     running: str | None = None
     seconds: float = 0.0
-    machine: dict[str, Any] = field(default_factory=machine)  # asked once: it is saved with every group
+    machine: dict[str, Any] = field(default_factory=machine)  # read once, since every save writes it
 
     @property
     def rows(self) -> list[KernelRow | CheckRow]:
-        """All of them."""
+        """All results."""
         return [*self.kernels, *self.checks]
 
     @property
     def failed(self) -> int:
-        """How many failed."""
+        """The number of failures."""
         return sum(row.result == "failed" for row in self.rows)
 
     def save(self) -> None:
-        """Write the JSON whole or not at all."""
+        """Write the JSON file completely or not at all."""
         said = {
             "kind": KIND,
             "format": FORMAT,
@@ -121,27 +138,27 @@ class Report:
 
 
 def finite(ratio: float) -> float | None:
-    """A number that JSON has, in digits that mean something."""
+    """Round a ratio to four digits. Return None if it is not finite, since JSON has no such number."""
     return float(f"{ratio:.4g}") if math.isfinite(ratio) else None
 
 
 def impersonal(text: str) -> str:
-    """Without the name of the home folder, which is mostly a person's."""
+    """Replace the home folder by ``~`` in a text: its name is usually a person's."""
     home = str(Path.home())
     return text if len(home) < 2 else text.replace(home, "~")
 
 
 def check_report_path(path: Path) -> None:
-    """Check that a report can be written before minutes are spent on it.
+    """Check before the long self-test that its report can be written.
 
     Raises:
-        InputError: the folder is missing or closed, or something else than a report is there.
+        InputError: the folder is missing or cannot be written, or ``path`` is a file that is no report.
     """
     where = "[doctor] --report must be"
     if not path.parent.is_dir():
         raise InputError(f"{where} in an existing folder, got {path}; make the folder or leave the option out")
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{where} in a folder that can be written, got {path}; choose another")
+        raise InputError(f"{where} in a folder that can be written, got {path}; choose another folder")
     if not path.exists():
         return
     try:
@@ -171,7 +188,7 @@ HEADER = f"  {'check':<30}{'passed':>14}{'worst error / tolerance':>25}{'s':>8}"
 
 
 def line_of(rows: Sequence[KernelRow | CheckRow]) -> str:
-    """The end of a group's line: how many passed, the worst ratio, the seconds."""
+    """Return the end of a group's line: the passed checks, the worst ratio and the seconds."""
     counted = [row for row in rows if row.result != "skipped"]
     passed = f"{sum(row.result == 'ok' for row in counted)} of {len(counted)}"
     ratios = [row.ratio for row in rows if isinstance(row, CheckRow) and row.ratio is not None]
@@ -179,8 +196,8 @@ def line_of(rows: Sequence[KernelRow | CheckRow]) -> str:
     return f"{passed:>14}{f'{max(ratios):.3g}' if ratios else '':>25}{seconds:>8.1f}"
 
 
-def findings(kernel_rows: Sequence[KernelRow], checks: Sequence[CheckRow]) -> Iterator[str]:
-    """What is not as it should be, in lines of :data:`WIDTH` columns."""
+def problem_lines(kernel_rows: Sequence[KernelRow], checks: Sequence[CheckRow]) -> Iterator[str]:
+    """Yield the failed, known and skipped rows as lines of :data:`WIDTH` columns."""
     for result, mark in (("failed", "FAILED"), ("known", "known "), ("skipped", "skipped")):
         groups: dict[str, list[str]] = {}
         for kernel in kernel_rows:
@@ -193,18 +210,18 @@ def findings(kernel_rows: Sequence[KernelRow], checks: Sequence[CheckRow]) -> It
             for text in texts[:SHOWN]:
                 yield from _wrapped(f"  {mark} {text}")
             if len(texts) > SHOWN:
-                yield f"         ... and {len(texts) - SHOWN} more of {group}, in the report"
+                yield f"         The report has {len(texts) - SHOWN} more of {group}."
 
 
 def _text(row: CheckRow) -> str:
     issues = ", ".join(f"#{number}" for number in row.issues)
     message = row.message
-    for name in (row.case, row.case.rpartition(", ")[2]):  # the title has it
+    for name in (row.case, row.case.rpartition(", ")[2]):  # the title contains it
         message = message.removeprefix(name).lstrip(" :")
     text = f"{row.title}: {message}"
     if issues:
         text += f" (see pytorch {issues})"
-    return f"{text}; nerf_metal does without: {row.avoided}" if row.avoided else text
+    return f"{text}; nerf_metal avoids this: {row.avoided}" if row.avoided else text
 
 
 def _wrapped(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The self-test from top to bottom: compile, run every case of every op in every mode, ask torch."""
+"""The self-test from top to bottom: compile the shaders, run every case in every mode, and probe torch's own ops."""
 
 from __future__ import annotations
 
@@ -16,32 +16,44 @@ from nerf_metal.kernels import shaders
 from nerf_metal.selftest.modes import HOST, METAL, METAL_PLAIN, STRICT_SIMD, Mode
 from nerf_metal.selftest.probes import RELIED_ON, Probe
 from nerf_metal.selftest.probes_avoided import AVOIDED
-from nerf_metal.selftest.report import HEADER, CheckRow, KernelRow, Report, findings, finite, impersonal, line_of
+from nerf_metal.selftest.report import (
+    HEADER,
+    CheckRow,
+    DoctorReport,
+    KernelRow,
+    finite,
+    impersonal,
+    line_of,
+    problem_lines,
+)
 from nerf_metal.selftest.table import OPS, Op
 from nerf_metal.selftest.tolerances import MismatchError
 
-_OFFSET = 3  # elements: half tensors then begin at 6 bytes, which only an element's own alignment allows
+_OFFSET = 3  # elements: half tensors then start at byte 6, which is aligned for a half and for nothing larger
 
 
 def variations(backend: str) -> tuple[Mode, ...]:
-    """The ways in which a backend is tried: as it is; the other of the twins; inputs with storage offsets; inputs that
-    torch is still making while kernels are launched."""
+    """Return the modes in which a backend is tested.
+
+    These are the backend's usual kernels, the other form of kernels with two forms (SIMD-group and plain), inputs with
+    storage offsets, and inputs that torch is still computing when the kernels are launched.
+    """
     first, twins = (HOST, STRICT_SIMD) if backend == "host" else (METAL, METAL_PLAIN)
     offset = Mode(f"{backend}, storage offsets", backend, offset=_OFFSET)
     queued = Mode(f"{backend}, behind torch's work", backend, queued=True)
     return first, twins, offset, queued
 
 
-def run_self_test(backend: str, path: Path, say: Callable[[str], None], *, no_metal: str | None = None) -> Report:
-    """Check everything and keep the report on disk up to date meanwhile.
+def run_self_test(backend: str, path: Path, say: Callable[[str], None], *, no_metal: str | None = None) -> DoctorReport:
+    """Run the whole self-test, and save the report after each group.
 
     Args:
-        backend: ``"metal"`` or ``"host"``, usable.
-        path: of the report.
+        backend: ``"metal"`` or ``"host"``. It must be usable.
+        path: the report's JSON file.
         say: takes text for the terminal, with its line breaks.
-        no_metal: why a machine that should have Metal cannot use it, which is a failure of its own.
+        no_metal: why a machine that should have Metal cannot use it. It counts as a failure.
     """
-    test = _SelfTest(Report(path, backend), say)
+    test = _SelfTest(DoctorReport(path, backend), say)
     if no_metal is not None:
         test.report.checks.append(CheckRow("metal", "usable", "", "failed", message=no_metal))
     started = time.perf_counter()
@@ -53,7 +65,7 @@ def run_self_test(backend: str, path: Path, say: Callable[[str], None], *, no_me
     test.kernels_ran(launched, broken)
     report = test.report
     test.conclude(report.kernels, report.checks)
-    # Torch's own ops last: some of what they do wrong ends the process, and what was found so far has been said.
+    # Torch's own ops come last: some of their faults end the process, and all other results are printed by then.
     before = len(report.checks)
     test.group("torch, relied on", (test.probe("torch, relied on", probe) for probe in RELIED_ON))
     test.group("torch, avoided", (test.probe("torch, avoided", probe) for probe in AVOIDED))
@@ -65,15 +77,15 @@ def run_self_test(backend: str, path: Path, say: Callable[[str], None], *, no_me
 
 
 class _SelfTest:
-    """The report in the making."""
+    """A running self-test and its report."""
 
-    def __init__(self, report: Report, say: Callable[[str], None]) -> None:
+    def __init__(self, report: DoctorReport, say: Callable[[str], None]) -> None:
         self.report, self.say = report, say
         self.device = kernels.device_of(report.backend)
         self.libraries = shaders.embedded_kernels()
 
     def group(self, name: str, rows: Iterator[CheckRow]) -> None:
-        """One line of the terminal: its name before it runs, the rest behind."""
+        """Run a group and print its line: the name before it runs, and the result after it."""
         self.report.running = name
         self.report.save()
         self.say(f"  {name:<30}")
@@ -90,7 +102,7 @@ class _SelfTest:
         self.say(line_of(found) + "\n")
 
     def compile(self) -> dict[str, str]:
-        """What the compiler says of each shader library that it refuses."""
+        """Compile all shader libraries. Return the compiler's message for each library that it refuses."""
         broken: dict[str, str] = {}
         if self.report.backend == "metal":
             libraries = sorted(set(self.libraries.values()))
@@ -106,21 +118,21 @@ class _SelfTest:
         return broken
 
     def kernels_ran(self, launched: kernels.LaunchRecord, broken: dict[str, str]) -> None:
-        """A row for each kernel: it was compiled, and something ran it."""
+        """Add a row for each kernel: it must have been compiled and launched."""
         for kernel, library in sorted(self.libraries.items()):
             compiled = None if self.report.backend == "host" else library not in broken
-            said = broken.get(library) or impersonal(launched.failed.get(kernel, ""))
+            error = broken.get(library) or impersonal(launched.failed.get(kernel, ""))
             ran = kernel in launched.ran
-            message = said or ("" if ran else "no check ran it")
+            message = error or ("" if ran else "no check launched it")
             self.report.kernels.append(
                 KernelRow(kernel, library, compiled, ran, "failed" if message else "ok", message)
             )
         self.say(f"  {'kernels run':<30}{line_of(self.report.kernels)[:14]}\n")
 
     def op(self, name: str, broken: str | None) -> Iterator[CheckRow]:
-        """Every case of an op, in every variation."""
+        """Yield the results of every case of an op, in every mode."""
         if broken is not None:
-            yield CheckRow(name, "", self.report.backend, "skipped", message="its shaders do not compile")
+            yield CheckRow(name, "", self.report.backend, "skipped", message="its shader library does not compile")
             return
         for op in OPS:
             if op.name != name:
@@ -133,13 +145,13 @@ class _SelfTest:
                     yield _checked(name, title, mode.name, functools.partial(_run, op, case, mode))
 
     def conclude(self, kernel_rows: Sequence[KernelRow], checks: Sequence[CheckRow]) -> None:
-        """Say what is not as it should be."""
-        for line in findings(kernel_rows, checks):
+        """Print the problems."""
+        for line in problem_lines(kernel_rows, checks):
             self.say(line + "\n")
 
     def probe(self, group: str, probe: Probe) -> CheckRow:
-        """Something of torch's own."""
-        self.report.running = f"{group}: {probe.name}"  # some of them end the process: the report then names it
+        """Run a probe of one of torch's own ops."""
+        self.report.running = f"{group}: {probe.name}"  # a probe may end the process: the report then names it
         self.report.save()
         row = _checked(group, probe.name, "", lambda: probe.compare(self.device, self.report.backend))
         result = "known" if row.result == "failed" and probe.avoided else row.result
@@ -152,14 +164,14 @@ def _checked(group: str, case: str, mode: str, compare: Callable[[], dict[str, f
         ratio, message = max(compare().values(), default=0.0), ""
     except MismatchError as error:
         ratio, message = error.ratio, impersonal(str(error))
-    except Exception as error:  # whatever a driver or a compiler says: the rest goes on
+    except Exception as error:  # a driver or a compiler may raise anything: the other checks go on
         ratio, message = float("inf"), impersonal(f"{type(error).__name__}: {error}")
     seconds = round(time.perf_counter() - started, 4)
     return CheckRow(group, case, mode, "failed" if message else "ok", finite(ratio), seconds, message)
 
 
 def _run(op: Op, case: Any, mode: Mode) -> dict[str, float]:
-    """Errors over tolerances. Queued inputs: two runs in a row before anything is read."""
+    """Return errors divided by tolerances. With queued inputs, run twice before any result is read."""
     runs = [op.run(case, mode) for _ in range(1 + mode.queued)]
     worst: dict[str, float] = {}
     for run in [{name: None if x is None else _read(x) for name, x in run.items()} for run in runs]:
@@ -169,7 +181,10 @@ def _run(op: Op, case: Any, mode: Mode) -> dict[str, float]:
 
 
 def _read(x: torch.Tensor) -> torch.Tensor:
-    """On the CPU, by way of its whole storage: MPS's own copies of a half tensor at an odd offset may be wrong (pytorch
-    #182839), which is no fault of a kernel; a probe asks for it."""
+    """Return a copy on the CPU, made from the tensor's whole storage.
+
+    MPS may copy a half tensor at an odd offset wrongly (pytorch #182839). That is no fault of a kernel, and a probe
+    tests it.
+    """
     stored = x.as_strided((x.untyped_storage().nbytes() // x.element_size(),), (1,), 0).cpu()
     return stored.as_strided(x.shape, x.stride(), x.storage_offset())

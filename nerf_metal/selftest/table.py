@@ -1,4 +1,4 @@
-"""Every op with its named cases: what the tests compare and what ``nerf-metal doctor --full`` goes through."""
+"""The table of all ops with their named cases, which the tests and ``nerf-metal doctor --full`` run."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from nerf_metal.selftest.traverse import TRAVERSE_CASES, compare_traversed
 from nerf_metal.selftest.visibility import VISIBILITY_CASES, compare_visibility, run_visibility
 
 Results = Mapping[str, Any]
-"""Tensors by name, on the device of the mode they were made in."""
+"""Tensors by name, on the device of the mode that made them."""
 
 
 @dataclass(frozen=True)
 class Op:
-    """Cases of one op.
+    """A set of cases of one op.
 
     Attributes:
-        name: of the op, which is also its shader library's.
-        what: which of its cases these are, "" for its own.
-        cases: each with a ``name``.
-        run: a case in a mode; gives results by name.
-        compare: results with what is expected; gives errors over tolerances by name, raises
-            :class:`nerf_metal.selftest.tolerances.MismatchError` where one is beyond 1.
-        twins: whether there are SIMD-group kernels and plain ones.
+        name: the name of the op and of its shader library.
+        what: the name of this set of cases; empty for the op's main set.
+        cases: the cases, each with a ``name``.
+        run: runs a case in a mode and returns results by name.
+        compare: compares results with the expected ones and returns errors divided by tolerances, by name. It raises
+            :class:`nerf_metal.selftest.tolerances.MismatchError` if one exceeds 1.
+        twins: whether the op has SIMD-group kernels and plain ones.
     """
 
     name: str
@@ -118,4 +118,4 @@ OPS = (
     ),
     Op("visibility", "", VISIBILITY_CASES, run_visibility, compare_visibility),
 )
-"""Forward and backward, float32 and half, of every op."""
+"""All sets of cases: forward and backward, float32 and half, of every op."""

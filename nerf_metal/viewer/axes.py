@@ -1,7 +1,7 @@
-"""Cameras of the page and ours: the one file that converts them.
+"""Conversion between the cameras of the page and those of nerf_metal. No other file converts them.
 
-viser's cameras have OpenCV axes (x right, y down, looking along +z), a unit quaternion (w, x, y, z) and a position;
-ours OpenGL axes (:mod:`nerf_metal.data.cameras`). World axes are the same: z is up in both.
+A camera of viser has OpenCV axes (x right, y down, z forwards), a unit quaternion (w, x, y, z) and a position. A camera
+of nerf_metal has OpenGL axes (:mod:`nerf_metal.data.cameras`). The world axes are the same: z is up in both.
 """
 
 from __future__ import annotations
@@ -16,13 +16,21 @@ from scipy.spatial.transform import Rotation  # type: ignore[import-untyped]
 from nerf_metal.data.cameras import Intrinsics
 
 FLIP = np.array([1.0, -1.0, -1.0])
-"""Signs of the columns right, up and back as viser's right, down and forward."""
+"""The signs that turn the columns right, up and back into viser's right, down and forward."""
 
 Array = NDArray[np.float64]
 
 
 def pose_of_page(wxyz: Array, position: Array) -> torch.Tensor:
-    """Our camera-to-world matrix ``[4, 4]``, float32."""
+    """Convert a camera of the page into a pose.
+
+    Args:
+        wxyz: unit quaternion ``[4]``.
+        position: ``[3]``, world units.
+
+    Returns:
+        The pose (camera-to-world) ``[4, 4]``, float32.
+    """
     c2w = np.eye(4)
     c2w[:3, :3] = Rotation.from_quat(np.roll(wxyz, -1)).as_matrix() * FLIP
     c2w[:3, 3] = position
@@ -30,26 +38,32 @@ def pose_of_page(wxyz: Array, position: Array) -> torch.Tensor:
 
 
 def pose_for_page(c2w: torch.Tensor) -> tuple[Array, Array]:
-    """The inverse of :func:`pose_of_page`: quaternion ``[4]`` and position ``[3]``."""
+    """Convert a pose ``[4, 4]`` into a camera of the page: quaternion ``[4]`` and position ``[3]``.
+
+    This is the inverse of :func:`pose_of_page`.
+    """
     matrix = c2w.detach().cpu().double().numpy()
     wxyz = np.roll(Rotation.from_matrix(matrix[:3, :3] * FLIP).as_quat(), 1)
     return wxyz, matrix[:3, 3].copy()
 
 
 def camera_of_page(fov: float, aspect: float, width: int, height: int) -> Intrinsics:
-    """The pinhole that covers the page with ``width`` x ``height`` pixels, which need not be square.
+    """Return the pinhole camera whose picture of ``width`` x ``height`` pixels covers the page.
+
+    The pixels need not be square.
 
     Args:
-        fov: vertical angle of view, radians.
-        aspect: the page's width / height.
-        width: of the picture, pixels.
-        height: of the picture, pixels.
+        fov: vertical field of view, radians.
+        aspect: width / height of the page.
+        width: width of the picture, pixels.
+        height: height of the picture, pixels.
     """
     half = math.tan(0.5 * fov)
     return Intrinsics(0.5 * width / (half * aspect), 0.5 * height / half, 0.5 * width, 0.5 * height, width, height)
 
 
 def fov_and_aspect(camera: Intrinsics) -> tuple[float, float]:
-    """Vertical angle of view in radians, and width / height in the world: a frustum, without the lens' distortion."""
+    """Return the vertical field of view, radians, and the frustum's width / height, both without the lens
+    distortion."""
     fov = 2.0 * math.atan(0.5 * camera.height / camera.fl_y)
     return fov, (camera.width / camera.fl_x) / (camera.height / camera.fl_y)

@@ -1,4 +1,4 @@
-"""The panel's part that makes a film's camera path: key poses, a preview, a file for ``nerf-metal render``."""
+"""The panel for the camera path of a video: key poses, a preview, and a file for ``nerf-metal render``."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ from nerf_metal.viewer.controls import look_from
 
 COLOR = (40, 110, 230)
 DRAWN_STEPS = 32
-"""Points of the drawn curve between two key poses: no corners are seen."""
-FILM_SIZE = 960
-"""Longer side of a film to begin with, pixels: sharp on half a screen, and rendered in minutes."""
-PREVIEW_RATE = 24.0  # of films; a page shows no more
+"""The points of the drawn curve between two key poses: the curve looks smooth."""
+VIDEO_SIZE = 960
+"""The initial longer side of a video, pixels: it is sharp on half a screen, and renders in minutes."""
+PREVIEW_RATE = 24.0
+"""Poses per second of the preview: the rate of films, and a page shows no more."""
 MOST_FRAMES = 20_000
-"""A quarter of an hour at 24 / s: a greater number is a slip."""
+"""The most frames of a path, a quarter of an hour at 24 frames per second: a greater number is a typing error."""
 
 
 class CameraPathPanel:
-    """Key poses that any page may add to. Their order is the film's.
+    """The panel of the camera path. All open pages share one list of key poses, in the order of the video.
 
     Args:
-        server: of the page.
-        run: folder of the run; files go into its ``camera_paths``.
-        fov: gives the film's vertical angle of view, degrees.
-        aspect: width / height of the film.
-        centre: what one turns about after the preview, ``[3]``.
-        size: of a key pose's frustum, world units.
+        server: the viser server of the page.
+        run: the run folder. Files go into its ``camera_paths``.
+        fov: returns the video's vertical field of view, degrees.
+        aspect: width / height of the video.
+        centre: the point that the camera orbits after the preview, ``[3]``.
+        size: the length of a key pose's frustum, world units.
     """
 
     def __init__(
@@ -53,28 +54,28 @@ class CameraPathPanel:
         centre: torch.Tensor,
         size: float,
     ) -> None:
-        """Fill the panel."""
+        """Add the controls to the panel."""
         self._server, self._run = server, run
         self._fov, self._centre, self._size = fov, centre, size
         self._keys: list[torch.Tensor] = []
         self._nodes: list[Any] = []
         self._lock = threading.Lock()
         self._playing = threading.Event()
-        width, height = (round(FILM_SIZE * side / max(1.0, aspect) / 2) * 2 for side in (aspect, 1.0))
+        width, height = (round(VIDEO_SIZE * side / max(1.0, aspect) / 2) * 2 for side in (aspect, 1.0))
         gui = server.gui
         with gui.add_folder("Camera path", expand_by_default=False):
-            add = gui.add_button("Add this view")
-            remove = gui.add_button("Remove the last")
-            clear = gui.add_button("Remove all")
-            self._seconds = gui.add_number("Seconds", 6.0, min=0.1, max=600.0, step=0.5)
-            self._fps = gui.add_number("Pictures / s", 24, min=1, max=120, step=1)
-            self._width = gui.add_number("Width", width, min=2, max=16384, step=2)  # H.264 takes even sizes
-            self._height = gui.add_number("Height", height, min=2, max=16384, step=2)
-            self._closed = gui.add_checkbox("Back to the first", False)
+            add = gui.add_button("Add key pose", hint="Adds the current camera of the page")
+            remove = gui.add_button("Remove last key pose")
+            clear = gui.add_button("Remove all key poses")
+            self._seconds = gui.add_number("Duration, s", 6.0, min=0.1, max=600.0, step=0.5)
+            self._fps = gui.add_number("Frames per s", 24, min=1, max=120, step=1)
+            self._width = gui.add_number("Width, px", width, min=2, max=16384, step=2)  # H.264 takes even sizes
+            self._height = gui.add_number("Height, px", height, min=2, max=16384, step=2)
+            self._closed = gui.add_checkbox("Closed loop", False, hint="Returns to the first key pose")
             self._play = gui.add_button("Preview")
-            self._name = gui.add_text("Name", "path")
+            self._name = gui.add_text("File name", "path")
             save = gui.add_button("Save path")
-            self._said = gui.add_markdown("Two views or more make a path.")
+            self._message = gui.add_markdown("A path needs two or more key poses.")
         add.on_click(lambda event: self.add(event.client))
         remove.on_click(lambda _: self.remove(1))
         clear.on_click(lambda _: self.remove(len(self._keys)))
@@ -83,15 +84,15 @@ class CameraPathPanel:
         save.on_click(lambda _: self.save())
 
     def frames(self, count: int) -> CameraPath:
-        """The path in so many pictures.
+        """Return the path as this number of frames.
 
         Raises:
-            InputError: it needs two different views.
+            InputError: there are fewer than two key poses.
         """
         with self._lock:
             keys = list(self._keys)
         if len(keys) < 2:
-            raise InputError(f"A path needs two views or more, got {len(keys)}: add one.")
+            raise InputError(f"A path must have two or more key poses, got {len(keys)}. Add a key pose.")
         width, height = int(self._width.value), int(self._height.value)
         camera = camera_of_page(math.radians(self._fov()), width / height, width, height)
         if self._closed.value:
@@ -99,25 +100,28 @@ class CameraPathPanel:
         return interpolate(torch.stack(keys), camera, count)
 
     def add(self, client: Any) -> None:
-        """The view of a page becomes a key pose."""
+        """Add the current camera of a page as a key pose."""
         if client is None:
             return
         pose = pose_of_page(client.camera.wxyz, client.camera.position)
         with self._lock:
             if self._keys and torch.allclose(self._keys[-1], pose, atol=1e-4):
-                said = "This view is the last one already: move first."
+                message = "This pose is already the last key pose. Move the camera first."
             else:
                 self._keys.append(pose)
-                said = f"{len(self._keys)} views."
+                message = self._count()
         self._draw()
-        self._said.content = said
+        self._message.content = message
 
     def remove(self, count: int) -> None:
-        """Drop the last key poses."""
+        """Remove the last ``count`` key poses."""
         with self._lock:
             del self._keys[len(self._keys) - count :]
-            self._said.content = f"{len(self._keys)} views."
+            self._message.content = self._count()
         self._draw()
+
+    def _count(self) -> str:
+        return f"The path has {len(self._keys)} key pose{'' if len(self._keys) == 1 else 's'}."
 
     def _draw(self) -> None:
         with self._lock:
@@ -152,14 +156,14 @@ class CameraPathPanel:
             self._nodes.append(line)
 
     def preview(self, client: Any) -> None:
-        """Fly a page along, in the thread of the click; a second click stops it."""
+        """Move the camera of a page along the path, in the thread of the click. A second click stops it."""
         if self._playing.is_set():
             self._playing.clear()
             return
         try:
             path = self.frames(max(2, round(self._seconds.value * PREVIEW_RATE)))
         except InputError as error:
-            self._said.content = str(error)
+            self._message.content = str(error)
             return
         self._playing.set()
         self._play.label = "Stop"
@@ -169,7 +173,7 @@ class CameraPathPanel:
             while self._playing.is_set() and client.client_id in self._server.get_clients():
                 index = min(int((time.monotonic() - start) * PREVIEW_RATE), len(path) - 1)
                 look_from(client, path[index][0], fov, self._centre)
-                if index == len(path) - 1:  # also where a busy machine passed some over
+                if index == len(path) - 1:  # also if a busy machine skipped poses
                     break
                 time.sleep(1.0 / PREVIEW_RATE)
         finally:
@@ -177,15 +181,19 @@ class CameraPathPanel:
             self._play.label = "Preview"
 
     def save(self) -> None:
-        """Write the file, or say why not."""
+        """Write the path's file, or show why it cannot be written."""
         name, fps = self._name.value.strip(), int(self._fps.value)
-        if not re.fullmatch(r"\w[\w.-]{0,99}", name):  # a file's name, and nothing that leads elsewhere
-            self._said.content = "A name has letters, digits, dots, dashes and underscores."
+        if not re.fullmatch(r"\w[\w.-]{0,99}", name):  # a file name that cannot lead to another folder
+            self._message.content = (
+                f"The file name must have letters, digits, dots, dashes and underscores only, got {name!r}."
+            )
             return
         try:
             count = max(2, round(self._seconds.value * fps))
             if count > MOST_FRAMES:
-                raise InputError(f"A path has at most {MOST_FRAMES} pictures, got {count}: take fewer seconds.")
+                raise InputError(
+                    f"A path must have at most {MOST_FRAMES} frames, got {count}. Choose a shorter duration."
+                )
             frames = self.frames(count)
             camera = frames[0][1]
             with self._lock:
@@ -196,9 +204,9 @@ class CameraPathPanel:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, lambda to: to.write_text(json.dumps(about) + "\n"))
         except InputError as error:
-            self._said.content = str(error)
+            self._message.content = str(error)
         except OSError as error:
-            self._said.content = f"Not saved: {error.strerror or error}"
+            self._message.content = f"The path was not saved: {error.strerror or error}."
         else:
             verb = "Replaced" if replaced else "Saved"
-            self._said.content = f"{verb}. `nerf-metal render {self._run} --path {path}`"
+            self._message.content = f"{verb} the path. Render it: `nerf-metal render {self._run} --path {path}`"

@@ -1,4 +1,4 @@
-"""The panel's part that says what is shown, and from where."""
+"""The panel that chooses what the page shows, and from which camera."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import torch
 
 from nerf_metal.data.scene import Scene
 from nerf_metal.viewer.axes import fov_and_aspect, pose_for_page
-from nerf_metal.viewer.live_picture import RenderLoop, Settings
+from nerf_metal.viewer.live_picture import LivePicture, Settings
 from nerf_metal.viewer.scene_graph import NamedCamera, add_cameras, named_cameras
 
 OUTPUTS = {"colour": "color", "depth": "depth", "opacity": "opacity"}
-"""By what the panel calls them."""
+"""The outputs of a field, by their names in the panel."""
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "grey": (0.5, 0.5, 0.5), "black": (0.0, 0.0, 0.0)}
 FOV = (10.0, 120.0)
-"""Degrees: a long telephoto lens to where pinhole pictures fall apart."""
+"""The field of view, degrees: from a long telephoto lens to the widest useful pinhole picture."""
 
 
 class Controls:
-    """What of the field is shown and how sharply, cameras, and jumps to them. One panel for all pages.
+    """The panel for the output, its sharpness, and jumps to the cameras. All open pages share it.
 
     Args:
-        server: of the page.
-        loop: that renders.
-        cameras: to jump to.
-        centre: what one turns about after a jump, ``[3]``.
-        fov: vertical angle of view to begin with, radians.
-        settings: to begin with.
+        server: the viser server of the page.
+        live: renders the pictures.
+        cameras: the cameras to jump to.
+        centre: the point that the camera orbits after a jump, ``[3]``.
+        fov: the initial vertical field of view, radians.
+        settings: the initial settings.
     """
 
     def __init__(
         self,
         server: Any,
-        loop: RenderLoop,
+        live: LivePicture,
         cameras: Sequence[NamedCamera],
         centre: torch.Tensor,
         fov: float,
         settings: Settings,
     ) -> None:
-        """Fill the panel."""
-        self._server, self._loop, self._centre = server, loop, centre
+        """Add the controls to the panel."""
+        self._server, self._live, self._centre = server, live, centre
         self._drawn: dict[str, Any] = {}
         self._hidden: str | None = None
         gui = server.gui
@@ -51,17 +51,22 @@ class Controls:
             self._output = gui.add_dropdown("Show", tuple(OUTPUTS), initial_value="colour")
             self._background = gui.add_dropdown("Background", tuple(BACKGROUNDS), initial_value=background)
             self._width = gui.add_slider(
-                "Width at rest", 128, 2048, 64, settings.width, hint="Pixels of a sharp picture, at most"
+                "Width at rest", 128, 2048, 64, settings.width, hint="Greatest width of a sharp picture, pixels"
             )
             self._rate = gui.add_slider(
-                "Moving, 1/s", 2, 30, 1, settings.frames_per_second, hint="More of them are less sharp each"
+                "Frames per s",
+                2,
+                30,
+                1,
+                settings.frames_per_second,
+                hint="Pictures per second while the camera moves. More pictures are less sharp.",
             )
             degrees = min(FOV[1], max(FOV[0], math.degrees(fov)))
-            self.fov = gui.add_slider("Angle of view", *FOV, 0.1, round(degrees, 1), hint="Vertical, degrees")
+            self.fov = gui.add_slider("Field of view", *FOV, 0.1, round(degrees, 1), hint="Vertical, degrees")
             self._show = gui.add_checkbox("Cameras", True)
             if cameras:
                 by_name = {camera.name: camera for camera in cameras}
-                self._jump = gui.add_dropdown("Jump to", tuple(by_name), hint="Or click on a camera")
+                self._jump = gui.add_dropdown("Jump to", tuple(by_name), hint="Clicking a camera jumps to it too")
                 self._jump.on_update(lambda event: self.jump(event.client, by_name[event.target.value]))
         for handle in (self._output, self._background, self._width, self._rate):
             handle.on_update(lambda _: self._change())
@@ -69,13 +74,16 @@ class Controls:
         self._show.on_update(lambda _: self._show_cameras())
 
     def draw(self, scene: Scene) -> None:
-        """Draw the cameras of a scene, but for the first one, where pages begin."""
+        """Draw the cameras of a scene except the first one, which is where a page starts."""
         self._drawn = add_cameras(self._server, scene, self.jump)
         self._hidden = named_cameras(scene)[0].name
         self._show_cameras()
 
     def jump(self, client: Any, camera: NamedCamera) -> None:
-        """Look through a camera. Its own photograph, which would hide the field, is not drawn meanwhile."""
+        """Look through a camera of the scene.
+
+        The camera itself is hidden meanwhile: its photograph would cover the field.
+        """
         if client is None:  # the page was closed
             return
         fov, _ = fov_and_aspect(camera.camera)
@@ -85,7 +93,7 @@ class Controls:
         self.fov.value = round(min(FOV[1], max(FOV[0], math.degrees(fov))), 1)
 
     def _change(self) -> None:
-        self._loop.change(
+        self._live.change(
             Settings(
                 output=OUTPUTS[self._output.value],  # type: ignore[arg-type]
                 background=BACKGROUNDS[self._background.value],
@@ -96,7 +104,7 @@ class Controls:
 
     def _zoom(self) -> None:
         for client in self._server.get_clients().values():
-            if abs(math.degrees(client.camera.fov) - self.fov.value) > 0.1:  # a jump sets both, the slider rounded
+            if abs(math.degrees(client.camera.fov) - self.fov.value) > 0.1:  # a jump sets both, but rounds the slider
                 client.camera.fov = math.radians(self.fov.value)
 
     def _show_cameras(self) -> None:
@@ -105,7 +113,16 @@ class Controls:
 
 
 def look_from(client: Any, c2w: torch.Tensor, fov: float, centre: torch.Tensor) -> None:
-    """Put a page's camera to a pose; turning it afterwards is about the point on its axis beside ``centre``."""
+    """Move a page's camera to a pose.
+
+    Afterwards the camera orbits the point on its optical axis that is nearest to ``centre``.
+
+    Args:
+        client: the viser client of the page.
+        c2w: pose ``[4, 4]``.
+        fov: vertical field of view, radians.
+        centre: ``[3]``, world units.
+    """
     wxyz, position = pose_for_page(c2w)
     forward = -c2w[:3, 2].double().numpy()
     away = max(float(forward @ (centre.double().numpy() - position)), 0.1)
@@ -113,4 +130,4 @@ def look_from(client: Any, c2w: torch.Tensor, fov: float, centre: torch.Tensor) 
         client.camera.fov = fov
         client.camera.position = position
         client.camera.look_at = position + away * forward
-        client.camera.wxyz = wxyz  # last: it settles what is upwards in the picture
+        client.camera.wxyz = wxyz  # last: it fixes the roll of the camera

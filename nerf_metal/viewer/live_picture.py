@@ -1,9 +1,10 @@
-"""What is rendered next for whom, and how sharply.
+"""The live picture: what is rendered next for which page, and how sharp it is.
 
-Pages ask from any thread (:meth:`RenderLoop.look`); one thread renders, a band of rays at a time
-(:meth:`RenderLoop.work`). Only a page's newest view counts. While it moves, pictures are as large as the measured speed
-allows in the time of a frame; at rest each next one has twice the width, up to the page's. A sharp picture that is out
-of date is given up, a quick one is finished, or nothing would show while one moves without pause.
+Pages ask for pictures from any thread (:meth:`LivePicture.look`). One thread renders them, one chunk of rays at a time
+(:meth:`LivePicture.work`). Only the newest viewpoint of a page counts. While it moves, a picture is as large as the
+measured speed allows within the time of a frame. At rest, each next picture has twice the width, up to the width of the
+page. A sharp picture is dropped when its viewpoint is out of date. A quick picture is always finished: otherwise a page
+that moves without pause would show nothing.
 """
 
 from __future__ import annotations
@@ -23,20 +24,30 @@ from nerf_metal.viewer.axes import camera_of_page
 from nerf_metal.viewer.picture import Output, Picture, make_picture
 
 REST_SECONDS = 0.2
-"""Without a new view: a hand on a mouse sends one every few milliseconds, and pauses shorter than this are no rest."""
-BAND_SECONDS = 0.04
-"""Of a band of rays: short enough to drop it, or to train on, unnoticed; long enough that launching it costs little."""
-LEAST_BAND = 512
-"""Rays: fewer take as long."""
+"""A page is at rest after this time without a new viewpoint. A moving mouse sends one every few milliseconds, and
+shorter pauses are no rest."""
+CHUNK_SECONDS = 0.04
+"""The rendering time of a chunk of rays: short enough to interrupt a picture without a visible delay, and long enough
+that the launch costs little."""
+LEAST_CHUNK = 512
+"""The fewest rays of a chunk: fewer rays take as long."""
 LEAST_PIXELS = 6144
-"""Of a picture, 96 x 64: with less nothing is recognised, and on a GPU or a busy machine it takes as long."""
+"""The fewest pixels of a picture, 96 x 64: a smaller one shows nothing recognisable, and takes as long on a GPU or a
+busy machine."""
 FIRST_SPEED = 20_000.0
-"""Rays per second before any was measured: a slow laptop's."""
+"""The assumed rays per second before any was measured: the speed of a slow laptop."""
 
 
 @dataclass(frozen=True)
-class View:
-    """Where a page looks from: pose ``[4, 4]``, vertical angle of view (radians), and its size in pixels."""
+class Viewpoint:
+    """The camera of a page.
+
+    Attributes:
+        c2w: pose (camera-to-world) ``[4, 4]``.
+        fov: vertical field of view, radians.
+        width: width of the page, pixels.
+        height: height of the page, pixels.
+    """
 
     c2w: torch.Tensor
     fov: float
@@ -46,7 +57,14 @@ class View:
 
 @dataclass(frozen=True)
 class Settings:
-    """How pictures are made: what of, over which colour, at most how wide, and how many a second while one moves."""
+    """How pictures are rendered.
+
+    Attributes:
+        output: what a picture shows.
+        background: background colour, RGB in [0, 1].
+        width: greatest width of a picture, pixels.
+        frames_per_second: pictures per second while the camera moves.
+    """
 
     output: Output = "color"
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -56,9 +74,9 @@ class Settings:
 
 @dataclass
 class _Job:
-    """A picture on its way."""
+    """A picture that is being rendered."""
 
-    view: View
+    viewpoint: Viewpoint
     version: int
     settings: Settings
     width: int
@@ -71,10 +89,19 @@ class _Job:
 
 
 @dataclass
-class _Visitor:
-    """A page: its newest view by number, when it last moved, and the pixels of what it was shown of that view."""
+class _Page:
+    """An open page.
 
-    view: View
+    Attributes:
+        viewpoint: the newest viewpoint.
+        moved: when the newest viewpoint came, seconds.
+        version: the number of the newest viewpoint and settings.
+        shown: the pixels of the largest picture of that version that was sent; 0 if none was.
+        outdated: whether the field has changed since then.
+        job: the picture that is being rendered for the page.
+    """
+
+    viewpoint: Viewpoint
     moved: float
     version: int = 0
     shown: int = 0
@@ -82,145 +109,156 @@ class _Visitor:
     job: _Job | None = None
 
 
-class RenderLoop:
-    """See the module.
+class LivePicture:
+    """Renders pictures for all open pages; see the module.
 
     Args:
-        send: given a page's number and a picture for it; must not wait.
-        box: ``[2, 3]``, whose distance colours depths.
-        clock: seconds.
+        send: takes a page's number and a picture for it. It must not wait.
+        box: the scene's box ``[2, 3]``; its distance gives the range of the depth colours.
+        clock: returns the time, seconds.
+
+    Attributes:
+        settings: how pictures are rendered.
+        asked: is set when a page asks for a picture.
     """
 
     def __init__(
         self, send: Callable[[int, Picture], None], box: torch.Tensor, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Nobody looks yet."""
+        """Start without pages."""
         self._send, self._clock = send, clock
         self._box = box.detach().cpu()
         self._lock = threading.Lock()
-        self._visitors: dict[int, _Visitor] = {}
-        self._speed = self._band_speed = FIRST_SPEED  # rays per second: of whole pictures, of the last band
+        self._pages: dict[int, _Page] = {}
+        self._speed = self._chunk_speed = FIRST_SPEED  # rays per second of whole pictures, and of the last chunk
         self.settings = Settings()
         self.asked = threading.Event()
 
-    def look(self, client: int, view: View) -> None:
-        """A page came, moved or was resized."""
+    def look(self, client: int, viewpoint: Viewpoint) -> None:
+        """Take a page's new viewpoint: the page was opened, moved or resized."""
         with self._lock:
-            visitor = self._visitors.setdefault(client, _Visitor(view, self._clock()))
-            visitor.view, visitor.moved = view, self._clock()
-            visitor.version, visitor.shown = visitor.version + 1, 0
+            page = self._pages.setdefault(client, _Page(viewpoint, self._clock()))
+            page.viewpoint, page.moved = viewpoint, self._clock()
+            page.version, page.shown = page.version + 1, 0
         self.asked.set()
 
     def leave(self, client: int) -> None:
-        """A page was closed."""
+        """Forget a page that was closed."""
         with self._lock:
-            self._visitors.pop(client, None)
+            self._pages.pop(client, None)
 
     def change(self, settings: Settings) -> None:
-        """Make all pictures again in another way."""
+        """Render all pictures again with other settings."""
         with self._lock:
             self.settings = settings
-            for visitor in self._visitors.values():
-                visitor.version, visitor.shown = visitor.version + 1, 0
+            for page in self._pages.values():
+                page.version, page.shown = page.version + 1, 0
         self.asked.set()
 
     def outdate(self) -> None:
-        """The field has changed: show it again, at once as sharply as before."""
+        """Render pages at rest again, at their present sharpness, because the field has changed."""
         with self._lock:
-            for visitor in self._visitors.values():
-                visitor.outdated = True
+            for page in self._pages.values():
+                page.outdated = True
 
     @property
     def moving(self) -> bool:
-        """Whether somebody moves."""
+        """Whether the camera of any page moves."""
         with self._lock:
-            return any(self._clock() - visitor.moved < REST_SECONDS for visitor in self._visitors.values())
+            return any(self._clock() - page.moved < REST_SECONDS for page in self._pages.values())
 
     def work(self, render: Render, device: torch.device) -> float:
-        """Render a band for the page whose turn it is, and send the picture where it was the last; returns the seconds
-        that it took, 0 where nobody waits for anything."""
+        """Render one chunk of rays for the page whose turn it is. Send the picture after its last chunk.
+
+        Args:
+            render: renders rays, as a model's ``render`` does.
+            device: the device of the rays.
+
+        Returns:
+            The seconds that this took, or 0 if no page waits for a picture.
+        """
         chosen = self._choose()
         if chosen is None:
             return 0.0
         client, job = chosen
         start = self._clock()
-        self._render_band(job, render, device)
+        self._render_chunk(job, render, device)
         finished = job.done == job.width * job.height
         if finished:
             with self._lock:
-                visitor = self._visitors.get(client)
-                if visitor is not None and visitor.job is job:
-                    visitor.job = None
-                    if visitor.version == job.version:
-                        visitor.shown = job.done
-            if visitor is not None:
+                page = self._pages.get(client)
+                if page is not None and page.job is job:
+                    page.job = None
+                    if page.version == job.version:
+                        page.shown = job.done
+            if page is not None:
                 self._send(client, self._picture(job))
         spent = max(self._clock() - start, 1e-9)
         job.seconds += spent
-        if finished:  # of whole pictures: bands of sky are many times as fast as bands of what is looked at
+        if finished:  # from whole pictures: chunks of empty sky are many times faster than chunks of the object
             self._speed += 0.5 * (job.done / job.seconds - self._speed)
         return spent
 
     def _choose(self) -> tuple[int, _Job] | None:
-        """Quick pictures first, then pages in turn."""
+        """Choose the next picture: quick pictures come first, then the pages take turns."""
         with self._lock:
-            waiting = [(client, job) for client, visitor in self._visitors.items() if (job := self._job(visitor))]
+            waiting = [(client, job) for client, page in self._pages.items() if (job := self._job(page))]
             if not waiting:
                 return None
             client, job = next((x for x in waiting if x[1].quick), waiting[0])
-            self._visitors[client] = self._visitors.pop(client)  # to the end of the queue
+            self._pages[client] = self._pages.pop(client)  # to the end of the queue
             return client, job
 
-    def _job(self, visitor: _Visitor) -> _Job | None:
-        """What a page is to be shown next."""
-        job = visitor.job
-        if job is not None and not (job.version == visitor.version or job.quick):
-            job = visitor.job = None
+    def _job(self, page: _Page) -> _Job | None:
+        """Return the picture to render next for a page, or None if it needs none."""
+        job = page.job
+        if job is not None and not (job.version == page.version or job.quick):
+            job = page.job = None
         if job is not None:
             return job
-        view, settings = visitor.view, self.settings
-        scale = min(1.0, settings.width / view.width)
-        full = max(1, round(view.width * scale)) * max(1, round(view.height * scale))
+        viewpoint, settings = page.viewpoint, self.settings
+        scale = min(1.0, settings.width / viewpoint.width)
+        full = max(1, round(viewpoint.width * scale)) * max(1, round(viewpoint.height * scale))
         quick = min(full, max(LEAST_PIXELS, int(self._speed / settings.frames_per_second)))
-        if visitor.shown == 0:
+        if page.shown == 0:
             pixels = quick
-        elif self._clock() - visitor.moved < REST_SECONDS:
+        elif self._clock() - page.moved < REST_SECONDS:
             return None
-        elif visitor.shown < full:
-            pixels = 4 * visitor.shown if 8 * visitor.shown < full else full
-        elif visitor.outdated:
+        elif page.shown < full:
+            pixels = 4 * page.shown if 8 * page.shown < full else full
+        elif page.outdated:
             pixels = full
         else:
             return None
         if pixels == full:
-            visitor.outdated = False
-            width, height = max(1, round(view.width * scale)), max(1, round(view.height * scale))
+            page.outdated = False
+            width, height = max(1, round(viewpoint.width * scale)), max(1, round(viewpoint.height * scale))
         else:
-            width = max(1, round(math.sqrt(pixels * view.width / view.height)))
+            width = max(1, round(math.sqrt(pixels * viewpoint.width / viewpoint.height)))
             height = max(1, round(pixels / width))
-        visitor.job = _Job(view, visitor.version, settings, width, height, quick=visitor.shown == 0)
-        return visitor.job
+        page.job = _Job(viewpoint, page.version, settings, width, height, quick=page.shown == 0)
+        return page.job
 
-    def _render_band(self, job: _Job, render: Render, device: torch.device) -> None:
+    def _render_chunk(self, job: _Job, render: Render, device: torch.device) -> None:
         start = self._clock()
-        rays = max(LEAST_BAND, int(min(self._speed, self._band_speed) * BAND_SECONDS))
+        rays = max(LEAST_CHUNK, int(min(self._speed, self._chunk_speed) * CHUNK_SECONDS))
         index = torch.arange(job.done, min(job.done + rays, job.width * job.height), device=device)
-        view = job.view
-        camera = camera_of_page(view.fov, view.width / view.height, job.width, job.height)
+        viewpoint = job.viewpoint
+        camera = camera_of_page(viewpoint.fov, viewpoint.width / viewpoint.height, job.width, job.height)
         pixels = torch.stack((index % job.width, index.div(job.width, rounding_mode="floor")), dim=-1)
-        c2w = view.c2w.to(device)
+        c2w = viewpoint.c2w.to(device)
         rays_o, rays_d = pixel_rays(c2w, camera, pixels)
         background = torch.tensor(job.settings.background, device=device)
         rendered = render(rays_o, rays_d, background)
-        job.parts.append(RenderedPixels(*(column.detach().float().cpu() for column in rendered)))  # waits for a GPU
+        job.parts.append(RenderedPixels(*(column.detach().float().cpu() for column in rendered)))  # waits for the GPU
         job.cosines.append(-(rays_d * c2w[:3, 2]).sum(-1).cpu())
         job.done += len(index)
-        self._band_speed = len(index) / max(self._clock() - start, 1e-6)
+        self._chunk_speed = len(index) / max(self._clock() - start, 1e-6)
 
     def _picture(self, job: _Job) -> Picture:
         x, y, z = self._box.T
         corners = torch.cartesian_prod(x, y, z)
-        centre, eye = self._box.mean(0), job.view.c2w[:3, 3]
+        centre, eye = self._box.mean(0), job.viewpoint.c2w[:3, 3]
         reach = (corners - centre).norm(dim=-1).max()
         away = (eye - centre).norm()
         depths = torch.stack(((away - reach).clamp(min=0.0), away + reach))

@@ -1,4 +1,4 @@
-"""From rendered pixels to what a page shows."""
+"""Conversion of rendered pixels into a picture for the page."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from nerf_metal.models.pixels import RenderedPixels
 
 Output = Literal["color", "depth", "opacity"]
 FAR = 160.0
-"""Depth of what is not there, world units: near the greatest that a page's 24 bits hold (167.8)."""
+"""The depth of an empty pixel, world units: near the greatest depth that a page's 24 bits hold (167.8)."""
 SOLID = 0.5
-"""Opacity from which a pixel hides what stands behind it: more of it is seen than of the background."""
+"""The opacity from which a pixel hides the lines behind it: more of it is seen than of the background."""
 
 
 class Picture(NamedTuple):
-    """``rgb`` uint8 ``[H, W, 3]``, and ``depth`` float32 ``[H, W]`` along the camera's axis, by which the page's own
-    lines are hidden."""
+    """A picture for the page.
+
+    Attributes:
+        rgb: uint8 ``[H, W, 3]``.
+        depth: float32 ``[H, W]``, along the camera's axis, world units. The page hides its own lines by it.
+    """
 
     rgb: NDArray[np.uint8]
     depth: NDArray[np.float32]
@@ -28,16 +32,16 @@ class Picture(NamedTuple):
 def make_picture(
     pixels: RenderedPixels, along_axis: torch.Tensor, output: Output, height: int, width: int, box_depths: torch.Tensor
 ) -> Picture:
-    """A whole picture.
+    """Make a picture from rendered pixels.
 
     Args:
-        pixels: row by row, on the CPU.
-        along_axis: cosine of each ray's angle with the camera's axis, ``[R]``.
-        output: what to show.
-        height: of the picture.
-        width: of the picture.
-        box_depths: distances between which depths are coloured, ``[2]``: of the scene's box, so that colours do not
-            jump from picture to picture.
+        pixels: the rendered pixels row by row, on the CPU.
+        along_axis: the cosine of each ray's angle with the camera's axis, ``[R]``.
+        output: what the picture shows.
+        height: height of the picture, pixels.
+        width: width of the picture, pixels.
+        box_depths: the range of the depth colours, ``[2]``. It is the distance of the scene's box, so that the colours
+            do not change from picture to picture.
     """
     shown = {"color": lambda: pixels.rgb, "opacity": lambda: _grey(pixels.opacity), "depth": lambda: None}[output]()
     if shown is None:
@@ -53,7 +57,7 @@ def _grey(values: torch.Tensor) -> torch.Tensor:
 
 
 def _turbo(values: torch.Tensor) -> torch.Tensor:
-    """Near is warm, far is cold."""
-    from matplotlib import colormaps  # half a second, for those who look at depths
+    """Map values in [0, 1] to colours ``[R, 3]``: near is warm, far is cold."""
+    from matplotlib import colormaps  # the import takes half a second, and only depths need it
 
     return torch.from_numpy(colormaps["turbo"](1.0 - values.clamp(0.0, 1.0).numpy())[:, :3]).float()

@@ -1,4 +1,4 @@
-"""What a page draws into the field: the cameras with their photographs, and the scene's box."""
+"""The objects that a page draws into the field: the cameras with their photographs, and the scene's box."""
 
 from __future__ import annotations
 
@@ -16,23 +16,29 @@ from nerf_metal.data.scene import Scene, Split, spread
 from nerf_metal.viewer.axes import fov_and_aspect, pose_for_page
 
 MOST_FRUSTA = 60
-"""Of a split: more hide the scene, and a page of photographs loads slowly."""
+"""The most drawn cameras of a split: more would hide the scene and slow down the loading of the page."""
 THUMBNAIL = 64
-"""Longer side of a photograph in its frustum, pixels: about as large as it is seen."""
+"""The longer side of a photograph in its frustum, pixels: about its size on the screen."""
 FRUSTUM_SIZE = 0.045
-"""Of a frustum, by the cameras' median distance from the box: neighbours among a hundred around an object do not
-overlap."""
+"""The length of a frustum, relative to the cameras' median distance from the centre of the box: of a hundred cameras
+around an object, neighbours do not overlap."""
 FRUSTUM_ROOM = 0.35
-"""Of a frustum at most, by the cameras' median distance from their nearest neighbour: a capture by hand has rows of
-them close together, one before the other."""
+"""The greatest length of a frustum, relative to the median distance between neighbouring cameras: a capture by hand has
+rows of cameras close together."""
 LINE = 1.5
-"""Width of lines, pixels."""
+"""The width of lines, pixels."""
 COLORS = {"train": (60, 60, 70), "test": (230, 120, 20)}
 BOX_COLOR = (120, 120, 130)
 
 
 class NamedCamera(NamedTuple):
-    """A camera that one can jump to."""
+    """A camera that the page can jump to.
+
+    Attributes:
+        name: its split, its index there and the name of its image.
+        c2w: pose ``[4, 4]``.
+        camera: its intrinsics.
+    """
 
     name: str
     c2w: torch.Tensor
@@ -40,7 +46,7 @@ class NamedCamera(NamedTuple):
 
 
 def named_cameras(scene: Scene) -> list[NamedCamera]:
-    """All cameras of a scene, in the order of their splits."""
+    """Return all cameras of a scene in the order of their splits."""
     return [
         NamedCamera(f"{split.name} {i}: {split.names[i].rsplit('/', 1)[-1]}", split.c2w[i], split.camera(i))
         for split in scene.splits.values()
@@ -49,8 +55,16 @@ def named_cameras(scene: Scene) -> list[NamedCamera]:
 
 
 def add_cameras(server: Any, scene: Scene, jump: Callable[[Any, NamedCamera], None]) -> dict[str, Any]:
-    """Draw the cameras; ``jump(client, camera)`` is called for one that is clicked. Returns the page's nodes, which
-    can be hidden, by the cameras' names."""
+    """Draw the cameras of a scene.
+
+    Args:
+        server: the viser server of the page.
+        scene: the scene whose cameras are drawn.
+        jump: is called with the page's client and the camera when a camera is clicked.
+
+    Returns:
+        The page's nodes by the names of the cameras. A node can be hidden.
+    """
     size, crowded = frustum_size(scene)
     nodes, cameras = {}, iter(named_cameras(scene))
     for split in scene.splits.values():
@@ -79,18 +93,20 @@ def add_cameras(server: Any, scene: Scene, jump: Callable[[Any, NamedCamera], No
 
 
 def frustum_size(scene: Scene) -> tuple[float, bool]:
-    """Length of the cameras' frusta, world units, and whether it is less than usual, since cameras are close together:
-    then their photographs would hide the field from whoever stands among them.
+    """Return the length of the cameras' frusta, world units, and whether the cameras are crowded.
+
+    The frusta of crowded cameras are shorter than usual. Their photographs are not drawn: they would hide the field
+    from a viewpoint among the cameras.
     """
     places = torch.cat([split.c2w for split in scene.splits.values()])[:, :3, 3]
     usual = FRUSTUM_SIZE * float((places - scene.aabb.mean(0)).norm(dim=-1).median())
     nearest = torch.cdist(places, places).fill_diagonal_(torch.inf).amin(-1).median()
-    size = min(usual, max(FRUSTUM_ROOM * float(nearest), 0.1 * usual))  # never too small to be seen
+    size = min(usual, max(FRUSTUM_ROOM * float(nearest), 0.1 * usual))  # always large enough to be visible
     return size, size < usual
 
 
 def add_box(server: Any, box: torch.Tensor) -> Any:
-    """Draw the edges of a box ``[2, 3]``; returns the page's node."""
+    """Draw the edges of a box ``[2, 3]`` and return the page's node."""
     corners = box.detach().cpu().numpy()[np.array(list(itertools.product((0, 1), repeat=3))), np.arange(3)]
     edges = [(a, b) for a, b in itertools.combinations(range(8), 2) if (a ^ b).bit_count() == 1]
     return server.scene.add_line_segments(
@@ -99,9 +115,9 @@ def add_box(server: Any, box: torch.Tensor) -> Any:
 
 
 def thumbnail(split: Split, index: int) -> NDArray[np.uint8]:
-    """A small copy of an image over white, uint8 ``[h, w, 3]``, by means over areas."""
+    """Return a small copy of an image over white, uint8 ``[h, w, 3]``, averaged over areas."""
     rgba = split.image(index)
-    step = max(1, max(rgba.shape[:2]) // (4 * THUMBNAIL))  # of a large photograph not every pixel
+    step = max(1, max(rgba.shape[:2]) // (4 * THUMBNAIL))  # a large photograph needs not every pixel
     small = composite_over(rgba[::step, ::step].float() / 255.0, torch.ones(3)).permute(2, 0, 1)[None]
     factor = min(1.0, THUMBNAIL / max(small.shape[2:]))
     size = [max(1, round(length * factor)) for length in small.shape[2:]]

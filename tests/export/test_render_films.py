@@ -109,7 +109,10 @@ def sphere_run(tmp_path, monkeypatch, cube_scene):
 
     def render(*args: str, left: float = math.inf) -> int:
         checkpoint = types.SimpleNamespace(
-            config=types.SimpleNamespace(max_memory=4.0, background="random", data=None), step=step[0], near=2.0, far=6.0
+            config=types.SimpleNamespace(max_memory=4.0, background="random", data=None),
+            step=step[0],
+            near=2.0,
+            far=6.0,
         )
         opened = OpenedModel(RunFolder(tmp_path), checkpoint, Sphere(left), torch.device("cpu"))
         monkeypatch.setattr(nerf_metal.cli.render, "open_model", lambda *_: opened)

@@ -1,4 +1,4 @@
-"""The run that the project starts from, typed in from its table: 500 epochs on MPS, torch's version unknown."""
+"""The failed run that the project starts from, typed in from its table: 500 epochs on MPS with an unknown torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ SSIM = (0.31, 0.33, 0.34, 0.35, 0.36, 0.39, 0.21, 0.21, 0.20, 0.21)
 
 
 def write_failed_run(path: Path, blank_psnr: float | None, **about: object) -> RunFolder:
-    """The run's folder; ``blank_psnr`` 9.5 is an all-white page on Lego's test views, 10.7 each view's mean colour."""
+    """Write the run folder. On Lego's test views, a white picture has a ``blank_psnr`` of 9.5, each view's mean colour
+    10.7."""
     path.mkdir(parents=True)
     config = {"kind": MARK, "scene": "Lego", "config": OPTIONS, "device": "mps", "versions": {}} | about
     (path / "config.json").write_text(json.dumps(config))

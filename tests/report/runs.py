@@ -1,4 +1,4 @@
-"""Records of runs, made up line by line."""
+"""Invented records of runs, line by line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nerf_metal.report.contents import Report, build_report
 from nerf_metal.report.record import read_record
-from nerf_metal.report.story import Report, tell
 from nerf_metal.train.run_folder import MARK, RunFolder
 
 OPTIONS = {
@@ -23,7 +23,8 @@ COLLAPSED = (12.0, 15.0, 17.0, 18.5, 19.7, 20.7, 9.0, 9.0, 9.1, 9.0)
 
 
 def write_run(path: Path, lines: Iterable[Mapping[str, Any]], **options: Any) -> RunFolder:
-    """A run of nerf_metal on a CPU with these lines in its record; ``options`` over :data:`OPTIONS`."""
+    """Write a run of nerf_metal on a CPU with these lines in its record. ``options`` replace those of
+    :data:`OPTIONS`."""
     path.mkdir(parents=True)
     about = {"kind": MARK, "scene": "a cube", "config": OPTIONS | options, "versions": VERSIONS, "device": "cpu"}
     (path / "config.json").write_text(json.dumps(about))
@@ -34,8 +35,8 @@ def write_run(path: Path, lines: Iterable[Mapping[str, Any]], **options: Any) ->
 
 
 def lines_of(psnr: Iterable[float], health: bool = True, **train: Any) -> list[dict[str, Any]]:
-    """An evaluation each 100 steps over a blank page of 10.5 dB, with training lines before it and health after it;
-    ``train`` holds values of the training lines, or functions of the step."""
+    """Make an evaluation every 100 steps beside a blank picture of 10.5 dB, with training lines before it and a health
+    line after it. ``train`` holds values of the training lines, or functions of the step."""
     lines: list[dict[str, Any]] = []
     for i, score in enumerate(psnr, 1):
         for step in range(100 * i - 80, 100 * i + 1, 20):
@@ -52,14 +53,14 @@ def lines_of(psnr: Iterable[float], health: bool = True, **train: Any) -> list[d
 
 
 def watchdog(step: int, name: str, action: str = "stop", **values: Any) -> dict[str, Any]:
-    """One line of the watchdog."""
+    """Make one line of the watchdog."""
     said = {"sentence": f"words about {name}", "evidence": {}, "policy": "rollback"}
     return {"event": "watchdog", **_at(step), "name": name, "action": action, **said, **values}
 
 
-def told(path: Path, lines: Iterable[Mapping[str, Any]], **options: Any) -> Report:
-    """The report of such a run, without its files."""
-    return tell(read_record(write_run(path, lines, **options)))
+def report_of(path: Path, lines: Iterable[Mapping[str, Any]], **options: Any) -> Report:
+    """Build the report of such a run, without its files."""
+    return build_report(read_record(write_run(path, lines, **options)))
 
 
 def _at(step: int) -> dict[str, Any]:

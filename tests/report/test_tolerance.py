@@ -1,4 +1,4 @@
-"""A report can be had of any record: unfinished, older, typed in, odd."""
+"""A report can be made of any record: unfinished, old, typed in or damaged."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from nerf_metal import report
 from nerf_metal.cli import main
 from nerf_metal.report.record import read_record
 from nerf_metal.util.errors import InputError
-from tests.report.runs import HEALTHY, lines_of, told, watchdog, write_run
+from tests.report.runs import HEALTHY, lines_of, report_of, watchdog, write_run
 
 
 def files_of(folder) -> tuple[str, str]:
@@ -20,22 +20,22 @@ def files_of(folder) -> tuple[str, str]:
 
 
 def test_a_run_that_never_got_to_an_evaluation(tmp_path):
-    """Killed at once, or after some steps: said so, with all files."""
+    """A run that was killed at once, or after some steps: the report says so, and all files are written."""
     folder = write_run(tmp_path / "nothing", [])
     found = report.write_report(folder)
-    assert found.status == "unknown" and found.verdict == "Not known: nothing was measured."
-    assert "Nothing is recorded yet: no step of training, no evaluation." in files_of(folder)[0]
+    assert found.status == "unknown" and "no evaluation" in found.verdict
+    assert "Nothing is recorded yet" in files_of(folder)[0]
     assert folder.scores_plot.exists() and folder.losses_plot.exists()
     folder = write_run(tmp_path / "steps", [line for line in lines_of(HEALTHY[:2]) if line["event"] == "train"])
     found = report.write_report(folder)
-    assert "200 of 1000 steps are recorded: the run is still going, or it was stopped." in found.sentences
+    assert any("200 of 1000 steps are recorded" in sentence for sentence in found.sentences)
     assert found.phases == () and found.progress.rows == ()
 
 
 def test_a_run_by_time_is_measured_by_time(tmp_path):
-    found = told(tmp_path / "run", lines_of(HEALTHY), steps=None, max_seconds=400.0)
-    assert "100 of 400 seconds are recorded: the run is still going, or it was stopped." in found.sentences
-    done = told(tmp_path / "done", lines_of(HEALTHY), steps=None, max_seconds=100.0)
+    found = report_of(tmp_path / "run", lines_of(HEALTHY), steps=None, max_seconds=400.0)
+    assert any("100 of 400 seconds are recorded" in sentence for sentence in found.sentences)
+    done = report_of(tmp_path / "done", lines_of(HEALTHY), steps=None, max_seconds=100.0)
     assert not any("recorded" in sentence for sentence in done.sentences)
 
 
@@ -49,7 +49,7 @@ def test_the_last_line_may_be_cut_off_and_no_other(tmp_path):
     folder.metrics.write_bytes(whole + b'{"event": "eval", "note": "\xc3')  # in the middle of a character
     assert len(read_record(folder).health) == 3
     folder.metrics.write_bytes(b"{oops\n" + whole)
-    with pytest.raises(InputError, match=r"line 1 of .*metrics.jsonl must be a JSON object, got '{oops'; delete the"):
+    with pytest.raises(InputError, match=r"line 1 of .*metrics.jsonl must be .*, got '{oops'"):
         read_record(folder)
 
 
@@ -60,13 +60,13 @@ def test_the_command_refuses_a_damaged_record_in_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: [metrics] line 1 of ")
 
 
-def test_older_lines_lack_names_and_that_is_said(tmp_path):
-    """Runs from before the health lines."""
+def test_the_report_names_what_older_lines_lack(tmp_path):
+    """Runs of a version before the health lines."""
     new = {"grad_norm", "empty_rays", "opaque_rays", "alpha", "blank_mse"}
     lines = [{k: v for k, v in line.items() if k not in new} for line in lines_of(HEALTHY, health=False)]
-    found = told(tmp_path / "run", lines)
+    found = report_of(tmp_path / "run", lines)
     assert found.status == "good" and found.health.rows == ()
-    assert any("gradient norms are not recorded" in sentence for sentence in found.unknown)
+    assert any("Gradient norms are not recorded" in sentence for sentence in found.unknown)
 
 
 def test_evaluations_typed_in_without_step_event_or_config(tmp_path):
@@ -76,12 +76,12 @@ def test_evaluations_typed_in_without_step_event_or_config(tmp_path):
     found = report.write_report(folder)
     assert found.title == "run" and found.progress.head == ("epoch", "PSNR")
     assert ("device", "not recorded") in found.machine and ("torch", "not recorded") in found.machine
-    bare = told(tmp_path / "bare", [{"psnr": 10.0}, {"psnr": 20.0}])
+    bare = report_of(tmp_path / "bare", [{"psnr": 10.0}, {"psnr": 20.0}])
     assert [row[1] for row in bare.phase_table.rows] == ["1 to 2"] and bare.phase_table.head[1] == "evaluations"
 
 
-def test_values_of_another_type_are_as_good_as_missing(tmp_path):
-    """Text, null, true, infinity: no crash, no number made of them."""
+def test_values_of_another_type_count_as_missing(tmp_path):
+    """Text, null, true and infinity neither crash the report nor become numbers."""
     lines = [{"event": "eval", "epoch": 1, "psnr": 10.0, "mse": None, "ssim": "good", "blank_psnr": True}]
     lines += [{"event": "eval", "epoch": 1.5, "psnr": 12.0, "views": [1]}, {"event": "party"}]
     folder = write_run(tmp_path / "run", lines)
@@ -99,7 +99,7 @@ def test_values_of_another_type_are_as_good_as_missing(tmp_path):
     ("mse", "words"),
     [
         ([0.1, 0.05, 0.02], None),  # 10, 13, 17 dB
-        ([0.2, 0.1, 0.03], None),  # as far below as views that differ by 5 dB make it
+        ([0.2, 0.1, 0.03], None),  # as far below as views that differ by 5 dB can cause
         ([0.1, 0.05, 0.05], "at epoch 3"),  # 17 dB where the mean error allows 13 to 16
         ([0.08, 0.05, 0.02], "before epoch 2"),  # a mean of PSNRs is never below the PSNR of the mean
         ([0.1, 0.04, 0.02], "at epoch 2"),
@@ -108,11 +108,11 @@ def test_values_of_another_type_are_as_good_as_missing(tmp_path):
     ],
 )
 def test_psnr_and_mse_must_fit(tmp_path, mse, words):
-    """Within what rounding and the spread over views allow."""
+    """They may differ by the rounding and by the spread over views."""
     lines = [
         {"epoch": i, "psnr": p, "mse": m} for i, (p, m) in enumerate(zip((10.0, 13.01, 16.99), mse, strict=True), 1)
     ]
-    found = [s for s in told(tmp_path / "run", lines).sentences if "inconsistent" in s]
+    found = [s for s in report_of(tmp_path / "run", lines).sentences if "inconsistent" in s]
     assert [s.partition(" are inconsistent ")[2].partition(":")[0] for s in found] == ([words] if words else [])
 
 
@@ -120,20 +120,20 @@ def test_steps_where_evaluations_share_an_epoch(tmp_path):
     lines = lines_of(HEALTHY)
     for line in lines:
         line["epoch"] = 0
-    found = told(tmp_path / "run", lines)
+    found = report_of(tmp_path / "run", lines)
     assert found.phase_table.head[1] == "steps" and found.phase_table.rows[0][1] == "100 to 1000"
 
 
-def test_a_long_run_keeps_a_screenful(tmp_path):
-    """200 evaluations: first, last, best and the ends of phases are in the table."""
+def test_the_progress_of_a_long_run_fits_a_screen(tmp_path):
+    """Of 200 evaluations, the table has the first, the last, the best and the ends of phases."""
     psnr = [20 - 10 * 0.97**i for i in range(120)] + [7.0] * 80
-    found = told(tmp_path / "run", lines_of(psnr, health=False))
+    found = report_of(tmp_path / "run", lines_of(psnr, health=False))
     epochs = [row[0] for row in found.progress.rows]
     assert len(epochs) <= 24 and {"1", "120", "121", "200"} <= set(epochs)
 
 
 def test_a_full_report_fits_a_terminal_and_escapes(tmp_path):
-    """Watchdog, health, notes, pictures; nothing of a run's text becomes markup."""
+    """The report has watchdog, health, notes and pictures, and no text of a run becomes markup."""
     event = watchdog(600, "collapse", "warn", sentence="PSNR <b>fell</b>", evidence={"best": 23.456789})
     folder = write_run(tmp_path / "run", [*lines_of(HEALTHY), event])
     about = json.loads((folder.path / "config.json").read_text())
@@ -149,6 +149,6 @@ def test_a_full_report_fits_a_terminal_and_escapes(tmp_path):
     assert all(len(line) <= 80 or str(tmp_path) in line for line in summary.splitlines())
     assert "| fine.trunk |" in summary and "made for a test" in summary and "best 23.46" in summary
     assert "PSNR &lt;b&gt;fell" in page and "<b>fell" not in page and "data &amp; left out" in page
-    render = re.findall(r"src='data:image/png;base64,([^']+)'", page)[-1]
+    render = re.findall(r'src="data:image/png;base64,([^"]+)"', page)[-1]
     assert iio.imread(base64.b64decode(render)).shape[1] == 760
     assert "memory [GiB]" in page and "Apple M1" in page

@@ -1,17 +1,17 @@
-"""A page that is served for a test."""
+"""Fixtures that serve a page for a test."""
 
 import pytest
 
 
 @pytest.fixture
 def needs_viser():
-    """The extra that most of it needs."""
+    """Skip without viser, which most of the viewer needs."""
     pytest.importorskip("viser", reason="viser is not installed: pip install 'nerf-metal[view]'")
 
 
 @pytest.fixture
 def viewer(needs_viser, cube_scene, tmp_path):
-    """The cube's page on a free port."""
+    """The page of the cube on a free port."""
     from nerf_metal.viewer.viewer import Viewer
 
     page = Viewer(

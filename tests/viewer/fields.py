@@ -14,7 +14,7 @@ CUBE = torch.tensor([[-0.5, -0.4, -0.6], [0.5, 0.4, 0.6]])
 
 
 class CubeMethod:
-    """As much of a method as a viewer needs; ``each`` is called with the rays of each call."""
+    """The part of a method that a viewer needs. ``each`` is called with the number of rays of each call."""
 
     box = torch.tensor([[-1.5] * 3, [1.5] * 3])
 
@@ -32,8 +32,10 @@ class CubeMethod:
 
 
 def seen(camera, width: int, height: int) -> torch.Tensor:
-    """What a page's camera must show of the cube over white, ``[height, width, 3]`` in [0, 1]: by viser's conventions,
-    without our conversions."""
+    """Render the expected picture of the cube over white, ``[height, width, 3]`` in [0, 1].
+
+    It follows viser's conventions and uses none of nerf_metal's conversions.
+    """
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     focal = 0.5 * height / math.tan(0.5 * camera.fov)
     local = torch.stack(((x - 0.5 * width) / focal, (y - 0.5 * height) / focal, torch.ones_like(x)), -1).view(-1, 3)

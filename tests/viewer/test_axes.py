@@ -1,4 +1,4 @@
-"""viser's cameras and ours: worked by hand, there and back, and by their rays."""
+"""Conversion between cameras of viser and of nerf_metal: by hand, as a round trip, and by their rays."""
 
 import math
 
@@ -10,7 +10,7 @@ from nerf_metal.viewer.axes import camera_of_page, fov_and_aspect, pose_for_page
 
 
 def test_a_camera_that_looks_down_is_the_unit_quaternion_with_y_turned():
-    """Ours with unit axes looks along -z with +y upwards; viser's along +z with -y upwards: half a turn about x."""
+    """The identity pose looks along -z with +y upwards. viser's looks along +z with -y upwards: half a turn about x."""
     wxyz, position = pose_for_page(torch.eye(4))
     np.testing.assert_allclose(np.abs(wxyz), (0, 1, 0, 0), atol=1e-7)
     np.testing.assert_allclose(position, 0)
@@ -28,8 +28,8 @@ def test_poses_come_back():
 
 
 def test_a_pages_rays_end_at_its_edges():
-    """90 degrees upright, twice as wide as high: the middles of the edges at 45 degrees, and at atan 2 to the side;
-    whatever the picture's size."""
+    """With a vertical field of view of 90 degrees and twice the width, the edges lie at 45 degrees and at atan 2 for
+    any picture size."""
     for width, height in ((64, 32), (10, 40)):
         camera = camera_of_page(math.pi / 2, 2.0, width, height)
         _, rays = image_rays(torch.eye(4), camera)
@@ -40,7 +40,7 @@ def test_a_pages_rays_end_at_its_edges():
 
 
 def test_a_cameras_frustum():
-    """3 x 4 pixels of twice the width that they are high."""
+    """A camera with 30 x 40 pixels that are twice as wide as high."""
     fov, aspect = fov_and_aspect(Intrinsics(10.0, 20.0, 15.0, 20.0, 30, 40))
     assert math.isclose(fov, math.pi / 2)
     assert math.isclose(aspect, 1.5)

@@ -1,4 +1,4 @@
-"""The page in a real Chromium without a window: what it shows is what the field is, seen from the page's camera."""
+"""The page in a headless Chromium: it shows the field as seen from the page's camera."""
 
 import io
 import json
@@ -18,18 +18,19 @@ from nerf_metal.viewer.scene_graph import named_cameras
 from nerf_metal.viewer.status import TrainingStatus
 from tests.viewer.fields import CubeMethod, seen
 
-pytestmark = pytest.mark.slow  # a browser without a GPU takes its time
+pytestmark = pytest.mark.slow  # a browser without a GPU is slow
 WIDTH, HEIGHT = 1000, 640
-PANEL, NOTE = 340, 160  # pixels that the panel covers on the right, and a note on software rendering at the top
+PANEL, NOTE = 340, 160  # pixels covered by the panel on the right and by a note about software rendering at the top
 CLOSE = 0.02
-"""Mean difference of a screenshot and the truth: JPEG, the box's lines and edges half a pixel off are 0.003 to 0.007; a
-picture of another view is 0.1."""
-PATIENCE = 60.0  # seconds; a busy machine draws a frame a second
+"""The greatest mean difference between a screenshot and the expected picture. JPEG, the box's lines and edges that are
+half a pixel off cause 0.003 to 0.007; a picture from another viewpoint has 0.1."""
+PATIENCE = 60.0  # seconds: a busy machine draws one frame per second
 
 
 @pytest.fixture
 def page(viewer):
-    """A browser's page on the viewer, whose loop runs in a thread; the console's errors and the addresses asked for."""
+    """The viewer's page in a browser, with the console's errors and the requested addresses. A thread renders the
+    pictures."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     browser_path = next(filter(None, map(shutil.which, names)), None)
@@ -54,10 +55,10 @@ def page(viewer):
 
 
 def until(true, what: str):
-    """Wait for something and return it."""
+    """Wait until a function returns something true, and return that."""
     end = time.monotonic() + PATIENCE
     while not (result := true()):
-        assert time.monotonic() < end, f"not within {PATIENCE:.0f} s: {what}"
+        assert time.monotonic() < end, f"this did not happen within {PATIENCE:.0f} s: {what}"
         time.sleep(0.1)
     return result
 
@@ -84,7 +85,7 @@ def shows_the_field(viewer, page) -> bool:
 
 
 def near(viewer, pose: torch.Tensor) -> bool:
-    """Within a tenth of the ways between the keys."""
+    """Return whether the page's camera is within a tenth of the distances between the key poses."""
     return bool((torch.from_numpy(client(viewer).camera.position).float() - pose[:3, 3]).norm() < 0.2)
 
 
@@ -97,29 +98,29 @@ def drag(page, by: int) -> None:
 
 
 def test_the_page(viewer, page, cube_scene, tmp_path, monkeypatch):
-    # it opens at the first camera, and shows the field upright
+    # it starts at the first camera, and shows the field upright
     until(lambda: page.get_by_text("Jump to").count(), "the panel")
     page.get_by_text("Cameras", exact=True).locator("xpath=following::input[1]").click()
     until(lambda: shows_the_field(viewer, page), "the field from the first camera")
     first = truth(viewer, page)
-    assert first.std() > 0.1  # no blank page
+    assert first.std() > 0.1  # the picture is not blank
     pose = pose_of_page(client(viewer).camera.wxyz, client(viewer).camera.position)
     torch.testing.assert_close(pose, cube_scene.splits["train"].c2w[0], atol=1e-3, rtol=0)
 
-    # keys of a path; a drag changes the picture
+    # key poses of a path; dragging the mouse changes the picture
     viewer.path._seconds.value = 2.0
     page.get_by_text("Camera path").click()
-    until(lambda: page.get_by_role("button", name="Add this view").is_visible(), "the path's panel")
+    until(lambda: page.get_by_role("button", name="Add key pose").is_visible(), "the path's panel")
     keys = [pose]
-    page.get_by_role("button", name="Add this view").click()
-    until(lambda: page.get_by_text("1 views.").count(), "a key pose")
+    page.get_by_role("button", name="Add key pose").click()
+    until(lambda: page.get_by_text("1 key pose").count(), "a key pose")
     for by in (150, 130):
         drag(page, by)
         until(lambda: (truth(viewer, page) - first).abs().mean() > 2 * CLOSE, "the camera moves")
-        time.sleep(1.0)  # the page's camera glides to its rest
+        time.sleep(1.0)  # the page's camera moves smoothly to its end
         keys.append(pose_of_page(client(viewer).camera.wxyz, client(viewer).camera.position))
-        page.get_by_role("button", name="Add this view").click()
-        said = f"{len(keys)} views."
+        page.get_by_role("button", name="Add key pose").click()
+        said = f"{len(keys)} key poses"
         until(lambda said=said: page.get_by_text(said).count(), "a key pose")
     assert (shot(page) - first).abs().mean() > CLOSE
 
@@ -133,9 +134,9 @@ def test_the_page(viewer, page, cube_scene, tmp_path, monkeypatch):
     for index, key in ((0, keys[0]), (-1, keys[-1])):
         torch.testing.assert_close(read.frames[index][0], key, atol=1e-3, rtol=0)
 
-    # the preview flies from the first key to the last
+    # the preview moves from the first key pose to the last
     look_from(client(viewer), keys[1], client(viewer).camera.fov, torch.zeros(3))
-    flown = []  # what is sent: a busy machine's page reports a pose here and there only
+    flown = []  # the sent poses: a busy machine's page reports only some of them
     monkeypatch.setattr(
         camera_path, "look_from", lambda page, pose, *rest: (flown.append(pose), look_from(page, pose, *rest))
     )
@@ -143,7 +144,7 @@ def test_the_page(viewer, page, cube_scene, tmp_path, monkeypatch):
     until(lambda: near(viewer, keys[-1]), "the preview ends at the last key")
     for flown_to, key in ((flown[0], keys[0]), (flown[-1], keys[-1])):
         torch.testing.assert_close(flown_to, key, atol=1e-3, rtol=0)
-    page.get_by_role("button", name="Remove all").click()
+    page.get_by_role("button", name="Remove all key poses").click()
 
     # a jump to a camera
     camera = named_cameras(cube_scene)[5]
@@ -173,7 +174,7 @@ def test_the_page(viewer, page, cube_scene, tmp_path, monkeypatch):
     until(lambda: len(viewer.server.get_clients()) == 1, "the second page is gone")
     drag(page, 100)
     time.sleep(1.0)
-    until(lambda: shows_the_field(viewer, page), "the field for who is still there")
+    until(lambda: shows_the_field(viewer, page), "the field in the page that is still open")
 
     assert page.errors == []
     assert [url for url in page.asked if not url.startswith((viewer.address, f"blob:{viewer.address}", "data:"))] == []

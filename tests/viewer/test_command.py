@@ -28,24 +28,24 @@ def test_it_serves_until_ctrl_c(run, monkeypatch, capsys):
     served = []
     serve = Viewer.serve
 
-    def look(self, model, stop):
+    def serve_shortly(self, model, stop):
         served.append(self.address)
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
         serve(self, model, stop)
 
-    monkeypatch.setattr(Viewer, "serve", look)
+    monkeypatch.setattr(Viewer, "serve", serve_shortly)
     assert main(["view", run, "--device", "cpu", "--port", "0"]) == 0
     out, err = capsys.readouterr()
-    assert out == f"open {served[0]} (Ctrl-C ends)\n" and err == ""
+    assert out.count("\n") == 1 and served[0] in out and err == ""
 
 
-def test_a_taken_port_and_an_open_door_are_said(run, viewer, monkeypatch, capsys):
+def test_notes_about_a_taken_port_and_an_open_host(run, viewer, monkeypatch, capsys):
     monkeypatch.setattr(Viewer, "serve", lambda self, model, stop: None)
     taken = viewer.server.get_port()
     assert main(["view", run, "--device", "cpu", "--host", "0.0.0.0", "--port", str(taken)]) == 0
     err = capsys.readouterr().err.splitlines()
-    assert err[0].startswith(f"note: port {taken} is taken: the page is on ")
-    assert err[1] == "note: the page is open to everybody in the network, without a password"
+    assert err[0].startswith(f"note: port {taken} is taken")
+    assert err[1].startswith("note: ") and "network" in err[1] and "password" in err[1]
 
 
 def test_a_run_whose_photographs_are_gone(run, monkeypatch, capsys):
@@ -55,9 +55,10 @@ def test_a_run_whose_photographs_are_gone(run, monkeypatch, capsys):
     monkeypatch.setattr("nerf_metal.train.scenes.open_scene", gone)
     monkeypatch.setattr(Viewer, "serve", lambda self, model, stop: None)
     assert main(["view", run, "--device", "cpu", "--port", "0"]) == 0
-    assert capsys.readouterr().err == "note: no cameras are shown: [data] gone\n"
+    err = capsys.readouterr().err
+    assert err.startswith("note: ") and err.endswith(": [data] gone\n")
 
 
 def test_no_run_there(tmp_path, capsys):
     assert main(["view", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("error: [view] the run must be a folder with a config.json")
+    assert capsys.readouterr().err.startswith("error: [view] the run must be ")

@@ -1,4 +1,4 @@
-"""What a page draws, and the camera path's panel, without a browser."""
+"""The objects that a page draws, and the panel of the camera path, without a browser."""
 
 import dataclasses
 import json
@@ -14,13 +14,13 @@ from nerf_metal.viewer.axes import pose_for_page, pose_of_page
 from nerf_metal.viewer.scene_graph import add_box, add_cameras, frustum_size, named_cameras, thumbnail
 
 
-def somebody(c2w):
-    """A page that looks from a pose."""
+def page_at(c2w):
+    """Return a page whose camera has a pose."""
     wxyz, position = pose_for_page(c2w)
     return SimpleNamespace(camera=SimpleNamespace(wxyz=wxyz, position=position))
 
 
-def test_cameras_stand_where_they_stood(viewer, cube_scene, monkeypatch):
+def test_cameras_are_drawn_at_their_poses(viewer, cube_scene, monkeypatch):
     monkeypatch.setattr(scene_graph, "MOST_FRUSTA", 4)
     nodes = add_cameras(viewer.server, cube_scene, lambda client, camera: None)
     assert len(nodes) == 4 + 3
@@ -41,7 +41,7 @@ def test_the_box_has_its_twelve_edges(viewer):
 
 
 def test_frusta_keep_out_of_each_others_way(cube_scene):
-    """Twelve cameras around a cube have room; a row of them close together has less, down to a tenth."""
+    """Twelve cameras around a cube have room. Close cameras in a row have shorter frusta, down to a tenth."""
     split = cube_scene.splits["train"]
     alone, crowded = frustum_size(dataclasses.replace(cube_scene, splits={"train": split}))
     assert not crowded and alone == pytest.approx(0.045 * float(split.c2w[:, :3, 3].norm(dim=-1).median()))
@@ -67,19 +67,20 @@ def test_a_thumbnail_is_the_image_made_small_over_white(cube_scene):
 def test_a_path_is_saved_for_render(viewer, cube_scene, tmp_path):
     panel, poses = viewer.path, cube_scene.splits["train"].c2w
     panel.save()
-    assert "two views" in panel._said.content
+    assert "two or more key poses, got 0" in panel._message.content
     for index in (0, 3, 3, 5, 6):
-        panel.add(somebody(poses[index]))  # the second of two equal ones is refused
+        panel.add(page_at(poses[index]))  # the second of two equal poses is refused
     panel.remove(1)
     panel._name.value = "../escape"
     panel.save()
-    assert "A name has" in panel._said.content and not list(tmp_path.rglob("*.json"))
+    assert "got '../escape'" in panel._message.content and not list(tmp_path.rglob("*.json"))
     panel._name.value, panel._closed.value = "round", True
     panel.save()
     path = tmp_path / "run" / "camera_paths" / "round.json"
-    assert panel._said.content == f"Saved. `nerf-metal render {tmp_path / 'run'} --path {path}`"
+    assert "Saved" in panel._message.content
+    assert f"`nerf-metal render {tmp_path / 'run'} --path {path}`" in panel._message.content
     panel.save()
-    assert panel._said.content.startswith("Replaced.")
+    assert "Replaced" in panel._message.content
     read = camera_path_from_json(path.read_text(), str(path), torch.eye(4, dtype=torch.float64))
     assert len(read.frames) == 144 and read.fps == 24 and read.is_cycle
     assert len(json.loads(path.read_text())["keyframes"]) == 3
@@ -87,4 +88,4 @@ def test_a_path_is_saved_for_render(viewer, cube_scene, tmp_path):
     for index in (0, 3, 5):
         assert float((centres - poses[index, :3, 3]).norm(dim=-1).min()) < 0.1
     last_step = float((centres[0] - centres[-1]).norm())
-    assert 0 < last_step < 2 * float((centres[1] - centres[0]).norm())  # the first follows on the last
+    assert 0 < last_step < 2 * float((centres[1] - centres[0]).norm())  # the path closes

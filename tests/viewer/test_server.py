@@ -1,4 +1,4 @@
-"""Where the page is served, and where not."""
+"""The addresses where the page is served, and where it is not."""
 
 import socket
 import sys
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("needs_viser")
 
 @pytest.fixture
 def serve():
-    """Servers that are closed after the test."""
+    """Open servers and close them after the test."""
     servers = []
 
     def make(*args):
@@ -28,7 +28,7 @@ def serve():
 
 
 def listening(port: int) -> set[str]:
-    """Addresses that something listens on at a port, as the kernel writes them."""
+    """Return the addresses with a listener on a port, in the kernel's notation."""
     tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
     if not tables[0].exists():
         pytest.skip("no /proc/net/tcp here to list sockets from")
@@ -37,14 +37,14 @@ def listening(port: int) -> set[str]:
     return {address for address, number in sockets if int(number, 16) == port}
 
 
-def test_loopback_alone(serve):
+def test_the_default_host_is_reachable_from_this_machine_only(serve):
     server = serve("127.0.0.1", 0, "view")
     assert listening(server.get_port()) == {"0100007F"}
     with socket.create_connection(("127.0.0.1", server.get_port()), timeout=5):
         pass
 
 
-def test_everybody_only_if_asked(serve):
+def test_all_addresses_only_on_request(serve):
     server = serve("0.0.0.0", 0, "view")
     assert listening(server.get_port()) == {"00000000"}
     assert url(server) == f"http://127.0.0.1:{server.get_port()}"
@@ -57,7 +57,7 @@ def test_who_reaches_it(host, private):
     assert is_private(host) == private
 
 
-def test_the_next_port_where_one_is_taken(serve):
+def test_the_next_port_if_one_is_taken(serve):
     first = serve("127.0.0.1", 0, "view")
     second = serve("127.0.0.1", first.get_port(), "view")
     assert first.get_port() < second.get_port() < first.get_port() + 100
@@ -66,7 +66,7 @@ def test_the_next_port_where_one_is_taken(serve):
 @pytest.mark.parametrize(
     ("host", "port", "command", "message"),
     [
-        ("192.0.2.1", 7007, "view", "[view] --host must be an address of this machine, got 192.0.2.1"),
+        ("192.0.2.1", 7007, "view", "[view] --host must be an address of this machine, got 192.0.2.1 "),
         ("no host", 7007, "train", "[train] --view-host must be an address of this machine, got no host"),
         ("127.0.0.1", 70000, "train", "[train] --view-port must be from 0 to 65535, got 70000"),
     ],
@@ -78,9 +78,9 @@ def test_bad_addresses(host, port, command, message):
 
 
 def test_no_public_address(serve, monkeypatch):
-    """A page that asks for one, as viser's can, gets none and nothing is connected to."""
+    """A page can ask viser for a public address. It gets none, and no connection is made."""
     server = serve("127.0.0.1", 0, "view")
-    monkeypatch.setattr("viser._viser.ViserTunnel", None)  # would be called
+    monkeypatch.setattr("viser._viser.ViserTunnel", None)  # fails if it is called
     assert server.request_share_url() is None
     assert server._share_tunnel is None
 

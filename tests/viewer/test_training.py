@@ -1,4 +1,4 @@
-"""A page looks on while a run trains: the run is the same, the page is told, and it closes when the run dies."""
+"""The page during a training run: the run is the same, the page shows it, and it closes when the run fails."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from nerf_metal.train import loop
 from nerf_metal.train.loop import train
 from nerf_metal.train.options import preset_config
 from nerf_metal.train.run_folder import RunFolder
-from nerf_metal.viewer.live_picture import View
+from nerf_metal.viewer.live_picture import Viewpoint
 from nerf_metal.viewer.training import TrainingViewer
 
 CPU = torch.device("cpu")
@@ -22,29 +22,29 @@ pytestmark = pytest.mark.usefixtures("needs_viser")
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
-    """Its plots take longer than these runs do."""
+    """Skip the report: its plots take longer than these runs."""
     monkeypatch.setattr(report, "write_report", lambda folder: None)
 
 
 class Restless(TrainingViewer):
-    """Somebody who moves all the time, without a browser; keeps what it is told."""
+    """A page without a browser that moves all the time and keeps its lines and pictures."""
 
     def __init__(self, viewer, pose):
         super().__init__(viewer)
         self.pose, self.lines, self.pictures, self.closed = pose, [], [], 0
-        viewer.loop._send = lambda client, picture: self.pictures.append(picture)
+        viewer.live._send = lambda client, picture: self.pictures.append(picture)
 
     def line(self, event, values):
         super().line(event, values)
         self.lines.append({"event": event, **values})
 
     def after_step(self, model):
-        self.viewer.loop.look(1, View(self.pose, 0.7, 160, 100))
+        self.viewer.live.look(1, Viewpoint(self.pose, 0.7, 160, 100))
         super().after_step(model)
 
 
 @pytest.mark.parametrize("preset", ["small", "fast"])
-def test_a_run_is_the_same_watched_or_not(preset, viewer, cube_scene, tiny_config, tmp_path):
+def test_a_run_is_the_same_with_and_without_a_page(preset, viewer, cube_scene, tiny_config, tmp_path):
     config = tiny_config
     if preset == "fast":
         config = dataclasses.replace(
@@ -65,19 +65,19 @@ def test_a_run_is_the_same_watched_or_not(preset, viewer, cube_scene, tiny_confi
     config = dataclasses.replace(config, eval_every_seconds=None, steps=12)
     results = []
     observer = Restless(viewer, cube_scene.splits["test"].c2w[0])
-    for name, observers in (("alone", ()), ("watched", (observer,))):
+    for name, observers in (("alone", ()), ("viewed", (observer,))):
         folder = RunFolder.create(dataclasses.replace(config, out=str(tmp_path / name)), cube_scene.name)
         results.append(train(config, cube_scene, folder, CPU, observers=observers))
-    alone, watched = (result.model.state_dict() for result in results)
+    alone, viewed = (result.model.state_dict() for result in results)
     assert observer.pictures
     for key, value in alone.items():
-        assert torch.equal(value, watched[key]), key
-    written = [json.loads(line) for line in (tmp_path / "watched" / "metrics.jsonl").read_text().splitlines()]
+        assert torch.equal(value, viewed[key]), key
+    written = [json.loads(line) for line in (tmp_path / "viewed" / "metrics.jsonl").read_text().splitlines()]
     assert observer.lines == written
     assert "PSNR of batches" in observer.status._text.content
 
 
-def test_nobody_looks_and_nothing_is_rendered(viewer):
+def test_nothing_is_rendered_without_an_open_page(viewer):
     class Untouched:
         box = torch.zeros(2, 3)
 
@@ -95,7 +95,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def words(cube_scene, tmp_path, monkeypatch):
-    """A run of the command line with a page; and its port."""
+    """The options of a run with a page, and the page's port."""
     monkeypatch.setattr("nerf_metal.train.scenes.open_scene", lambda config, **_: cube_scene)
     monkeypatch.setattr(cli_train, "_print_end", lambda folder: None)
     port = free_port()
@@ -118,7 +118,7 @@ def test_the_page_stays_after_the_training_until_asked_to_end(words, monkeypatch
     assert f"the page stays at http://127.0.0.1:{words[1]} (Ctrl-C ends)" in out
 
 
-def test_the_page_closes_with_a_run_that_dies(words, monkeypatch):
+def test_the_page_closes_with_a_run_that_fails(words, monkeypatch):
     def die(*args, observers, **options):
         assert open_at(words[1]) and len(observers) == 1
         raise RuntimeError("died")

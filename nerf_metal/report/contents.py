@@ -1,4 +1,4 @@
-"""The whole report of a run as text and tables: what ``SUMMARY.md`` and ``report.html`` both print."""
+"""The contents of a report, as text and tables: ``SUMMARY.md`` and ``report.html`` print the same contents."""
 
 from __future__ import annotations
 
@@ -7,30 +7,44 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from nerf_metal.report.cause import Cause, Certainty
-from nerf_metal.report.causes import find_causes
-from nerf_metal.report.findings import Status, action, best_eval, find
+from nerf_metal.report.diagnosis import find_causes
+from nerf_metal.report.findings import Status, action, best_eval, judge, listed
 from nerf_metal.report.phases import Phase
-from nerf_metal.report.record import Eval, Health, Record, Train
+from nerf_metal.report.record import Record
 from nerf_metal.report.tables import Table, key_rows
+from nerf_metal.train.lines import EvalLine, HealthLine, TrainLine
 from nerf_metal.train.options import GROUPS
 from nerf_metal.util.text import clock
 
 ROWS = 24
-"""Most rows of the progress table: a screenful."""
-CERTAINTY = {Certainty.SHOWN: "measured", Certainty.LIKELY: "likely", Certainty.POSSIBLE: "possible, not shown"}
+"""The most rows of the progress table: they fit on a screen."""
+CERTAINTY = {Certainty.SHOWN: "confirmed", Certainty.LIKELY: "likely", Certainty.POSSIBLE: "possible, not confirmed"}
+"""The word for each certainty of a cause."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of a run, in words.
+    """Everything that the report says about a run.
 
     Attributes:
-        key: the numbers to look at first.
-        changes: of all causes, in their order.
-        progress: evaluations; some of them where they are many.
-        health: the layer groups at the last evaluation.
+        title: the scene, the preset and the device.
+        status: the result in one word, see :class:`nerf_metal.report.findings.Findings`.
+        verdict: the result in one to three sentences.
+        sentences: the findings, the most important first.
+        unknown: sentences about numbers that are not recorded.
+        key: name and value of the most important numbers.
+        phases: what PSNR did over the evaluations.
+        phase_table: the same as a table.
+        causes: the causes of a failure, the most certain first.
+        changes: the changes that all causes ask for, in the order of the causes, each once.
+        progress: the evaluations. Of more than :data:`ROWS` evaluations, only some are listed.
+        health: the norms of each layer group at the last evaluation.
+        events: what the watchdog reported and did.
         pictures: caption and file of the first, the best and the last quick render.
-        options: by group.
+        options: name and value of the recorded options, by group.
+        machine: name and value of the machine's properties and of the versions.
+        notes: remarks about the scene from ``config.json``.
+        record: the record that all of this is made from.
     """
 
     title: str
@@ -53,9 +67,9 @@ class Report:
     record: Record
 
 
-def tell(record: Record) -> Report:
-    """Judge a record and put it into words."""
-    findings = find(record)
+def build_report(record: Record) -> Report:
+    """Return the report of a record."""
+    findings = judge(record)
     causes = find_causes(record, findings)
     return Report(
         title=_title(record),
@@ -89,27 +103,27 @@ def _phase_table(record: Record, phases: Sequence[Phase]) -> Table:
     rows = []
     for phase in phases:
         first, last = record.evals[phase.start], record.evals[phase.end]
-        share = "" if phase.change_percent is None else f"{phase.change_percent:+.0f} %"
+        share = "" if phase.change_percent is None else f"{phase.change_percent:+.0f}"
         where = f"{record.number(first)} to {record.number(last)}"
         rows.append((phase.kind, where, f"{first.psnr:.2f} to {last.psnr:.2f}", f"{phase.change_db:+.2f} dB", share))
-    return Table(("phase", f"{record.unit}s", "PSNR [dB]", "change", "of PSNR"), tuple(rows))
+    return Table(("phase", f"{record.unit}s", "PSNR [dB]", "change", "change [%]"), tuple(rows))
 
 
 def _progress(record: Record, phases: Sequence[Phase]) -> Table:
-    """Evaluations: all, or the ends of phases, the best, and others evenly between."""
+    """List all evaluations, or the ends of phases, the best one, and others at even distances."""
     evals = record.evals
     kept = {point.index for point in evals}
     if len(evals) > ROWS:
         marks = {0, len(evals) - 1, best_eval(evals).index, *(phase.end for phase in phases)}
         even = max(2, ROWS - len(marks))
         kept = marks | {round(i * (len(evals) - 1) / (even - 1)) for i in range(even)}
-    lines: list[Train | Health] = [*record.train, *record.health]
+    lines: list[TrainLine | HealthLine] = [*record.train, *record.health]
     rates = [(point.order, point.lr) for point in lines if point.lr is not None]
     columns: list[tuple[str, list[str]]] = [
         (record.unit, [str(record.number(p)) for p in evals]),
         ("time", [_or_dash(p.train_seconds, clock) for p in evals]),
         ("PSNR", [f"{p.psnr:.2f}" for p in evals]),
-        ("- blank", [_or_dash(_above(p), lambda x: f"{x:+.2f}") for p in evals]),
+        ("over blank", [_or_dash(_above(p), lambda x: f"{x:+.2f}") for p in evals]),
         ("MSE", [_or_dash(p.mse, lambda x: f"{x:.4f}") for p in evals]),
         ("SSIM", [_or_dash(p.ssim, lambda x: f"{x:.3f}") for p in evals]),
         ("lr", [_or_dash(_rate(rates, p.order), lambda x: f"{x:.2e}") for p in evals]),
@@ -119,18 +133,18 @@ def _progress(record: Record, phases: Sequence[Phase]) -> Table:
     return Table(tuple(name for name, _ in columns), tuple(rows), words=0)
 
 
-def _above(point: Eval) -> float | None:
+def _above(point: EvalLine) -> float | None:
     return None if point.blank_psnr is None else point.psnr - point.blank_psnr
 
 
 def _rate(rates: Sequence[tuple[int, float]], order: int) -> float | None:
-    """The learning rate of the last line before an evaluation."""
+    """Return the learning rate of the last line before an evaluation."""
     before = [pair for pair in rates if pair[0] <= order]
     return max(before)[1] if before else None
 
 
-def _health(health: Sequence[Health]) -> Table:
-    head = ("layers", "gradient norm", "weight norm", "update / weight", "at most")
+def _health(health: Sequence[HealthLine]) -> Table:
+    head = ("layers", "gradient norm", "weight norm", "update / weight", "greatest")
     if not health:
         return Table(head, ())
     rows = []
@@ -147,11 +161,11 @@ def _events(record: Record) -> Table:
         numbers = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in event.evidence.items())
         step = "-" if event.step is None else str(event.step)
         rows.append((step, event.name, event.sentence, numbers, action(event)))
-    return Table(("step", "what", "in words", "evidence", "done"), tuple(rows), words=5)
+    return Table(("step", "fault", "description", "numbers", "action"), tuple(rows), words=5)
 
 
 def _pictures(record: Record) -> Iterable[tuple[str, Path]]:
-    """First, best and last, each file once."""
+    """List the first, the best and the last quick render, each file once."""
     if not record.pictures:
         return
     epochs = list(record.pictures)
@@ -160,11 +174,11 @@ def _pictures(record: Record) -> Iterable[tuple[str, Path]]:
         words.setdefault(best, []).append("best")  # type: ignore[arg-type]
     words.setdefault(epochs[-1], []).append("last")
     for epoch, names in words.items():
-        yield f"{' and '.join(names)}: epoch {epoch}", record.pictures[epoch]
+        yield f"{listed(names)}: epoch {epoch}", record.pictures[epoch]
 
 
 def _options(record: Record) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]]:
-    """The recorded options by group, without those of the other kind of field."""
+    """List the recorded options by group, without those of the other kind of field."""
     other = {"hashgrid": "frequency", "frequency": "hashgrid"}.get(record.option("field"))
     rest = dict(record.config)
     for group, kind in GROUPS.items():
