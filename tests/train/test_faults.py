@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -386,7 +387,7 @@ def test_a_run_stopped_before_its_first_evaluation(cube_scene, tiny_config):
     with pytest.raises(TrainingStoppedError, match="blank-plateau: For 100 steps"):
         train(config, cube_scene, folder, CPU)
     summary = " ".join(folder.summary.read_text().split())
-    assert "blank-plateau" in summary and "the last training rays' error and a blank page's are 0." in summary
+    assert "blank-plateau" in summary and re.search(r"training rays.* 0\.\d+", summary)
     assert (folder.path / "report.html").exists()
 
 
