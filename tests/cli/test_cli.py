@@ -1,54 +1,15 @@
 """The command line as a person meets it: help, messages, exit codes, and a run from start to end."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from nerf_metal.cli import COMMANDS, main
-
-TINY = (
-    *(
-        "--preset",
-        "small",
-        "--downscale",
-        "50",
-        "--hidden-width",
-        "8",
-        "--depth",
-        "2",
-        "--batch-rays",
-        "32",
-        "--num-samples",
-        "4",
-    ),
-    *("--num-importance", "4", "--eval-views", "2", "--device", "cpu"),
-)
-
-
-def command(*args: str, **options) -> subprocess.CompletedProcess:
-    """Run ``python -m nerf_metal`` in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "nerf_metal", *args],
-        capture_output=True,
-        text=True,
-        env=_environment(),
-        **options,
-    )
-
-
-def _environment() -> dict[str, str]:
-    root = str(Path(__file__).parents[1])
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
-        "COLUMNS": "80",
-    }
+from tests.cli.process import TINY, command, environment
 
 
 def test_help_is_quick_and_lists_the_commands():
@@ -74,7 +35,7 @@ def test_help_is_quick_and_lists_the_commands():
 def test_importing_the_package_is_cheap():
     """No torch, and far below 0.2 s."""
     code = "import time; t = time.perf_counter(); import nerf_metal; print(time.perf_counter() - t)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_environment())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
     assert float(done.stdout) < 0.2
 
 
@@ -259,7 +220,7 @@ def test_interrupted_run_in_a_process(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment(),
+        env=environment(),
     )
     metrics = out / "metrics.jsonl"
     limit = time.monotonic() + 60
@@ -281,7 +242,7 @@ def test_the_main_job(tmp_path):
         [sys.executable, "-m", "nerf_metal.train"],
         capture_output=True,
         text=True,
-        env=_environment(),
+        env=environment(),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
