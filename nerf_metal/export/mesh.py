@@ -200,13 +200,6 @@ def field_mesh(
     return Mesh(vertices.numpy(), np.array(mesh.faces, np.int64), normals.numpy(), colors.numpy())
 
 
-def pieces(edges: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """The connected piece of each of ``count`` vertices, by edges ``[E, 2]``."""
-    trimesh = require("trimesh", extra="mesh", command="export")
-    labels: NDArray[np.int64] = trimesh.graph.connected_component_labels(edges, node_count=count)
-    return labels
-
-
 def _cleaned(trimesh: Any, vertices: NDArray[Any], faces: NDArray[Any], min_component: float) -> Any:
     """A trimesh, in voxels, without double vertices, faces of no size and small pieces.
 
@@ -215,7 +208,8 @@ def _cleaned(trimesh: Any, vertices: NDArray[Any], faces: NDArray[Any], min_comp
     mesh.merge_vertices(digits_vertex=SNAP)
     a, b, c = mesh.faces.T
     mesh.update_faces((a != b) & (b != c) & (c != a))
-    of_face = pieces(mesh.edges_unique, len(mesh.vertices))[mesh.faces[:, 0]]
+    of_vertex = trimesh.graph.connected_component_labels(mesh.edges_unique, node_count=len(mesh.vertices))
+    of_face = of_vertex[mesh.faces[:, 0]]
     mesh.update_faces(np.bincount(of_face)[of_face] >= min_component * len(mesh.faces))
     mesh.remove_unreferenced_vertices()
     return mesh
