@@ -16,11 +16,12 @@ from nerf_metal.data.photos import Photos, PhotoSource, open_photos, photo_size
 from nerf_metal.data.readers.blender import load_blender
 from nerf_metal.data.readers.capture import Capture, Frame, find_image, image_folders
 from nerf_metal.data.readers.colmap import model_folder, read_colmap
-from nerf_metal.data.readers.files import SPLITS, check_folder, listing
+from nerf_metal.data.readers.files import check_folder, listing
 from nerf_metal.data.readers.llff import read_llff
 from nerf_metal.data.readers.transforms import read_transforms
 from nerf_metal.data.scene import Scene, Split
 from nerf_metal.util.errors import InputError
+from nerf_metal.util.splits import SPLITS
 
 READERS: dict[str, Callable[[Path], Capture]] = {
     "transforms": read_transforms,

@@ -64,7 +64,7 @@ def call_when_closed(call: Callable[[], object]) -> Iterator[None]:
 class _Descriptor(io.FileIO):
     """A file descriptor that becomes ``/dev/null`` when its pipe is closed."""
 
-    def write(self, data) -> int:  # type: ignore[no-untyped-def, override]
+    def write(self, data) -> int:  # type: ignore[no-untyped-def]
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -86,7 +86,7 @@ def _guarded(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     stream.flush()
     raw = _Descriptor(stream.fileno(), "w", closefd=False)
     return io.TextIOWrapper(
-        raw if stream.write_through else io.BufferedWriter(raw),  # type: ignore[arg-type]  # python -u has no buffer
+        raw if stream.write_through else io.BufferedWriter(raw),  # python -u has no buffer
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,

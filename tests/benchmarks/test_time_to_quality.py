@@ -69,7 +69,7 @@ def test_a_plain_installation_is_enough() -> None:
     code = (
         "import sys; sys.modules['pytest'] = sys.modules['pytest_benchmark'] = None; import benchmarks.time_to_quality"
     )
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stderr == ""
 
 

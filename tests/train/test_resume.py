@@ -12,7 +12,7 @@ import pytest
 from nerf_metal.train.checkpoint import checkpoint_files, find_checkpoint
 from tests.cli.test_cli import TINY
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STEPS, HALF = 200, 100
 FAST = (
     *("--preset", "fast", "--downscale", "50", "--hidden-width", "16", "--levels", "4", "--log2-table-size", "10"),

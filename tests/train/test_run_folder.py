@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_whole_lines(tiny_config):
         "folder.append_metrics(event='train', step=3)\n"
     )
     folder = RunFolder.create(tiny_config, "cube")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder.path)], capture_output=True, text=True, env=environment, check=True
     )

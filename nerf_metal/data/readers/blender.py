@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from nerf_metal.data.cameras import Intrinsics, check_c2w
 from nerf_metal.data.images import box_downscale, read_rgba
-from nerf_metal.data.readers.files import IMAGE_SUFFIXES, SPLITS, check_folder, listed_frames, listing, read_json
+from nerf_metal.data.readers.files import IMAGE_SUFFIXES, check_folder, listed_frames, listing, read_json
 from nerf_metal.data.scene import Scene, Split
 from nerf_metal.util.errors import InputError
+from nerf_metal.util.splits import SPLITS
 
 # The format states neither box nor bounds; these are what everyone uses for it: objects within 1.5 of the
 # origin, cameras about 4 away.

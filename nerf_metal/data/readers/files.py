@@ -8,7 +8,6 @@ from typing import Any
 
 from nerf_metal.util.errors import InputError
 
-SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from nerf_metal.data.cameras import DISTORTION, Intrinsics, check_c2w
 from nerf_metal.data.photos import photo_size
 from nerf_metal.data.readers.capture import Array, Capture, Frame, check_camera, find_image, frame_name, in_order, some
-from nerf_metal.data.readers.files import SPLITS, listed_frames, read_json
+from nerf_metal.data.readers.files import listed_frames, read_json
 from nerf_metal.util.errors import InputError
+from nerf_metal.util.splits import SPLITS
 
 CAMERA_MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 """All of them one polynomial, some of whose coefficients are 0."""
