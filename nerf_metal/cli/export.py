@@ -20,7 +20,7 @@ from nerf_metal.util.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from nerf_metal.export.files import MeshFormat
+    from nerf_metal.export.file_formats import MeshFormat
     from nerf_metal.export.mesh import Space
     from nerf_metal.export.point_cloud import Cameras
     from nerf_metal.train.run_folder import RunFolder
@@ -78,7 +78,7 @@ def run(args: Sequence[str]) -> int:
     # Torch is imported from here on, so that help and wrong options are answered at once.
     import torch
 
-    from nerf_metal.export.files import point_cloud_bytes
+    from nerf_metal.export.file_formats import point_cloud_bytes
     from nerf_metal.export.mesh import Space, filled_box, surface_density
     from nerf_metal.export.point_cloud import Cameras, field_points
     from nerf_metal.util.atomic import write_atomically
@@ -124,7 +124,7 @@ def _export_mesh(
     """Make the mesh, write ``files``, and print facts about the mesh."""
     import imageio.v3 as iio
 
-    from nerf_metal.export.files import mesh_bytes
+    from nerf_metal.export.file_formats import mesh_bytes
     from nerf_metal.export.mesh import field_mesh
     from nerf_metal.export.mesh_check import check_mesh
     from nerf_metal.export.mesh_preview import picture

@@ -28,7 +28,7 @@ def run(args: Sequence[str]) -> int:
 
     Returns:
         0; 1 if the watchdog stopped the run; 128 + the number of the signal that ended the run: 130 for Ctrl-C, 141 if
-        nobody reads the output any more. A run that a signal ended has saved a checkpoint.
+        the reader of its output has left. A run that a signal ended has saved a checkpoint.
     """
     resumed = given(args, "--resume")
     if resumed is None:

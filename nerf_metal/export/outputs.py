@@ -6,4 +6,4 @@ OUTPUTS = {
     "opacity": ("opacity",),
     "normals": ("normals",),
 }
-"""By the name of an output: the folders of its pictures inside the film's folder. A video shows the last one's."""
+"""The outputs by name, and for each the subfolders of its pictures. A video shows the pictures of the last one."""

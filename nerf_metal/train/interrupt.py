@@ -1,4 +1,4 @@
-"""Ending a run cleanly on Ctrl-C, on termination, and when nobody reads its output any more."""
+"""Ending a run cleanly on Ctrl-C, on termination, and when the reader of its output has left."""
 
 from __future__ import annotations
 
