@@ -38,7 +38,7 @@ class EvalOptions(RunOptions):
 def run(args: Sequence[str]) -> int:
     """Run the command and return 0."""
     options = read_options(EvalOptions, "eval", args)
-    folder, checkpoint, method, device, split, views = open_run("eval", options, "test", options.views)
+    folder, checkpoint, model, device, split, views = open_run("eval", options, "test", options.views)
 
     from tqdm import tqdm
 
@@ -50,7 +50,7 @@ def run(args: Sequence[str]) -> int:
     lpips = None if options.lpips is None else Lpips(options.lpips)
     config = checkpoint.config
     result = evaluate(
-        method.render,
+        model.render,
         split,
         tqdm(views, desc="views", leave=False, disable=None),
         background=config.background,

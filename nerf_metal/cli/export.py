@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from nerf_metal.cli.arguments import read_options
-from nerf_metal.cli.opened import RunOptions, open_method
+from nerf_metal.cli.opened import RunOptions, open_model
 from nerf_metal.train.options import TrainConfig
 from nerf_metal.util.errors import InputError
 
@@ -83,11 +83,11 @@ def run(args: Sequence[str]) -> int:
     from nerf_metal.export.point_cloud import Cameras, field_points
     from nerf_metal.util.atomic import write_atomically
 
-    folder, checkpoint, method, device = open_method("export", options)
+    folder, checkpoint, model, device = open_model("export", options)
     files = _files(options, folder)
-    method.reserve(0)
+    model.limit_memory(checkpoint.config.max_memory, 0, training=False)
 
-    outer = method.box.double().cpu()
+    outer = model.box.double().cpu()
     central = outer if folder.scene_box is None else _common(outer, folder.scene_box)
     threshold = surface_density(central if folder.scene_box is None else folder.scene_box)
     if options.threshold != "auto":
@@ -97,7 +97,7 @@ def run(args: Sequence[str]) -> int:
     if isinstance(options.box, tuple):  # the lattice is in the capture's axes, so that its points need no mapping back
         to_scene, to_capture = folder.capture_to_scene, to_scene
         box = torch.tensor(options.box, dtype=torch.float64).view(2, 3)
-    space = Space(method, to_scene, device)
+    space = Space(model, to_scene, device)
     if options.box == "tight":
         box = filled_box(space, box, threshold)
     files[0].parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from nerf_metal.data.scene import Split
-    from nerf_metal.models import Method
+    from nerf_metal.models import Model
     from nerf_metal.train.checkpoint import Checkpoint
     from nerf_metal.train.run_folder import RunFolder
 
@@ -36,12 +36,12 @@ class RunOptions:
     """Backend that runs the kernels. auto uses metal on mps, host on cpu, and torch on cuda."""
 
 
-class OpenedMethod(NamedTuple):
+class OpenedModel(NamedTuple):
     """An opened run and its model, which is on its device."""
 
     folder: RunFolder
     checkpoint: Checkpoint
-    method: Method
+    model: Model
     device: torch.device
 
 
@@ -50,7 +50,7 @@ class Opened(NamedTuple):
 
     folder: RunFolder
     checkpoint: Checkpoint
-    method: Method
+    model: Model
     device: torch.device
     split: Split
     views: list[int]
@@ -75,14 +75,14 @@ def open_run(command: str, options: RunOptions, split: str, views: int | None) -
     from nerf_metal.data.scene import spread
     from nerf_metal.train.scenes import open_scene_of
 
-    opened = open_method(command, options)
+    opened = open_model(command, options)
     images = open_scene_of(opened.folder.path, opened.checkpoint.config, (split,)).splits[split]
-    opened.method.reserve(images.image_bytes)
+    opened.model.limit_memory(checkpoint.config.max_memory, images.image_bytes, training=False)
     count = len(images)
     return Opened(*opened, images, spread(count, views or count))
 
 
-def open_method(command: str, options: RunOptions) -> OpenedMethod:
+def open_model(command: str, options: RunOptions) -> OpenedModel:
     """Load the run and the model that ``nerf-metal COMMAND RUN`` needs, without the scene. The caller reserves memory.
 
     Damaged checkpoints are skipped and named on standard error.
@@ -94,18 +94,18 @@ def open_method(command: str, options: RunOptions) -> OpenedMethod:
     Raises:
         InputError: the device or the backend is not available, or the run or its checkpoint cannot be used.
     """
-    from nerf_metal.models import load_method
+    from nerf_metal.train.loading import load_model
     from nerf_metal.train.devices import check_backend, pick_device
     from nerf_metal.train.run_folder import RunFolder
 
     device = pick_device(options.device)
     check_backend(options.backend, device)
     folder, _ = RunFolder.open(options.run, command)
-    method, checkpoint = load_method(folder, options.backend, options.checkpoint)
+    model, checkpoint = load_model(folder, options.backend, options.checkpoint)
     for note in checkpoint.notes:
         print(f"note: {note}", file=sys.stderr)
-    method.to(device)
-    return OpenedMethod(folder, checkpoint, method, device)
+    model.to(device)
+    return OpenedModel(folder, checkpoint, model, device)
 
 
 def unwritable(command: str, error: OSError) -> InputError:

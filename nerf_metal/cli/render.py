@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
 
 from nerf_metal.cli.arguments import read_options
-from nerf_metal.cli.opened import OpenedMethod, RunOptions, open_method
+from nerf_metal.cli.opened import OpenedModel, RunOptions, open_model
 from nerf_metal.export.outputs import OUTPUTS
 from nerf_metal.util.errors import InputError
 from nerf_metal.util.splits import SPLITS, SplitName
@@ -144,7 +144,7 @@ def run(args: Sequence[str]) -> int:
     """Run the command and return 0."""
     options = read_options(RenderOptions, "render", args)
     options.check()
-    opened = open_method("render", options)
+    opened = open_model("render", options)
 
     import torch
     from tqdm import tqdm
@@ -162,7 +162,7 @@ def run(args: Sequence[str]) -> int:
                 raise
             print(f"note: only frames are written, no video: {error}", file=sys.stderr)
             video = False
-    opened.method.reserve(0)  # the scene's images are freed before the first frame
+    opened.model.limit_memory(checkpoint.config.max_memory, 0, training=False)  # the scene's images are freed before the first frame
     plan = _plan(options, opened)
     folder = opened.folder.path
     background = options.background or evaluation_background(opened.checkpoint.config.background)
@@ -177,7 +177,7 @@ def run(args: Sequence[str]) -> int:
     film.claim(options.overwrite)
     color = background_color(background, torch.zeros(1, 3)).to(opened.device)
     progress = functools.partial(tqdm, desc="frames", disable=None)
-    done = render_frames(film, plan.views, options.wanted, opened.method, color, progress)
+    done = render_frames(film, plan.views, options.wanted, opened.model, color, progress)
     videos = []
     for output in options.wanted if video else ():
         path = film.folder / f"{output}.mp4"
@@ -195,7 +195,7 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
-def _plan(options: RenderOptions, opened: OpenedMethod) -> Plan:
+def _plan(options: RenderOptions, opened: OpenedModel) -> Plan:
     from nerf_metal.data.scene import spread
     from nerf_metal.export.camera_paths import film_camera
     from nerf_metal.train.scenes import open_scene_of
@@ -220,7 +220,7 @@ def _plan(options: RenderOptions, opened: OpenedMethod) -> Plan:
     return Plan(names, path, list(range(len(path))), fps, scene.capture_to_scene)
 
 
-def _made(options: RenderOptions, split: Split, camera: Intrinsics, frames: int, opened: OpenedMethod) -> CameraPath:
+def _made(options: RenderOptions, split: Split, camera: Intrinsics, frames: int, opened: OpenedModel) -> CameraPath:
     """Make a path around or through the cameras of a split."""
     from nerf_metal.data.scene import spread
     from nerf_metal.export import camera_paths as paths
@@ -244,7 +244,7 @@ def _made(options: RenderOptions, split: Split, camera: Intrinsics, frames: int,
     return paths.spiral(c2w, camera, frames, _focus(opened, paths.hub_pose(c2w), camera))
 
 
-def _focus(opened: OpenedMethod, hub: Tensor, camera: Intrinsics) -> float:
+def _focus(opened: OpenedModel, hub: Tensor, camera: Intrinsics) -> float:
     """Return the distance of what the middle of a spiral looks at: the median depth in a small picture, or the guess of
     the NeRF paper where nothing is visible."""
     import torch
@@ -252,7 +252,7 @@ def _focus(opened: OpenedMethod, hub: Tensor, camera: Intrinsics) -> float:
     from nerf_metal.export.camera_paths import paper_focus
     from nerf_metal.export.frame_pictures import visible_depths
 
-    depths = visible_depths(opened.method, hub, camera, opened.device)
+    depths = visible_depths(opened.model, hub, camera, opened.device)
     near, far = opened.checkpoint.near, opened.checkpoint.far
     return float(torch.median(depths)) if len(depths) else paper_focus(near, far)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nerf_metal.cli.arguments import read_options
-from nerf_metal.cli.opened import RunOptions, open_method
+from nerf_metal.cli.opened import RunOptions, open_model
 from nerf_metal.train.options import TrainConfig
 from nerf_metal.util.errors import InputError
 
@@ -38,17 +38,17 @@ def run(args: Sequence[str]) -> int:
     from nerf_metal.viewer.viewer import Viewer
 
     require("viser", extra="view", command="view")  # before the seconds that loading takes
-    folder, checkpoint, method, _ = open_method("view", options)
+    folder, checkpoint, model, _ = open_model("view", options)
     try:
         scene = open_scene_of(folder.path, checkpoint.config)
     except InputError as error:  # the photographs may have moved; the weights have not
         print(f"note: the page shows no cameras: {error}", file=sys.stderr)
         scene = None
-    method.reserve(sum(split.image_bytes for split in scene.splits.values()) if scene else 0)
+    model.reserve(sum(split.image_bytes for split in scene.splits.values()) if scene else 0)
     with StopRequest() as stop:
         viewer = Viewer(
             scene,
-            scene.aabb if scene else method.box,
+            scene.aabb if scene else model.box,
             folder.path,
             background=checkpoint.config.background,
             width=WIDTH,
@@ -60,7 +60,7 @@ def run(args: Sequence[str]) -> int:
             for note in viewer.notes():
                 print(f"note: {note}", file=sys.stderr)
             print(f"open {viewer.address} (Ctrl-C ends)", flush=True)
-            viewer.serve(method, stop)
+            viewer.serve(model, stop)
         finally:
             viewer.close()
     return 0

@@ -24,7 +24,7 @@ from nerf_metal.data.cameras import Intrinsics
 from nerf_metal.export.camera_paths import CameraPath
 from nerf_metal.export.frame_pictures import COLOR_MAP, SOLID, DepthScale, depth_scale, frame_pictures
 from nerf_metal.export.outputs import OUTPUTS
-from nerf_metal.models import Method
+from nerf_metal.models import Model
 from nerf_metal.util.atomic import sweep_temporaries, write_atomically, write_json
 from nerf_metal.util.errors import InputError
 
@@ -105,13 +105,13 @@ class Film:
         for name in ("depth.json", *(f"{output}.mp4" for output in OUTPUTS)):
             (self.folder / name).unlink(missing_ok=True)
 
-    def depths(self, method: Method, device: torch.device) -> DepthScale:
+    def depths(self, model: Model, device: torch.device) -> DepthScale:
         """Return the scale of the depths, and write it to ``depth.json`` for readers of the pictures."""
         path = self.folder / "depth.json"
         about = _read(path)
         if about is not None:
             return DepthScale(about["scene_units_per_value"], *about["color_map_range"])
-        scale = depth_scale(method, self.path, device)
+        scale = depth_scale(model, self.path, device)
         about = {
             "kind": MARK,
             "depth": "distance from the camera's position along the pixel's ray: value * units_per_value",
@@ -138,7 +138,7 @@ def render_frames(
     film: Film,
     views: list[int],
     outputs: tuple[str, ...],
-    method: Method,
+    model: Model,
     background: torch.Tensor,
     progress: Callable[..., Any],
 ) -> Rendered:
@@ -157,14 +157,14 @@ def render_frames(
         for index in views
     }
     todo = [index for index in views if missing[index]]
-    depths = film.depths(method, background.device) if "depth" in outputs else None
+    depths = film.depths(model, background.device) if "depth" in outputs else None
     seconds = 0.0
     for kind in {kind for output in outputs for kind in OUTPUTS[output]}:
         (film.folder / kind).mkdir(exist_ok=True)
     for index in progress(todo):
         start = time.perf_counter()
         c2w, camera = film.path[index]
-        pictures = frame_pictures(method, c2w, camera, missing[index], background, depths)
+        pictures = frame_pictures(model, c2w, camera, missing[index], background, depths)
         seconds += time.perf_counter() - start
         for kind, picture in pictures.items():
             path = film.folder / kind / f"{film.names[index]}.png"

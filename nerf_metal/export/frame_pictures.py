@@ -14,7 +14,7 @@ from nerf_metal.data.cameras import Intrinsics, image_rays
 from nerf_metal.data.scene import spread
 from nerf_metal.data.toy.raytrace import fibonacci_sphere
 from nerf_metal.export.camera_paths import CameraPath
-from nerf_metal.models import Method
+from nerf_metal.models import Model
 from nerf_metal.models.pixels import LEAST_OPACITY
 from nerf_metal.util.pictures import to_uint8
 
@@ -46,29 +46,29 @@ class DepthScale(NamedTuple):
     far: float
 
 
-def depth_scale(method: Method, path: CameraPath, device: torch.device) -> DepthScale:
+def depth_scale(model: Model, path: CameraPath, device: torch.device) -> DepthScale:
     """Choose a unit with which the farthest corner of the box fits into 16 bits, and the range of depths that some
     small frames show."""
-    box = method.box.cpu().double()
+    box = model.box.cpu().double()
     corners = torch.cartesian_prod(*box.T)
     eyes = torch.stack([c2w[:3, 3] for c2w, _ in path]).double()
     greatest = float(torch.cdist(eyes, corners).max())
     shown = [path[index] for index in spread(len(path), PROBE_FRAMES)]
-    depths = torch.cat([visible_depths(method, c2w, camera, device) for c2w, camera in shown]).numpy()
+    depths = torch.cat([visible_depths(model, c2w, camera, device) for c2w, camera in shown]).numpy()
     near, far = np.percentile(depths, PROBE_PERCENT).tolist() if len(depths) else (0.0, greatest)
     return DepthScale(greatest / LARGEST, near, max(far, near + greatest / LARGEST))
 
 
-def visible_depths(method: Method, c2w: Tensor, camera: Intrinsics, device: torch.device) -> Tensor:
+def visible_depths(model: Model, c2w: Tensor, camera: Intrinsics, device: torch.device) -> Tensor:
     """Return the depths ``[D]`` of the opaque pixels of a small picture, on the CPU, in scene units."""
     small = camera.scaled(min(1.0, PROBE_PIXELS / max(camera.width, camera.height)))
     rays_o, rays_d = image_rays(c2w.to(device), small)
-    pixels = method.render(rays_o, rays_d, torch.zeros(3, device=device))
+    pixels = model.render(rays_o, rays_d, torch.zeros(3, device=device))
     return pixels.depth[pixels.opacity >= SOLID].cpu()
 
 
 def frame_pictures(
-    method: Method,
+    model: Model,
     c2w: Tensor,
     camera: Intrinsics,
     outputs: tuple[str, ...],
@@ -92,7 +92,7 @@ def frame_pictures(
     """
     shape = (camera.height, camera.width)
     rays_o, rays_d = image_rays(c2w.to(background.device), camera)
-    pixels = method.render(rays_o, rays_d, background)
+    pixels = model.render(rays_o, rays_d, background)
     pictures: dict[str, NDArray[np.uint8] | NDArray[np.uint16]] = {}
 
     def over_background(colors: Tensor) -> NDArray[np.uint8]:
@@ -112,12 +112,12 @@ def frame_pictures(
     if "normals" in outputs:
         normals = torch.zeros_like(rays_d)
         met = pixels.opacity > LEAST_OPACITY
-        normals[met] = surface_normals(method, rays_o[met], rays_d[met], pixels.depth[met])
+        normals[met] = surface_normals(model, rays_o[met], rays_d[met], pixels.depth[met])
         pictures["normals"] = over_background(0.5 + 0.5 * normals)
     return pictures
 
 
-def surface_normals(method: Method, rays_o: Tensor, rays_d: Tensor, depth: Tensor) -> Tensor:
+def surface_normals(model: Model, rays_o: Tensor, rays_d: Tensor, depth: Tensor) -> Tensor:
     """Return the outward unit normals ``[R, 3]`` where rays ``[R, 3]`` meet a surface at ``depth [R]``.
 
     A normal is the negative gradient of the opacity, averaged over a ball, since the gradient at a single point is
@@ -130,7 +130,7 @@ def surface_normals(method: Method, rays_o: Tensor, rays_d: Tensor, depth: Tenso
         radius = NORMAL_RADIUS * t[:, None]
         centre = o + (t[:, None] - NORMAL_SHIFT * radius) * d
         around = centre[:, None] + radius[..., None] * directions
-        sigmas = method.density(around.view(-1, 3)).view(len(o), -1)
+        sigmas = model.density(around.view(-1, 3)).view(len(o), -1)
         opacity = -torch.expm1(-NORMAL_LENGTH * radius * sigmas)
         normals.append(torch.nn.functional.normalize(-(opacity[..., None] * directions).sum(1), dim=-1))
     return torch.cat(normals) if normals else rays_d

@@ -13,7 +13,7 @@ from skimage.filters import gaussian
 from skimage.measure import marching_cubes
 from tqdm import tqdm
 
-from nerf_metal.models import Method
+from nerf_metal.models import Model
 from nerf_metal.util.errors import InputError
 from nerf_metal.util.extras import require
 from nerf_metal.util.pictures import to_uint8
@@ -106,19 +106,19 @@ class Space(NamedTuple):
         device: device of the model.
     """
 
-    method: Method
+    model: Model
     to_scene: torch.Tensor
     device: torch.device
 
     def density(self, points: torch.Tensor) -> torch.Tensor:
         """Return the densities ``[S]`` at points ``[S, 3]``, on the CPU, in 1 / unit of the scene."""
-        return self.method.density(self._there(transformed(self.to_scene, points))).cpu()
+        return self.model.density(self._there(transformed(self.to_scene, points))).cpu()
 
     def colors(self, points: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
         """Return the colours ``[S, 3]`` at points ``[S, 3]`` as seen along unit directions ``[S, 3]``, on the CPU."""
         turned = directions.double() @ self.to_scene[:3, :3].T
         turned = turned / torch.linalg.vector_norm(turned, dim=-1, keepdim=True)
-        return self.method.colors(self._there(transformed(self.to_scene, points)), self._there(turned)).cpu()
+        return self.model.colors(self._there(transformed(self.to_scene, points)), self._there(turned)).cpu()
 
     @property
     def scale(self) -> float:

@@ -118,7 +118,7 @@ def field_points(space: Space, box: torch.Tensor, cameras: Cameras, *, count: in
                 f"{BARREN * RAYS} rays; choose another --box or fewer --points"
             )
         rays_o, rays_d = cameras.draw(RAYS, generator)
-        pixels = space.method.render(rays_o.to(space.device), rays_d.to(space.device), background)
+        pixels = space.model.render(rays_o.to(space.device), rays_d.to(space.device), background)
         rgb, opacity, depth = (part.cpu() for part in pixels)
         points = transformed(to_box, rays_o + depth[:, None] * rays_d)
         keep = (opacity > OPAQUE) & ((points >= box[0]) & (points <= box[1])).all(-1)

@@ -67,10 +67,10 @@ class Balls:
         return RenderedPixels(self.colors(points, rays_d) * hit[:, None], hit, t.nan_to_num() * hit)
 
 
-def mesh_of(method, box=BOX, to_scene=EYE, **options) -> Mesh:
+def mesh_of(model, box=BOX, to_scene=EYE, **options) -> Mesh:
     """A mesh at a small resolution."""
     options = {"resolution": 48, "threshold": AT_END, **options}
-    return field_mesh(Space(method, to_scene, CPU), box.double(), **options)
+    return field_mesh(Space(model, to_scene, CPU), box.double(), **options)
 
 
 def test_a_ball_is_a_closed_mesh_of_its_size_and_colours():
@@ -99,8 +99,8 @@ def test_a_box_that_cuts_closes_the_mesh():
 
 
 def test_specks_go_and_large_pieces_stay():
-    method = Balls((-0.5, 0.0, 0.0, 0.35), (0.5, 0.0, 0.0, 0.35), (0.0, 0.8, 0.8, 0.08))
-    everything, clean = mesh_of(method), mesh_of(method, min_component=0.1)
+    model = Balls((-0.5, 0.0, 0.0, 0.35), (0.5, 0.0, 0.0, 0.35), (0.0, 0.8, 0.8, 0.08))
+    everything, clean = mesh_of(model), mesh_of(model, min_component=0.1)
     assert check_mesh(everything.vertices, everything.faces).components == 3
     checked = check_mesh(clean.vertices, clean.faces)
     assert checked.components == 2 and checked.watertight and checked.box[1][1] < 0.4
@@ -351,11 +351,11 @@ def test_a_run_of_a_second_gives_the_cube(tmp_path, cube_scene, plain_plots, cap
 def test_densities_are_what_rays_see(tmp_path, cube_scene):
     """In an empty cell there is nothing, whatever was learnt there."""
     config = TrainConfig(grid_resolution=8, levels=2, log2_table_size=8, finest_resolution=16, hidden_width=16)
-    method = build_method(config, BOX, 0.1, 10.0)
+    model = build_method(config, BOX, 0.1, 10.0)
     points = torch.rand(200, 3) * 2.2 - 1.1
     with torch.no_grad():
-        learnt = method.module.average.density(points)
+        learnt = model.module.average.density(points)
     inside = (points.abs() <= 1).all(-1)
-    torch.testing.assert_close(method.density(points), learnt * inside)
-    method.module.grid.bits.copy_(pack_bits(torch.arange(512) % 8 < 4))  # the half with x below 0
-    torch.testing.assert_close(method.density(points), learnt * (inside & (points[:, 0] < 0)))
+    torch.testing.assert_close(model.density(points), learnt * inside)
+    model.module.grid.bits.copy_(pack_bits(torch.arange(512) % 8 < 4))  # the half with x below 0
+    torch.testing.assert_close(model.density(points), learnt * (inside & (points[:, 0] < 0)))

@@ -15,7 +15,7 @@ import torch
 import nerf_metal.cli.render
 import nerf_metal.train.scenes
 from nerf_metal.cli import main
-from nerf_metal.cli.opened import OpenedMethod
+from nerf_metal.cli.opened import OpenedModel
 from nerf_metal.data.cameras import Intrinsics, image_rays, look_at
 from nerf_metal.export import video
 from nerf_metal.export.camera_path_json import camera_path_to_json
@@ -112,7 +112,7 @@ def sphere_run(tmp_path, monkeypatch, cube_scene):
         checkpoint = types.SimpleNamespace(
             config=types.SimpleNamespace(background="random", data=None), step=step[0], near=2.0, far=6.0
         )
-        opened = OpenedMethod(RunFolder(tmp_path), checkpoint, Sphere(left), torch.device("cpu"))
+        opened = OpenedModel(RunFolder(tmp_path), checkpoint, Sphere(left), torch.device("cpu"))
         monkeypatch.setattr(nerf_metal.cli.render, "open_method", lambda *_: opened)
         return main(["render", str(tmp_path), *args])
 
