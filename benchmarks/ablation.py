@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import multiprocessing
 import platform
 import sys
@@ -42,9 +41,10 @@ from nerf_metal.train.options import TrainConfig, preset_config
 from nerf_metal.train.recovery import Recovery, TrainingStoppedError
 from nerf_metal.train.run_folder import RunFolder
 from nerf_metal.train.scenes import open_scene
-from nerf_metal.util.atomic import write_atomically
+from nerf_metal.util.atomic import write_json
 from nerf_metal.util.errors import InputError
 from nerf_metal.util.machine import machine
+from nerf_metal.util.pictures import to_uint8
 
 EVALUATIONS = 15
 """Number of evaluations of a run, evenly spaced: enough to see when quality is lost."""
@@ -132,7 +132,7 @@ def over_black(scene: Scene) -> Scene:
     split = scene.splits["train"]
     assert isinstance(split.images, torch.Tensor)
     rgb = composite_over(split.images.float() / 255.0, torch.zeros(3))
-    images = torch.cat(((rgb * 255.0).round().to(torch.uint8), torch.full_like(split.images[..., 3:], 255)), -1)
+    images = torch.cat((torch.from_numpy(to_uint8(rgb)), torch.full_like(split.images[..., 3:], 255)), -1)
     return dataclasses.replace(scene, splits={**scene.splits, "train": dataclasses.replace(split, images=images)})
 
 
@@ -230,8 +230,7 @@ def main() -> int:
             "system": platform.platform(),
             "machine": machine(),
         }
-        text = json.dumps({"about": about, "runs": [dataclasses.asdict(one) for one in runs]}, indent=1) + "\n"
-        write_atomically(options.out / "ablation.json", lambda to: to.write_text(text))
+        write_json(options.out / "ablation.json", {"about": about, "runs": [dataclasses.asdict(one) for one in runs]})
         plot(runs, options.out / "ablation.png")
         print(section(runs, about))
         if options.write:

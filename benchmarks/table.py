@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 
 from benchmarks.race import HOST, KERNEL, TORCH, Limit, Result
+from nerf_metal.util.text import wrap
 
 # Notes by shader: the unit, the bytes, what counts as equal, and the other sides. Each benchmark adds its own.
 NOTES: dict[str, tuple[str, ...]] = {}
@@ -30,7 +30,7 @@ def table(stem: str, results: Sequence[Result], bandwidth: float) -> Iterator[st
         bandwidth: rate of copies on this machine, bytes per second.
     """
     yield stem
-    yield from textwrap.wrap(" ".join(NOTES[stem]), 100, initial_indent="  ", subsequent_indent="  ")
+    yield from wrap(" ".join(NOTES[stem]), "  ", width=100)
     names = dict.fromkeys(name for result in results for name in result.best)
     others = [name for name in names if name not in (HOST, TORCH, KERNEL)]
     limit = results[0].contest.limit

@@ -28,7 +28,7 @@ from nerf_metal.train.loop import train
 from nerf_metal.train.options import preset_config
 from nerf_metal.train.run_folder import RunFolder
 from nerf_metal.train.scenes import open_scene
-from nerf_metal.util.atomic import write_atomically
+from nerf_metal.util.atomic import write_atomically, write_json
 from nerf_metal.util.errors import InputError
 from nerf_metal.util.machine import processor
 
@@ -184,8 +184,7 @@ def main() -> int:
         curves = [read_curve(path) for path in options.plot]
         if not curves:
             curves = [run_preset(options)]
-            text = json.dumps(dataclasses.asdict(curves[0]), indent=1) + "\n"
-            write_atomically(options.out / "time_to_quality.json", lambda to: to.write_text(text))
+            write_json(options.out / "time_to_quality.json", dataclasses.asdict(curves[0]))
         if options.nerfstudio:
             curves.append(read_nerfstudio(options.nerfstudio))
         plot(curves, options.out / "time_to_quality.png")

@@ -1,4 +1,4 @@
-"""``python -m nerf_metal`` is ``nerf-metal``."""
+"""Run ``nerf-metal`` as ``python -m nerf_metal``."""
 
 import sys
 

@@ -1,17 +1,22 @@
-"""Reading the options of ``nerf-metal train``."""
+"""Reading the options of a command from its arguments."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import docstring_parser
+import tyro
 
 from nerf_metal.train.options import GROUPS, TrainConfig
 
+Options = TypeVar("Options")
+
 
 def given(args: Sequence[str], option: str) -> str | None:
-    """The value given to ``option`` (``--name value`` or ``--name=value``) in arguments, the last one;
-    else None."""
+    """Return the last value of ``option`` (``--name value`` or ``--name=value``) in ``args``, or None."""
     value = None
     for position, word in enumerate(args):
         if word == option and position + 1 < len(args):
@@ -21,29 +26,42 @@ def given(args: Sequence[str], option: str) -> str | None:
     return value
 
 
+def read_options(kind: type[Options], command: str, args: Sequence[str]) -> Options:
+    """Read the options of ``nerf-metal COMMAND``.
+
+    Args:
+        kind: a dataclass, one field for each option, with its help below it.
+        command: name of the command.
+        args: the words after it.
+
+    Raises:
+        SystemExit: ``--help`` was given, or a word that is not an option, which tyro prints.
+    """
+    return tyro.cli(_with_flowing_help(kind), prog=f"nerf-metal {command}", args=list(args))
+
+
 def parse(args: Sequence[str], default: TrainConfig) -> TrainConfig:
-    """Read ``nerf-metal train`` options over ``default``.
+    """Read the options of ``nerf-metal train``. Options that are not given keep their value in ``default``.
 
     Raises:
         InputError: a value is out of its range.
-        SystemExit: ``--help``, or words that are no options (tyro prints which).
+        SystemExit: ``--help`` was given, or a word that is not an option, which tyro prints.
     """
-    import tyro  # not needed by those who build a TrainConfig in Python
-
     limits = {name: given(args, f"--{name.replace('_', '-')}") for name in ("steps", "epochs", "max_seconds")}
     if limits["steps"] is not None or limits["epochs"] is not None:
-        # 1: overridden by what was given
+        # 1 is a placeholder: the given value replaces it
         default = dataclasses.replace(default, **{name: text and 1 for name, text in limits.items()})  # type: ignore[arg-type]
-    # tyro groups the help by nested dataclass: nest for the parser alone, and flatten what it returns.
-    nested = dataclasses.make_dataclass("Options", [(name, kind) for name, kind in GROUPS.items()])
+    # tyro groups the help by nested dataclasses: nest the options for the parser, and flatten its result.
+    kinds: dict[str, type[Any]] = {name: _with_flowing_help(kind) for name, kind in GROUPS.items()}
+    nested = dataclasses.make_dataclass("Options", list(kinds.items()))
     defaults = {
         name: kind(**{field.name: getattr(default, field.name) for field in dataclasses.fields(kind)})
-        for name, kind in GROUPS.items()
+        for name, kind in kinds.items()
     }
     options = tyro.cli(
         nested,
         prog="nerf-metal train",
-        description=("Train a NeRF. Without options: the scene of the package, on the best device, in minutes."),
+        description="Train a NeRF. Without options, train on the built-in scene on the best device.",
         args=list(args),
         default=nested(**defaults),
         config=(tyro.conf.OmitArgPrefixes,),
@@ -52,3 +70,23 @@ def parse(args: Sequence[str], default: TrainConfig) -> TrainConfig:
     for name in GROUPS:
         flat.update(vars(getattr(options, name)))
     return TrainConfig(**flat)
+
+
+def _with_flowing_help(kind: type[Options]) -> type[Options]:
+    """Return a subclass of a dataclass whose help has no line breaks of the source: tyro 1.0 keeps those within an
+    indented docstring of an attribute."""
+    hints = get_type_hints(kind, include_extras=True)
+    helps = {}
+    for base in reversed(kind.__mro__[:-1]):
+        helps.update({text.arg_name: text.description for text in docstring_parser.parse_from_object(base).params})
+    fields: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        hint, text = hints[field.name], helps.get(field.name)
+        if text:
+            hint = Annotated[hint, tyro.conf.arg(help=" ".join(inspect.cleandoc(text).split()))]
+        fields.append(
+            (field.name, hint, dataclasses.field(default=field.default, default_factory=field.default_factory))
+        )
+    return dataclasses.make_dataclass(
+        kind.__name__, fields, bases=(kind,), namespace={"__doc__": kind.__doc__}, frozen=True
+    )

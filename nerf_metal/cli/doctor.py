@@ -1,4 +1,4 @@
-"""``nerf-metal doctor``: what this machine can do, and what to do about the rest."""
+"""``nerf-metal doctor``: check what this machine can run, and say how to add the rest."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
+from nerf_metal.cli.arguments import read_options
 from nerf_metal.util.errors import InputError
 
 BACKENDS = {"metal": "MPS tensors", "host": "CPU tensors", "torch": "any tensors"}
@@ -20,21 +19,28 @@ BACKENDS = {"metal": "MPS tensors", "host": "CPU tensors", "torch": "any tensors
 
 @dataclass(frozen=True)
 class DoctorOptions:
-    """Say what this machine can do: Python, torch, devices, and each backend or why not and what to do."""
+    """Print the versions of Python and torch, the devices, and the backends.
+
+    Each backend that cannot be used is printed with the reason and a cure.
+    """
 
     full: bool = False
-    """Compile every shader, run every kernel against its reference, test what torch computes. 12 s on two cores of
-    Linux; a Mac was not at hand. The exit code is 1 if anything fails."""
+    """Compile every shader, compare every kernel with its reference, and test what torch computes. This takes 12 s on
+    two cores with Linux; it was not measured on a Mac. The exit code is 1 if anything fails."""
     report: str | None = None
-    """With --full: where to write what was found as JSON, to attach to an issue. None: nerf_metal_doctor.json here."""
+    """File for the report of --full as JSON, to attach to an issue. None means nerf_metal_doctor.json in the current
+    folder."""
     backend: Literal["auto", "metal", "host"] = "auto"
-    """With --full: whose kernels. auto: metal where it can be used, else host."""
+    """Backend whose kernels --full tests. auto uses metal if it is available, else host."""
 
 
 def run(args: Sequence[str]) -> int:
-    """Print the findings; returns 0, also where something is missing: that is no error. With ``--full`` 1 where
-    something is wrong."""
-    options = tyro.cli(DoctorOptions, prog="nerf-metal doctor", args=list(args))
+    """Run the command.
+
+    Returns:
+        0, even if a device or a package is missing; with ``--full`` 1 if a check failed.
+    """
+    options = read_options(DoctorOptions, "doctor", args)
     for name, given in (("report", options.report is not None), ("backend", options.backend != "auto")):
         if given and not options.full:
             raise InputError(f"[doctor] --{name} must come with --full, got it alone; add --full")
@@ -89,7 +95,7 @@ def _run_full(options: DoctorOptions) -> int:
         backend,
         path,
         lambda text: print(text, end="", flush=True),
-        no_metal=no_metal if sys.platform == "darwin" else None,  # elsewhere nobody expects it
+        no_metal=no_metal if sys.platform == "darwin" else None,  # only a Mac is expected to have it
     )
     if found.failed:
         print(f"{found.failed} failed; attach {path} to an issue", flush=True)
@@ -108,18 +114,18 @@ def _devices() -> list[tuple[str, str]]:
             rows.append(
                 (
                     "",
-                    "torch computes wrong Linear gradients from 32 767 rows on, on M1 and M2; 2.14 mends most\n"
-                    "(pytorch #177116, #195163); nerf_metal never makes such a call, your own code might",
+                    "on M1 and M2, torch computes wrong gradients of Linear layers with 32 767 rows or more;\n"
+                    "2.14 corrects most of them (pytorch #177116, #195163); nerf_metal makes no such call",
                 )
             )
     elif torch.backends.mps.is_built():
-        rows.append(("device mps", "not usable: torch finds no Apple GPU; needs macOS 14 or later, natively"))
+        rows.append(("device mps", "not usable: torch finds no Apple GPU; it needs macOS 14 and native Python"))
     else:
-        rows.append(("device mps", "not usable: this torch is built without it, as every torch but macOS's"))
+        rows.append(("device mps", "not usable: only torch for macOS is built with it"))
     if torch.cuda.is_available():
         rows.append(("device cuda", f"usable, torch backend only: {torch.cuda.get_device_name()}"))
     else:
-        rows.append(("device cuda", "not usable: no NVIDIA GPU, or a torch built without CUDA"))
+        rows.append(("device cuda", "not usable: there is no NVIDIA GPU, or torch is built without CUDA"))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""``nerf-metal export``: write a run's mesh or point cloud."""
+"""``nerf-metal export``: write a mesh or a point cloud of a run."""
 
 from __future__ import annotations
 
@@ -10,83 +10,80 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
-import tyro
-
-from nerf_metal.cli.opened import open_model
-from nerf_metal.models.options import Backend
+from nerf_metal.cli.arguments import read_options
+from nerf_metal.cli.opened import RunOptions, open_model
 from nerf_metal.train.options import TrainConfig
 from nerf_metal.util.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from nerf_metal.export.files import MeshFormat
+    from nerf_metal.export.file_formats import MeshFormat
     from nerf_metal.export.mesh import Space
     from nerf_metal.export.point_cloud import Cameras
     from nerf_metal.train.run_folder import RunFolder
 
 Box = tuple[float, float, float, float, float, float]
-MOST_RESOLUTION = 512  # of a cube: 0.5 GB of opacities, and several copies of them
+MOST_RESOLUTION = 512  # the opacities of a cube take 0.5 GB, and there are several copies of them
 
 
 @dataclass(frozen=True)
-class ExportOptions:
-    """Write a run's surface in the coordinates of the capture: mesh.ply with mesh.json, which says whether it is
-    watertight, or points.ply. Needs no photographs."""
+class ExportOptions(RunOptions):
+    """Write the surface of a run in the coordinates of the capture.
 
-    run: Annotated[str, tyro.conf.Positional]
-    """Run folder, as nerf-metal train made it."""
+    Files in the run folder:
+    - mesh.ply, mesh.json: a mesh, and whether it is watertight
+    - points.ply: with --kind points, a point cloud
+
+    The photographs are not needed.
+    """
+
     kind: Literal["mesh", "points"] = "mesh"
-    """mesh: triangles with colours. points: what the training cameras see, or, where their data are gone, cameras all
-    around."""
+    """mesh writes triangles with colours. points writes points that the training cameras see; if the capture cannot be
+    read, cameras all around the scene take their place."""
     format: tuple[Literal["ply", "obj", "glb", "usdz"], ...] = ("ply",)
-    """Of the mesh, one or several: --format ply glb. usdz is for Quick Look (pip install 'nerf-metal[usdz]')."""
+    """Formats of the mesh, one or several, as in --format ply glb. usdz is for Quick Look and needs
+    pip install 'nerf-metal[usdz]'."""
     resolution: int = 256
-    """Voxels along the box's longest side. 256 of the package's scene: 18 s on two cores, 800 000 faces."""
+    """Number of voxels along the longest side of the box. For the built-in scene, 256 gives 800 000 faces in 18 s on
+    two cores."""
     threshold: Literal["auto"] | float = "auto"
-    """Density of the surface, 1 / unit of the run's scene. auto: half of the light is gone within 1/180 of the scene's
-    box."""
+    """Density of the surface, in 1 / unit of the scene. auto takes the density that absorbs half of the light within
+    1/180 of the scene's box."""
     box: Literal["tight", "scene"] | Box = "tight"
-    """tight: around what is dense. scene: the scene's box, without what is around it. Six numbers: least and greatest
-    corner in the capture's coordinates."""
+    """Box to export. tight fits it around everything dense. scene takes the scene's box without its surroundings. Six
+    numbers are the least and the greatest corner in the coordinates of the capture."""
     simplify: int | None = None
-    """Faces to leave, by quadric decimation. None: all."""
+    """Reduce the mesh to this number of faces, by quadric decimation. None keeps all faces."""
     min_component: float = 0.01
-    """Connected pieces with a smaller share of the faces are dropped: specks in the air, bubbles within."""
+    """Drop connected pieces that have less than this share of all faces, such as specks in the air and bubbles inside
+    solids."""
     points: int = 200_000
-    """Points of the cloud."""
+    """Number of points in the point cloud."""
     preview: bool = False
-    """Also draw the mesh from two sides into mesh_preview.png."""
+    """Also write mesh_preview.png, which shows the mesh from two sides."""
     out: str | None = None
-    """Folder for the files. None: the run's."""
+    """Folder to write to. None takes the run folder."""
     overwrite: bool = False
-    """Replace files that exist."""
-    checkpoint: Literal["last", "best"] = "last"
-    """Whose weights: the last whole checkpoint, or the one with the greatest PSNR."""
-    device: Literal["auto", "cpu", "mps", "cuda"] = "auto"
-    """Where to evaluate. auto: mps, else cuda, else cpu."""
-    backend: Backend = "auto"
-    """Who computes what has a kernel."""
+    """Replace existing files."""
 
 
 def run(args: Sequence[str]) -> int:
-    """Export as ``args`` say; returns 0."""
-    options = tyro.cli(ExportOptions, prog="nerf-metal export", args=list(args))
+    """Run the command and return 0."""
+    options = read_options(ExportOptions, "export", args)
     _check(options)
 
-    # From here on torch is needed: help and bad options came first.
+    # Torch is imported from here on, so that help and wrong options are answered at once.
     import torch
 
-    from nerf_metal.export.files import point_cloud_bytes
+    from nerf_metal.export.file_formats import point_cloud_bytes
     from nerf_metal.export.mesh import Space, filled_box, surface_density
     from nerf_metal.export.point_cloud import Cameras, field_points
     from nerf_metal.util.atomic import write_atomically
 
-    folder, checkpoint, model, device = open_model(
-        "export", options.run, options.device, options.backend, options.checkpoint
-    )
+    folder, checkpoint, model, device = open_model("export", options)
     files = _files(options, folder)
     model.limit_memory(checkpoint.config.max_memory, 0, training=False)
 
@@ -97,7 +94,7 @@ def run(args: Sequence[str]) -> int:
         threshold = options.threshold
     to_scene, to_capture = torch.eye(4, dtype=torch.float64), torch.linalg.inv(folder.capture_to_scene)
     box = central
-    if isinstance(options.box, tuple):  # the lattice stands in the capture's axes, and needs no way back
+    if isinstance(options.box, tuple):  # the lattice is in the capture's axes, so that its points need no mapping back
         to_scene, to_capture = folder.capture_to_scene, to_scene
         box = torch.tensor(options.box, dtype=torch.float64).view(2, 3)
     space = Space(model, to_scene, device)
@@ -124,10 +121,10 @@ def _export_mesh(
     to_capture: torch.Tensor,
     files: list[Path],
 ) -> None:
-    """Make the mesh, write ``files``, and print what it is like."""
+    """Make the mesh, write ``files``, and print facts about the mesh."""
     import imageio.v3 as iio
 
-    from nerf_metal.export.files import mesh_bytes
+    from nerf_metal.export.file_formats import mesh_bytes
     from nerf_metal.export.mesh import field_mesh
     from nerf_metal.export.mesh_check import check_mesh
     from nerf_metal.export.mesh_preview import picture
@@ -143,7 +140,7 @@ def _export_mesh(
         max_faces=options.simplify,
     ).transformed(to_capture)
     checked = check_mesh(mesh.vertices, mesh.faces)
-    up = folder.capture_to_scene[2, :3]  # the row that gives a scene's height
+    up = folder.capture_to_scene[2, :3]  # the row that maps to the height in the scene
     upward = (up / up.norm()).tolist()
     about = {
         **dataclasses.asdict(checked),
@@ -171,27 +168,31 @@ def _export_mesh(
 
 
 def _training_cameras(config: TrainConfig) -> Cameras | None:
-    """The cameras of the run, if its data can still be read."""
+    """Return the training cameras of the run; None, with a note, if its data cannot be read."""
     from nerf_metal.export.point_cloud import Cameras
     from nerf_metal.train.scenes import open_scene
 
     try:
         split = open_scene(config, splits=("train",)).splits["train"]
     except InputError as error:
-        print(f"note: points are seen by cameras all around, the run's cannot be read: {error}", file=sys.stderr)
+        print(f"note: the points are those that cameras all around see: {error}", file=sys.stderr)
         return None
     return Cameras(split.c2w, split.lenses, split.sizes)
 
 
 def _common(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """What two boxes ``[2, 3]`` share."""
+    """Return the intersection of two boxes ``[2, 3]``."""
     import torch
 
     return torch.stack((torch.maximum(first[0], second[0]), torch.minimum(first[1], second[1])))
 
 
 def _check(options: ExportOptions) -> None:
-    """Refuse what cannot be meant."""
+    """Check the values of the options.
+
+    Raises:
+        InputError: one of them is out of range.
+    """
     threshold, box = options.threshold, options.box
     corners = isinstance(box, str) or (all(map(math.isfinite, box)) and all(box[i] < box[i + 3] for i in range(3)))
     dense = threshold == "auto" or 0 < threshold < math.inf
@@ -200,9 +201,15 @@ def _check(options: ExportOptions) -> None:
     checks: tuple[tuple[bool, str, object, str, str], ...] = (
         (fine, "resolution", options.resolution, f"from 8 to {MOST_RESOLUTION}", "for more, export parts with --box"),
         (dense, "threshold", threshold, "auto or more than 0", "leave it out"),
-        (corners, "box", box, "tight, scene or a least and a greater corner", "give x y z of both, of the capture"),
-        (faces is None or faces >= 4, "simplify", faces, "at least 4", "it is how many faces are left"),
-        (0 <= share < 1, "min-component", share, "in [0, 1)", "0 keeps all"),
+        (
+            corners,
+            "box",
+            box,
+            "tight, scene or a least and a greater corner",
+            "give x y z of both in the capture's coordinates",
+        ),
+        (faces is None or faces >= 4, "simplify", faces, "at least 4", "it is the number of faces that remain"),
+        (0 <= share < 1, "min-component", share, "in [0, 1)", "0 keeps all pieces"),
         (options.points >= 1, "points", options.points, "at least 1", "200000 is usual"),
         (
             options.kind == "mesh" or options.format == ("ply",),
@@ -219,7 +226,8 @@ def _check(options: ExportOptions) -> None:
 
 
 def _files(options: ExportOptions, folder: RunFolder) -> list[Path]:
-    """What will be written. Nothing is replaced unasked: a mesh may have been made with other options, or edited since.
+    """Return the files to write. Existing files are replaced only with ``--overwrite``, since they may have been made
+    with other options, or edited.
 
     Raises:
         InputError: one of them exists.

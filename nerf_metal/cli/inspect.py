@@ -1,8 +1,7 @@
-"""``nerf-metal inspect``: what a folder of images holds, before it is trained on."""
+"""``nerf-metal inspect``: check a folder of photographs before training on it."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,56 +9,61 @@ from typing import Annotated
 
 import tyro
 
+from nerf_metal.cli.arguments import read_options
 from nerf_metal.train.options import TrainConfig
 from nerf_metal.util.errors import InputError
 
-COLUMNS = 80  # of a terminal
-NAMED = 6  # views of a finding that are printed; all are in the picture
+NAMED = 6  # views of a finding that are printed; the picture marks all of them
 
 
 @dataclass(frozen=True)
 class InspectOptions:
-    """Say what a folder of images holds and what is likely wrong with it, and draw its cameras and box. The options are
-    those of nerf-metal train."""
+    """Print what a folder of photographs holds and what is probably wrong with it.
 
-    data: Annotated[str, tyro.conf.Positional]
-    """Folder of a scene."""
+    A picture shows its cameras and the scene's box.
+
+    The options have the same meaning as those of nerf-metal train.
+    """
+
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """Folder with the photographs and their camera poses."""
     out: str = "inspect.png"
-    """Picture to write."""
+    """File for the picture of the cameras."""
     format: str = "auto"
-    """Format of the folder. auto detects it by the files in it; a wrong name lists the formats."""
+    """Format of the folder. auto recognises it by its files. A wrong name lists the formats."""
     overwrite: bool = False
-    """Replace --out where it exists and is no picture of this command."""
+    """Replace --out even if this command did not make that file."""
     downscale: int | None = None
-    """Shrink images by this factor."""
+    """Reduce width and height of the images by this factor. None chooses by their size."""
     hold_out: int = TrainConfig.hold_out
-    """Of photographs, every so many-th is left out of the training."""
+    """Hold out every N-th photograph for testing, starting with the first."""
     orient: bool = TrainConfig.orient
-    """Turn a capture upright."""
+    """Rotate the capture so that up in the photographs is up in the scene."""
     scene_scale: float = TrainConfig.scene_scale
-    """Enlarge a capture by this factor within its box."""
+    """Enlarge the capture by this factor, so that less of it lies inside the central box."""
     cascades: int | None = None
-    """Boxes of a scene, each twice as large as the one before."""
+    """Number of nested boxes, each twice as large as the one inside it. None chooses by the capture."""
     max_memory: float = TrainConfig.max_memory
-    """GB for images, weights and activations."""
+    """Memory limit in GB for images, weights and activations."""
 
 
 def run(args: Sequence[str]) -> int:
-    """Inspect as ``args`` say; returns 0, whatever was found."""
-    options = tyro.cli(InspectOptions, prog="nerf-metal inspect", args=list(args))
+    """Run the command and return 0, whatever it finds."""
+    options = read_options(InspectOptions, "inspect", args)
     given = dict(vars(options))
     out = Path(given.pop("out"))
     if out.is_dir() or not out.parent.is_dir():
         raise InputError(f"[inspect] --out must be a file in a folder that exists, got {out}; make the folder first")
     overwrite = given.pop("overwrite")
     config = TrainConfig(**given)
-    from nerf_metal.inspect import (  # torch: after help and bad options
-        find_mistakes,
-        is_ours,
-        list_facts,
-        plot_cameras,
-    )
+
+    # Torch is imported from here on, so that help and wrong options are answered at once.
+    from nerf_metal.inspect import find_mistakes, is_ours, list_facts, plot_cameras
     from nerf_metal.train.scenes import open_scene
+    from nerf_metal.util.text import wrap
+
+    def show(text: str, indent: int) -> None:
+        print("\n".join(wrap(text, rest=" " * indent)))
 
     if out.exists() and not overwrite and not is_ours(out):
         raise InputError(
@@ -71,21 +75,17 @@ def run(args: Sequence[str]) -> int:
     rows = [*list_facts(scene, config), ("picture", str(out))]
     width = max(len(name) for name, _ in rows) + 4
     for name, value in rows:
-        print(_wrapped(f"  {name}".ljust(width) + value, width))
+        show(f"  {name}".ljust(width) + value, width)
     for note in scene.notes:
-        print(_wrapped(f"note: {note}", 6))
+        show(f"note: {note}", 6)
     print()
     for number, finding in enumerate(findings, 1):
-        print(_wrapped(f"{number}. {finding.sentence} [{finding.name}]", 3))
-        print(_wrapped(f"   Seen from: {finding.evidence}.", 3))
+        show(f"{number}. {finding.sentence} [{finding.name}]", 3)
+        show(f"   Seen from: {finding.evidence}.", 3)
         if finding.views:
             more = len(finding.views) - NAMED
-            print(_wrapped(f"   Views: {', '.join(finding.views[:NAMED])}{f' and {more} more' if more > 0 else ''}", 3))
-        print(_wrapped(f"   Advice: {finding.advice}.", 3))
+            show(f"   Views: {', '.join(finding.views[:NAMED])}{f' and {more} more' if more > 0 else ''}", 3)
+        show(f"   Advice: {finding.advice}.", 3)
     if not findings:
         print("No likely mistakes found.")
     return 0
-
-
-def _wrapped(text: str, indent: int) -> str:
-    return textwrap.fill(text, COLUMNS, subsequent_indent=" " * indent, break_on_hyphens=False)

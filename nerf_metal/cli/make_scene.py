@@ -1,4 +1,4 @@
-"""``nerf-metal make-scene``: write the scene of the package as a NeRF-synthetic folder."""
+"""``nerf-metal make-scene``: write the built-in scene as a folder in NeRF-synthetic format."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ from typing import Annotated
 
 import tyro
 
+from nerf_metal.cli.arguments import read_options
+
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """Ray-trace the scene of the package and write it in NeRF-synthetic (Blender) format."""
+    """Ray-trace the built-in scene and write it in NeRF-synthetic (Blender) format."""
 
-    dir: Annotated[str, tyro.conf.Positional]
-    """Folder to write."""
+    dir: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """Folder to write the scene to."""
     resolution: int = 200  # half a minute on two cores; 800 is the NeRF-synthetic size
-    """Width and height of the images in pixels."""
+    """Width and height of the images, in pixels."""
     train_views: int = 100  # as many as NeRF-synthetic scenes have
-    """Views to train on."""
+    """Number of training views."""
     test_views: int = 20
-    """Views to measure on."""
+    """Number of test views."""
     seed: int = 0
-    """Of the cameras' places."""
+    """Seed of the random camera positions."""
     overwrite: bool = False
-    """Write over a scene that is there."""
+    """Replace a scene that is already in the folder."""
 
 
 def run(args: Sequence[str]) -> int:
-    """Write the scene as ``args`` say; returns 0."""
-    options = tyro.cli(SceneOptions, prog="nerf-metal make-scene", args=list(args))
-    from nerf_metal.data import make_embedded_scene, write_scene  # torch: after help and bad options
+    """Run the command and return 0."""
+    options = read_options(SceneOptions, "make-scene", args)
+
+    # Torch is imported from here on, so that help and wrong options are answered at once.
+    from nerf_metal.data import make_embedded_scene, write_scene
 
     scene = make_embedded_scene(
         resolution=options.resolution,

@@ -1,9 +1,12 @@
-"""A run that a command looks at: its method with a checkpoint's weights, and the views asked for."""
+"""What the commands on a trained run share: their options, and the run, its model and its views once opened."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import tyro
 
 from nerf_metal.models.options import Backend
 from nerf_metal.util.errors import InputError
@@ -16,9 +19,25 @@ if TYPE_CHECKING:
     from nerf_metal.train.checkpoint import Checkpoint
     from nerf_metal.train.run_folder import RunFolder
 
+RunArgument = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of every command that works on a trained run."""
+
+    run: RunArgument
+    """Run folder that nerf-metal train made."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Checkpoint to use: last is the newest undamaged one, best the one with the highest PSNR."""
+    device: Literal["auto", "cpu", "mps", "cuda"] = "auto"
+    """Device to compute on. auto uses mps if it is available, else cuda, else cpu."""
+    backend: Backend = "auto"
+    """Backend that runs the kernels. auto uses metal on mps, host on cpu, and torch on cuda."""
+
 
 class OpenedModel(NamedTuple):
-    """The run and its method, on its device."""
+    """An opened run and its model, which is on its device."""
 
     folder: RunFolder
     checkpoint: Checkpoint
@@ -27,7 +46,7 @@ class OpenedModel(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """The run, its method on its device with room to render, and which views of a split to take."""
+    """An opened run, its model with memory reserved for rendering, and the chosen views of a split."""
 
     folder: RunFolder
     checkpoint: Checkpoint
@@ -37,25 +56,14 @@ class Opened(NamedTuple):
     views: list[int]
 
 
-def open_run(
-    command: str,
-    run: str,
-    split: str,
-    views: int | None,
-    device: str,
-    backend: Backend,
-    which: Literal["last", "best"],
-) -> Opened:
-    """Load what ``nerf-metal COMMAND RUN`` works on.
+def open_run(command: str, options: RunOptions, split: str, views: int | None) -> Opened:
+    """Load the run, the model and the views that ``nerf-metal COMMAND RUN`` needs.
 
     Args:
-        command: for messages.
-        run: folder of the run.
-        split: whose cameras.
-        views: how many, evenly spaced; None is all.
-        device: as :func:`nerf_metal.train.devices.pick_device` takes it.
-        backend: of what has a kernel.
-        which: the newest checkpoint or the one with the greatest PSNR; damaged ones are named on stderr.
+        command: the command's name, for messages.
+        options: the run, its checkpoint, the device and the backend.
+        split: the split whose views are used.
+        views: number of views, evenly spaced; None means all.
 
     Raises:
         InputError: an option is out of range, or the run, its checkpoint or its scene cannot be used.
@@ -63,33 +71,46 @@ def open_run(
     if views is not None and views < 1:
         raise InputError(f"[{command}] --views must be at least 1, got {views}; leave it out for all")
 
-    # From here on torch is needed: help and bad options came first.
+    # Torch is imported from here on, so that help and wrong options are answered at once.
     from nerf_metal.data.scene import spread
     from nerf_metal.train.scenes import open_scene_of
 
-    opened = open_model(command, run, device, backend, which)
+    opened = open_model(command, options)
     images = open_scene_of(opened.folder.path, opened.checkpoint.config, (split,)).splits[split]
     opened.model.limit_memory(opened.checkpoint.config.max_memory, images.image_bytes, training=False)
     count = len(images)
     return Opened(*opened, images, spread(count, views or count))
 
 
-def open_model(command: str, run: str, device: str, backend: Backend, which: Literal["last", "best"]) -> OpenedModel:
-    """Load what ``nerf-metal COMMAND RUN`` works on, without the scene; see :func:`open_run`. The caller reserves
-    memory.
+def open_model(command: str, options: RunOptions) -> OpenedModel:
+    """Load the run and the model that ``nerf-metal COMMAND RUN`` needs, without the scene. The caller reserves memory.
+
+    Damaged checkpoints are skipped and named on standard error.
+
+    Args:
+        command: the command's name, for messages.
+        options: the run, its checkpoint, the device and the backend.
 
     Raises:
-        InputError: as :func:`open_run`, but for the scene.
+        InputError: the device or the backend is not available, or the run or its checkpoint cannot be used.
     """
     from nerf_metal.train.devices import check_backend, pick_device
     from nerf_metal.train.loading import load_model
     from nerf_metal.train.run_folder import RunFolder
 
-    place = pick_device(device)
-    check_backend(backend, place)
-    folder, _ = RunFolder.open(run, command)
-    model, checkpoint = load_model(folder, backend, which)
+    device = pick_device(options.device)
+    check_backend(options.backend, device)
+    folder, _ = RunFolder.open(options.run, command)
+    model, checkpoint = load_model(folder, options.backend, options.checkpoint)
     for note in checkpoint.notes:
         print(f"note: {note}", file=sys.stderr)
-    model.to(place)
-    return OpenedModel(folder, checkpoint, model, place)
+    model.to(device)
+    return OpenedModel(folder, checkpoint, model, device)
+
+
+def unwritable(command: str, error: OSError) -> InputError:
+    """Return the error of a command that cannot write into the run folder."""
+    return InputError(
+        f"[{command}] the run folder must be writable, got {error.strerror} ({error.filename}); "
+        "change its permissions or free some disk space"
+    )

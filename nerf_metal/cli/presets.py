@@ -1,4 +1,4 @@
-"""``nerf-metal presets``: the presets side by side, differences marked."""
+"""``nerf-metal presets``: compare the options that presets set."""
 
 from __future__ import annotations
 
@@ -9,32 +9,38 @@ from typing import Annotated
 
 import tyro
 
+from nerf_metal.cli.arguments import read_options
 from nerf_metal.train import options
 from nerf_metal.train.presets import PRESETS
 from nerf_metal.util.errors import InputError
 
 FIELDS = ("hashgrid", "frequency")
-"""Groups of options that count with the field of their name alone."""
+"""Groups of options that are used only with the field of the same name."""
+
+USUAL = ("baseline", "stable", "fast")
 
 
 @dataclass(frozen=True)
 class PresetsOptions:
-    """Show what presets set, side by side. A star marks a value that differs from the first column's."""
+    """Print the options that presets set, side by side.
 
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = field(default=("baseline", "stable", "fast"))
-    """Presets to show."""
+    A star marks a value that differs from that in the first column.
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAME ...]")] = field(default=USUAL)
+    """Presets to compare."""
     different: bool = False
-    """Leave out options that are equal in all of them."""
+    """Print only the options whose values differ."""
 
 
 def run(args: Sequence[str]) -> int:
-    """Print the table; returns 0."""
-    chosen = tyro.cli(PresetsOptions, prog="nerf-metal presets", args=list(args))
+    """Run the command and return 0."""
+    chosen = read_options(PresetsOptions, "presets", args)
     names = chosen.names
     unknown = [name for name in names if name not in PRESETS]
     if unknown:
         raise InputError(
-            f"[presets] names must be of {', '.join(PRESETS)}, got {unknown[0]}; leave them out for the usual three"
+            f"[presets] names must be of {', '.join(PRESETS)}, got {unknown[0]}; leave them out for {', '.join(USUAL)}"
         )
     configs = [options.preset_config(name) for name in names]
     lines = [_row("", names)]
@@ -51,8 +57,11 @@ def run(args: Sequence[str]) -> int:
         if rows:
             lines += [group, *rows]
     print("\n".join(lines))
-    print(f"\n* differs from {names[0]}; - no limit, none, or not used with that field")
-    print("nerf-metal train --preset NAME --help explains the options; each can be given.")
+    print(
+        f"\nA star (*) marks a value that differs from {names[0]}. A dash (-) means\n"
+        "no limit, no value, or an option that the preset does not use."
+    )
+    print("nerf-metal train --preset NAME --help explains the options; each can be changed.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""``nerf-metal render``: write a run's pictures and films."""
+"""``nerf-metal render``: render pictures and films of a run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
 
-import tyro
-
-from nerf_metal.cli.opened import OpenedModel, open_model
-from nerf_metal.models.options import Backend
+from nerf_metal.cli.arguments import read_options
+from nerf_metal.cli.opened import OpenedModel, RunOptions, open_model
+from nerf_metal.export.outputs import OUTPUTS
 from nerf_metal.util.errors import InputError
 from nerf_metal.util.splits import SPLITS, SplitName
 
@@ -25,62 +24,64 @@ if TYPE_CHECKING:
     from nerf_metal.export.camera_paths import CameraPath
 
 MADE = ("orbit", "spiral", "interpolate")
-OUTPUTS = ("rgb", "depth", "opacity", "normals")
 FPS, SECONDS = 30.0, 4.0  # a smooth turn; two minutes of rendering on two slow cores
-KEYS = 8  # cameras of --path interpolate where none are chosen: a pose every half second
+KEYS = 8  # default number of cameras of --path interpolate: a pose every half second
 
 
 @dataclass(frozen=True)
-class RenderOptions:
-    """Render pictures or a film with a run's checkpoint. Writes RUN/renders/PATH/NAME.png, other outputs into folders
-    beside (depth/NAME.png, ...), a film as rgb.mp4, depth.mp4, ... there, and its colours as RUN/video.mp4. Frames that
-    are there already are kept: the same command goes on after an interruption."""
+class RenderOptions(RunOptions):
+    """Render pictures or a film of a run.
 
-    run: Annotated[str, tyro.conf.Positional]
-    """Run folder, as nerf-metal train made it."""
+    Files in RUN/renders/PATH:
+    - NAME.png: the colours of a frame
+    - depth/NAME.png and so on: its other outputs
+    - rgb.mp4, depth.mp4 and so on: the film; RUN/video.mp4 is a copy of rgb.mp4
+
+    Existing frames are kept: the same command continues after an interruption.
+    """
+
     path: str | None = None
-    """Views of a split: test, train or val. A film: orbit (a circle around what the cameras look at), spiral (around
-    their mean), interpolate (through --cameras), or a camera path FILE.json of nerf-metal view or nerfstudio's viewer.
-    None: test."""
+    """What to render. test, train and val are the views of a split. orbit is a film on a circle around the point that
+    the cameras look at. spiral is a film around their mean pose. interpolate is a film through --cameras. FILE.json is
+    a camera path made by nerf-metal view or by nerfstudio's viewer. None means test."""
     split: SplitName | None = None
-    """The same as --path with a split."""
+    """Split to render: the same as --path with the name of a split."""
     frames: int | None = None
-    """Frames of a film. None: --seconds times --fps."""
+    """Number of frames of a film. None means --seconds times --fps."""
     seconds: float | None = None
-    """Length of a film. None: 4."""
+    """Length of a film in seconds. None means 4."""
     fps: float | None = None
-    """Frames a second of the video. None: 30, or what FILE.json says."""
+    """Frames per second of the video. None takes the number in FILE.json, or 30."""
     cameras: str | None = None
-    """Training cameras of --path interpolate in order, by index or name: 0,5,12. None: 8 evenly spaced ones, in an
-    order of short ways."""
+    """Training cameras of --path interpolate in order, by index or name, as in 0,5,12. None takes 8 evenly spaced
+    cameras, each followed by the nearest one that is left."""
     views: int | None = None
-    """Views of a split, evenly spaced. None: all."""
+    """Number of views of a split, evenly spaced. None takes all."""
     outputs: str = "rgb"
-    """Any of rgb, depth, opacity, normals with commas between: depth as 16-bit PNG (depth.json has the unit) and as
-    colours, normals in scene coordinates."""
+    """Outputs to render: any of rgb, depth, opacity and normals, separated by commas. Depth is written as 16-bit PNG,
+    with its unit in depth.json, and as colours. Normals are in scene coordinates."""
     width: int | None = None
-    """Pixels. None: as the run's images; what does not fit another shape is cut off."""
+    """Width in pixels. None takes the width of the run's images. A different shape crops the picture."""
     height: int | None = None
-    """Pixels. None: by the width."""
+    """Height in pixels. None keeps the shape of the run's images."""
     downscale: int | None = None
-    """Shrink the run's size by this factor."""
+    """Divide width and height of the run's images by this factor."""
     background: Literal["white", "black"] | None = None
-    """Behind what is transparent. None: as in the run's evaluation."""
+    """Background color behind transparent parts. None takes that of the run's evaluation."""
     video: bool = True
-    """Make an MP4 of the frames (pip install 'nerf-metal[video]'). Of a split's views only with --video."""
+    """Also write an MP4 film of the frames; needs pip install 'nerf-metal[video]'. Views of a split become a film only
+    if --video is given."""
     out: str | None = None
-    """Folder to write to. None: RUN/renders/PATH."""
+    """Folder to write to. None means RUN/renders/PATH."""
     overwrite: bool = False
-    """Render again what is there already, also frames of another film."""
-    checkpoint: Literal["last", "best"] = "last"
-    """Whose weights: the last whole checkpoint, or the one with the greatest PSNR."""
-    device: Literal["auto", "cpu", "mps", "cuda"] = "auto"
-    """Where to render. auto: mps, else cuda, else cpu."""
-    backend: Backend = "auto"
-    """Who computes what has a kernel."""
+    """Render existing frames again, and replace the frames of another film."""
 
     def check(self) -> None:
-        """Refuse what cannot be meant; needs neither the run nor torch."""
+        """Check the options without reading the run or importing torch.
+
+        Raises:
+            InputError: an option is out of range or does not belong to this path.
+        """
         if self.path is not None and self.split is not None:
             _reject("split", "be left out beside --path", self.split, "leave one of them out")
         if self.name not in (*SPLITS, *MADE) and not self.name.endswith(".json"):
@@ -95,11 +96,11 @@ class RenderOptions:
                 _reject(name, f"be from {least} to {most}", value, "leave it out for the default")
         unknown = [word for word in self.wanted if word not in OUTPUTS]
         if unknown:
-            _reject("outputs", f"be of {', '.join(OUTPUTS)}", ",".join(unknown), "mend its name")
+            _reject("outputs", f"be of {', '.join(OUTPUTS)}", ",".join(unknown), "correct the name")
         if self.downscale and (self.width or self.height):
             _reject("downscale", "be left out beside --width and --height", self.downscale, "leave one of them out")
         if self.frames and self.seconds:
-            _reject("seconds", "be left out beside --frames", self.seconds, "leave one of them out; --fps is free")
+            _reject("seconds", "be left out beside --frames", self.seconds, "leave one of them out")
         film, made = self.name not in SPLITS, self.name in MADE
         for name, belongs, where in (
             ("frames", made, "to orbit, spiral and interpolate"),
@@ -112,17 +113,25 @@ class RenderOptions:
 
     @property
     def name(self) -> str:
-        """Which path."""
+        """The path or split to render."""
         return self.path or self.split or "test"
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The outputs."""
+        """The outputs to render."""
         return tuple(word.strip() for word in self.outputs.split(","))
 
 
 class Plan(NamedTuple):
-    """The frames: their names, poses and cameras; which of them are wanted; and what the scene says."""
+    """The frames to render.
+
+    Attributes:
+        names: of all frames.
+        path: pose and camera of every frame.
+        views: indices of the frames to render.
+        fps: frames per second of the video.
+        capture_to_scene: similarity ``[4, 4]`` from the coordinates of the capture to those of the scene.
+    """
 
     names: list[str]
     path: CameraPath
@@ -132,10 +141,10 @@ class Plan(NamedTuple):
 
 
 def run(args: Sequence[str]) -> int:
-    """Render as ``args`` say; returns 0."""
-    options = tyro.cli(RenderOptions, prog="nerf-metal render", args=list(args))
+    """Run the command and return 0."""
+    options = read_options(RenderOptions, "render", args)
     options.check()
-    opened = open_model("render", options.run, options.device, options.backend, options.checkpoint)
+    opened = open_model("render", options)
 
     import torch
     from tqdm import tqdm
@@ -151,9 +160,9 @@ def run(args: Sequence[str]) -> int:
         except InputError as error:
             if "--video" in args:
                 raise
-            print(f"note: frames without a video: {error}", file=sys.stderr)
+            print(f"note: only frames are written, no video: {error}", file=sys.stderr)
             video = False
-    # The scene's pictures are let go of before the first frame.
+    # The scene's images are freed before the first frame.
     opened.model.limit_memory(opened.checkpoint.config.max_memory, 0, training=False)
     plan = _plan(options, opened)
     folder = opened.folder.path
@@ -213,7 +222,7 @@ def _plan(options: RenderOptions, opened: OpenedModel) -> Plan:
 
 
 def _made(options: RenderOptions, split: Split, camera: Intrinsics, frames: int, opened: OpenedModel) -> CameraPath:
-    """A path of ours around or through a split's cameras."""
+    """Make a path around or through the cameras of a split."""
     from nerf_metal.data.poses import forward_facing
     from nerf_metal.data.scene import spread
     from nerf_metal.export import camera_paths as paths
@@ -227,19 +236,19 @@ def _made(options: RenderOptions, split: Split, camera: Intrinsics, frames: int,
         return paths.interpolate(c2w[chosen], camera, frames)
     forward = forward_facing(c2w)
     if kind == "orbit" and forward:
-        _note("the cameras all look the same way, with nothing to walk around: a spiral instead of an orbit")
+        _note("the cameras all look the same way; the film is a spiral instead of an orbit")
     elif kind == "orbit":
         if paths.covered_arc(c2w)[1] < 6.28:
-            _note("the cameras stand on one side: the orbit goes forth and back along it")
+            _note("the cameras stand on one side; the orbit moves back and forth along that side")
         return paths.orbit(c2w, camera, frames)
     elif not forward:
-        _note("the cameras look in many directions: a spiral around one of them")
+        _note("the cameras look in many directions; the spiral is around one of them")
     return paths.spiral(c2w, camera, frames, _focus(opened, paths.hub_pose(c2w), camera))
 
 
 def _focus(opened: OpenedModel, hub: Tensor, camera: Intrinsics) -> float:
-    """How far away is what a spiral's middle looks at: the median depth in a small picture, or the NeRF paper's guess
-    where nothing is seen."""
+    """Return the distance of what the middle of a spiral looks at: the median depth in a small picture, or the guess of
+    the NeRF paper where nothing is visible."""
     import torch
 
     from nerf_metal.export.camera_paths import paper_focus
@@ -256,7 +265,7 @@ def _read_path(options: RenderOptions, scene: Scene) -> tuple[CameraPath, float]
     try:
         text = Path(options.name).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no text"
+        why = error.strerror if isinstance(error, OSError) else "not text"
         _reject("path", "be a file that can be read", f"{options.name} ({why})", "check the name")
     read = camera_path_from_json(text, options.name, scene.capture_to_scene)
     return [(c2w, _sized(camera, options)) for c2w, camera in read.frames], read.fps
@@ -276,7 +285,7 @@ def _sized(camera: Intrinsics, options: RenderOptions) -> Intrinsics:
 
 
 def _find(word: str, split: Split) -> int:
-    """The index of a camera named by index, name, or name without folder."""
+    """Find a camera by index, name, or name without folder, and return its index."""
     if word.isdecimal() and int(word) < len(split):
         return int(word)
     for index, name in enumerate(split.names):

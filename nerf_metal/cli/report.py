@@ -1,28 +1,32 @@
-"""``nerf-metal report``: what a run did, and why, from its record."""
+"""``nerf-metal report``: explain what happened in a run, from its records."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-import tyro
-
-from nerf_metal.util.errors import InputError
+from nerf_metal.cli.arguments import read_options
+from nerf_metal.cli.opened import RunArgument, unwritable
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Say what a run did and why; writes SUMMARY.md, report.html, training_losses.png and psnr_ssim.png. The run may
-    be finished, killed or still going."""
+    """Explain what happened in a run and why.
 
-    run: Annotated[str, tyro.conf.Positional]
-    """Run folder, as nerf-metal train made it."""
+    Files in the run folder:
+    - SUMMARY.md, report.html: the report
+    - training_losses.png, psnr_ssim.png: its plots
+
+    The run may be finished, killed or still training.
+    """
+
+    run: RunArgument
+    """Run folder that nerf-metal train made."""
 
 
 def run(args: Sequence[str]) -> int:
-    """Write the report and print its gist; returns 0, also for a run that failed."""
-    options = tyro.cli(ReportOptions, prog="nerf-metal report", args=list(args))
+    """Run the command and return 0, even if the run failed."""
+    options = read_options(ReportOptions, "report", args)
 
     from nerf_metal.report import write_report
     from nerf_metal.report.markdown import gist
@@ -32,9 +36,7 @@ def run(args: Sequence[str]) -> int:
     try:
         told = write_report(folder)
     except OSError as error:
-        raise InputError(
-            f"[report] the run folder must be writable, got {error.strerror} ({error.filename}); make it so"
-        ) from None
+        raise unwritable("report", error) from None
     print(gist(told))
     for path in (folder.summary, folder.report, folder.scores_plot, folder.losses_plot):
         print(f"  {path}")

@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from nerf_metal.viewer.training import TrainingViewer
 
 VIEW_WIDTH = 512
-"""Most pixels of a page's picture to begin with: it shares the machine with the training."""
+"""Most pixels in a row of the page's picture at first: the page shares the machine with the training."""
 
 
 def run(args: Sequence[str]) -> int:
-    """Train as ``args`` say; returns 0, 1 if the watchdog stopped the run, 128 + the signal that ended the run
-    (Ctrl-C: 130)."""
+    """Run the command.
+
+    Returns:
+        0; 1 if the watchdog stopped the run; 128 + the number of the signal that ended the run: 130 for Ctrl-C, 141 if
+        the reader of its output has left. A run that a signal ended has saved a checkpoint.
+    """
     resumed = given(args, "--resume")
     if resumed is None:
         config = parse(args, options.preset_config(given(args, "--preset") or "fast"))
@@ -114,7 +118,7 @@ def run(args: Sequence[str]) -> int:
 def _open_viewer(
     config: options.TrainConfig, scene: Scene, folder: RunFolder, say: Callable[[str], None]
 ) -> TrainingViewer:
-    """The page to look on from."""
+    """Open the page that shows the run while it trains."""
     from nerf_metal.viewer.training import TrainingViewer
     from nerf_metal.viewer.viewer import Viewer
 
@@ -135,7 +139,7 @@ def _open_viewer(
 
 
 def _print_end(folder: RunFolder) -> None:
-    """How it went, and where everything is."""
+    """Print the verdict on the run, its scores and its files."""
     from nerf_metal.report import final_rows, format_table, read_report
     from nerf_metal.util.text import wrap
 

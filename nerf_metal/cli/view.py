@@ -1,45 +1,36 @@
-"""``nerf-metal view``: move through a run in a web page."""
+"""``nerf-metal view``: look at a run in a web browser."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
-import tyro
-
-from nerf_metal.cli.opened import open_model
-from nerf_metal.models.options import Backend
+from nerf_metal.cli.arguments import read_options
+from nerf_metal.cli.opened import RunOptions, open_model
 from nerf_metal.train.options import TrainConfig
 from nerf_metal.util.errors import InputError
 
 WIDTH = 1024
-"""Most pixels of a picture's row to begin with: sharp in a window of usual size."""
+"""Most pixels in a row of a picture when the page opens: sharp in a window of usual size."""
 
 
 @dataclass(frozen=True)
-class ViewOptions:
-    """Serve a page that shows a run's field as one moves through it, with the capture's cameras; paths that one makes
-    there go into RUN/camera_paths, for nerf-metal render."""
+class ViewOptions(RunOptions):
+    """Serve a web page that shows a trained scene, and the cameras, from any side.
 
-    run: Annotated[str, tyro.conf.Positional]
-    """Run folder, as nerf-metal train made it."""
+    Camera paths made there are saved in RUN/camera_paths for nerf-metal render.
+    """
+
     host: str = TrainConfig.view_host
-    """Address to serve on; 0.0.0.0 lets the whole network in."""
+    """Address to serve on. 0.0.0.0 makes the page visible in the whole network."""
     port: int = TrainConfig.view_port
-    """Port of the page; the next free one where it is taken."""
-    checkpoint: Literal["last", "best"] = "last"
-    """Whose weights: the last whole checkpoint, or the one with the greatest PSNR."""
-    device: Literal["auto", "cpu", "mps", "cuda"] = "auto"
-    """Where to render. auto: mps, else cuda, else cpu."""
-    backend: Backend = "auto"
-    """Who computes what has a kernel."""
+    """Port of the page. If it is taken, the next free port is used."""
 
 
 def run(args: Sequence[str]) -> int:
-    """Serve as ``args`` say, until Ctrl-C; returns 0."""
-    options = tyro.cli(ViewOptions, prog="nerf-metal view", args=list(args))
+    """Run the command until Ctrl-C and return 0."""
+    options = read_options(ViewOptions, "view", args)
 
     from nerf_metal.train.interrupt import StopRequest
     from nerf_metal.train.scenes import open_scene_of
@@ -47,11 +38,11 @@ def run(args: Sequence[str]) -> int:
     from nerf_metal.viewer.viewer import Viewer
 
     require("viser", extra="view", command="view")  # before the seconds that loading takes
-    folder, checkpoint, model, _ = open_model("view", options.run, options.device, options.backend, options.checkpoint)
+    folder, checkpoint, model, _ = open_model("view", options)
     try:
         scene = open_scene_of(folder.path, checkpoint.config)
-    except InputError as error:  # the photographs may be elsewhere by now: the field is not
-        print(f"note: no cameras are shown: {error}", file=sys.stderr)
+    except InputError as error:  # the photographs may have moved; the weights have not
+        print(f"note: the page shows no cameras: {error}", file=sys.stderr)
         scene = None
     image_bytes = sum(split.image_bytes for split in scene.splits.values()) if scene else 0
     model.limit_memory(checkpoint.config.max_memory, image_bytes, training=False)

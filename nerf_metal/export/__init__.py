@@ -1,1 +1,1 @@
-"""What leaves a run: camera paths, frames, films, meshes, point clouds."""
+"""Exports of a trained run: camera paths, frames, films, meshes and point clouds."""

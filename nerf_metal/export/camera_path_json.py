@@ -1,9 +1,11 @@
-"""Camera paths as JSON, as the viewer of nerfstudio writes and its ``ns-render camera-path`` reads them.
+"""Camera paths as JSON, in the format that nerfstudio's viewer writes and ``ns-render camera-path`` reads.
 
-``camera_path`` holds the frames: ``camera_to_world`` (16 numbers, row by row, OpenGL axes), ``fov`` (vertical, degrees)
-and ``aspect`` (width / height, which nerfstudio does not read either). Poses are in the coordinates of our scene, as
-poses in nerfstudio's own files are in those of its scene. One key is ours: ``"frame": "capture"`` says that poses are
-in the coordinates of the capture (the poses as they were given); they are mapped, and an orientation keeps its angles.
+``camera_path`` holds the frames. Each has ``camera_to_world`` (16 numbers, row by row, OpenGL axes), ``fov`` (vertical
+angle of view in degrees) and ``aspect`` (width / height, which neither nerfstudio nor this module reads). Poses are in
+the coordinates of the scene, as in nerfstudio's own files.
+
+The key ``"frame": "capture"`` is an addition of this package. It says that the poses are in the coordinates of the
+capture, as its poses were given. They are then mapped to the scene by a similarity, which keeps angles.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from nerf_metal.data.cameras import Intrinsics, check_c2w
 from nerf_metal.export.camera_paths import CameraPath
 from nerf_metal.util.errors import InputError
 
-MOST_PIXELS = 16384  # a side; far beyond any film, and H.264 ends there
-MOST_FPS = 240.0  # slow motion of a phone
-MOST_NUMBER = 1e30  # float32 holds it: neither infinity nor an integer of hundreds of digits, which JSON allows
+MOST_PIXELS = 16384  # of width and of height: the limit of H.264, far beyond any film
+MOST_FPS = 240.0  # as phones record slow motion
+MOST_NUMBER = 1e30  # float32 can hold it; JSON also allows infinity and integers of hundreds of digits
 
 
 class PathFile(NamedTuple):
-    """What a file says: the frames, how many of them a second, and whether the first follows on the last."""
+    """The content of a file: the frames, the frames per second, and whether the first frame follows the last."""
 
     frames: CameraPath
     fps: float
@@ -41,18 +43,18 @@ def camera_path_to_json(
     keyframes: Sequence[tuple[Tensor, Intrinsics]] | None = None,
     is_cycle: bool = False,
 ) -> dict[str, Any]:
-    """The object to write as JSON.
+    """Return the object to write as JSON.
 
     Args:
-        frames: pose in scene coordinates, camera-to-world with OpenGL axes, and camera of every frame.
-        fps: frames a second.
-        keyframes: the poses that a person chose, from which a viewer can go on.
-        is_cycle: whether the first frame follows on the last.
+        frames: pose (camera-to-world in scene coordinates, OpenGL axes) and camera of every frame.
+        fps: frames per second.
+        keyframes: the poses that a person chose; a viewer can continue to edit them.
+        is_cycle: whether the first frame follows the last.
 
     Raises:
-        InputError: no frames, or cameras that the format cannot hold: sizes that differ, pixels that are not square, a
-            principal point off the middle, a distortion;
-            :func:`nerf_metal.export.camera_paths.film_camera` makes one that it can.
+        InputError: there are no frames, or the format cannot hold the cameras, because their sizes differ, their pixels
+            are not square, their principal point is not in the middle, or they have distortion.
+            :func:`nerf_metal.export.camera_paths.film_camera` makes a camera that the format can hold.
     """
     if not frames:
         raise InputError("[camera_path_to_json] frames must be at least 1, got 0; add a pose")
@@ -80,16 +82,16 @@ def camera_path_to_json(
 
 
 def camera_path_from_json(text: str, where: str, capture_to_scene: Tensor) -> PathFile:
-    """Read what :func:`camera_path_to_json` or nerfstudio wrote.
+    """Read a file that :func:`camera_path_to_json` or nerfstudio wrote.
 
     Args:
-        text: the file's content.
-        where: names the file in messages.
+        text: content of the file.
+        where: name of the file, for messages.
         capture_to_scene: the similarity ``[4, 4]`` of a :class:`nerf_metal.data.scene.Scene`, for poses in the
             capture's coordinates.
 
     Raises:
-        InputError: anything that cannot be rendered as it stands; one line names the key and the frame.
+        InputError: the path cannot be rendered as it is; the message names the key and the frame.
     """
     try:
         about = json.loads(text)
@@ -106,7 +108,7 @@ def camera_path_from_json(text: str, where: str, capture_to_scene: Tensor) -> Pa
     if frame not in ("scene", "capture"):
         _reject(where, "frame", "be scene or capture", frame, "leave it out for scene")
     width, height = (_size(about, name, where) for name in ("render_width", "render_height"))
-    fps = about.get("fps", 30)  # written by every version of the viewer, not by every script
+    fps = about.get("fps", 30)  # every version of the viewer writes it, but not every script
     if not _is_number(fps) or not 0 < fps <= MOST_FPS:
         _reject(where, "fps", f"be a number above 0 and at most {MOST_FPS:g}", fps, "30 is usual")
     shots = about.get("camera_path")
@@ -119,7 +121,7 @@ def camera_path_from_json(text: str, where: str, capture_to_scene: Tensor) -> Pa
 
 
 def mapped(c2w: Tensor, similarity: Tensor) -> Tensor:
-    """A pose ``[4, 4]`` in other coordinates: the position is scaled, the rotation stays one."""
+    """Map a pose ``[4, 4]`` to other coordinates by a similarity ``[4, 4]``, which does not scale its rotation."""
     s = similarity.double()
     scale = torch.linalg.det(s[:3, :3]) ** (1 / 3)
     pose = s @ c2w.double()
@@ -151,7 +153,7 @@ def _check_pinhole(camera: Intrinsics, first: Intrinsics) -> None:
             f"{camera.width}x{camera.height}; use one size"
         )
     off = max(abs(camera.cx - 0.5 * size[0]), abs(camera.cy - 0.5 * size[1]), abs(camera.fl_x - camera.fl_y))
-    if camera.distorted or off > 1e-3:  # of a pixel: nothing to see
+    if camera.distorted or off > 1e-3:  # of a pixel, which is invisible
         raise InputError(
             f"[camera_path_to_json] cameras must be pinholes of square pixels with the principal point in the middle, "
             f"got {camera}; use camera_paths.film_camera"

@@ -1,4 +1,4 @@
-"""Films' camera paths: a pose (camera-to-world, float32 ``[4, 4]``) and a camera for each frame.
+"""Camera paths of films: a pose (camera-to-world, float32 ``[4, 4]``) and a camera for each frame.
 
 World z is up, as in NeRF-synthetic scenes and in captures that were turned upright.
 """
@@ -19,20 +19,26 @@ from nerf_metal.util.errors import InputError
 from nerf_metal.util.geometry import point_nearest_to_lines
 
 CameraPath = list[tuple[Tensor, Intrinsics]]
-DENSE = 256  # points between two key poses where the length of a path is measured: below a hundredth of a frame
-SWAY = 1 / 8  # of the distance to the focus: where cameras look in all directions, a spiral sways by 7 degrees
+DENSE = 256  # points between two key poses that give the length of a path: errors are below a hundredth of a frame
+SWAY = 1 / 8  # radius of a spiral over the distance to its focus if cameras look in all directions: 7 degrees
 
 
 def film_camera(camera: Intrinsics, width: int | None = None, height: int | None = None) -> Intrinsics:
-    """The pinhole of a film for what a camera took: no distortion, square pixels, principal point in the middle; the
-    size as :func:`resized` takes it."""
+    """Return the pinhole camera of a film that shows what ``camera`` shows.
+
+    It has no distortion, square pixels, and the principal point in the middle. ``width`` and ``height`` are as in
+    :func:`resized`.
+    """
     pinhole = Intrinsics(camera.fl_y, camera.fl_y, 0.5 * camera.width, 0.5 * camera.height, camera.width, camera.height)
     return resized(pinhole, width, height)
 
 
 def resized(camera: Intrinsics, width: int | None, height: int | None) -> Intrinsics:
-    """A camera for pictures of another size; one of them alone keeps the shape. Where the shape changes, the picture is
-    cut, never widened: beyond what was photographed there is nothing to see."""
+    """Return a camera for pictures of another size, in pixels.
+
+    None takes the size that keeps the shape. Another shape crops the picture and never widens it, because nothing was
+    photographed beyond its edges.
+    """
     if width is None and height is None:
         return camera
     width = width or max(1, round(camera.width * (height or 0) / camera.height))
@@ -46,14 +52,17 @@ def resized(camera: Intrinsics, width: int | None, height: int | None) -> Intrin
 
 
 def centre_of_view(c2w: Tensor) -> Tensor:
-    """The point nearest to the optical axes of cameras ``[N, 4, 4]`` in the least squares' sense: float64 ``[3]``."""
+    """Return the point float64 ``[3]`` with the least sum of squared distances to the optical axes of cameras
+    ``[N, 4, 4]``."""
     position, axis = c2w[:, :3, 3].double(), c2w[:, :3, 2].double()
     return torch.from_numpy(point_nearest_to_lines(position.numpy(), axis.numpy()))
 
 
 def covered_arc(c2w: Tensor) -> tuple[float, float]:
-    """Where around their centre cameras stand: the azimuth in radians where they begin, and how far they reach, without
-    the widest gap; a full circle where no gap is wider than half of it."""
+    """Return the arc around their centre where cameras ``[N, 4, 4]`` stand: its start and its length, in radians.
+
+    The arc leaves out the widest gap between two neighbours. It is a full circle if no gap is wider than half a circle.
+    """
     offset = c2w[:, :3, 3].double() - centre_of_view(c2w)
     azimuth = torch.atan2(offset[:, 1], offset[:, 0])
     turns = torch.tensor(sorted(azimuth.tolist()), dtype=torch.float64)
@@ -65,11 +74,12 @@ def covered_arc(c2w: Tensor) -> tuple[float, float]:
 
 
 def orbit(c2w: Tensor, camera: Intrinsics, frames: int) -> CameraPath:
-    """A closed circle around what cameras ``[N, 4, 4]`` look at, at their median distance and height. Where they stand
-    on one side only (:func:`covered_arc`), forth and back along that side.
+    """Return a closed circle around the point that cameras ``[N, 4, 4]`` look at, at their median distance and height.
+
+    If the cameras stand on one side only (:func:`covered_arc`), the path moves back and forth along that side.
 
     Raises:
-        InputError: the cameras stand above one another, so that there is no circle.
+        InputError: the cameras stand above the point, so that there is no circle.
     """
     centre = centre_of_view(c2w)
     offset = c2w[:, :3, 3].double() - centre
@@ -88,8 +98,11 @@ def orbit(c2w: Tensor, camera: Intrinsics, frames: int) -> CameraPath:
 
 
 def hub_pose(c2w: Tensor) -> Tensor:
-    """Where a spiral turns: the mean pose of cameras ``[N, 4, 4]`` that face forward, else the camera that looks most
-    nearly along their mean direction."""
+    """Return the pose that a spiral turns around.
+
+    This is the mean pose of cameras ``[N, 4, 4]`` if they face forward, else the camera whose direction is nearest to
+    their mean direction.
+    """
     back, up = c2w[:, :3, 2].mean(0), c2w[:, :3, 1].mean(0)
     if not forward_facing(c2w):
         return c2w[int((c2w[:, :3, 2] @ back).argmax())]
@@ -98,15 +111,20 @@ def hub_pose(c2w: Tensor) -> Tensor:
 
 
 def paper_focus(near: float, far: float) -> float:
-    """Depth that a spiral looks at where nothing is known of the scene: the NeRF paper's mean of 1 / depth between its
-    bounds, three quarters of the weight on the far one."""
+    """Return the depth that a spiral looks at if the scene shows none.
+
+    As in the code of Mildenhall et al. 2020 ("NeRF"), this is the weighted mean of 1 / depth at the widened bounds of
+    the scene, with three quarters of the weight on the far one.
+    """
     return 1.0 / (0.25 / (0.9 * near) + 0.75 / (5.0 * far))
 
 
 def spiral(c2w: Tensor, camera: Intrinsics, frames: int, focus: float) -> CameraPath:
-    """The spiral of Mildenhall et al. 2019 ("LLFF") and 2020 ("NeRF"): two turns around :func:`hub_pose`, as wide as
-    nine of ten cameras ``[N, 4, 4]`` stand apart, once to and fro, always towards a point at depth ``focus``. It ends
-    where it began."""
+    """Return the spiral of Mildenhall et al. 2019 ("LLFF") and 2020 ("NeRF").
+
+    It makes two turns around :func:`hub_pose`, moves once forward and back, and always looks at the point at depth
+    ``focus``. Its radii hold nine of ten cameras ``[N, 4, 4]``. It ends where it begins.
+    """
     hub = hub_pose(c2w).double()
     local = (c2w[:, :3, 3].double() - hub[:3, 3]) @ hub[:3, :3]
     radii = local.abs().quantile(0.9, dim=0)
@@ -120,14 +138,17 @@ def spiral(c2w: Tensor, camera: Intrinsics, frames: int, focus: float) -> Camera
 
 
 def interpolate(keys: Tensor, camera: Intrinsics, frames: int) -> CameraPath:
-    """A smooth path through key poses ``[K, 4, 4]`` at equal speed: cubic splines of rotations, and of what is looked
-    at and from how far. So a camera goes around what it shows, where a spline of positions would cut through it; poses
-    that face forward have no such point, and their positions are splined.
+    """Return a smooth path of equal speed through key poses ``[K, 4, 4]``.
 
-    Length counts turning too, a radian as much as the poses are spread: a camera that turns on the spot moves.
+    The path has cubic splines of the rotation, of the point that the camera looks at, and of the distance to it. Thus
+    the camera goes around the object, where a spline of positions would cut through it. Poses that face forward have no
+    such point; there the spline is of positions.
+
+    Rotation counts as length, too: one radian counts as the spread of the key positions. Thus a camera that only turns
+    also has a speed.
 
     Raises:
-        InputError: fewer than two poses, or two equal ones in a row.
+        InputError: there are fewer than two poses, or two equal poses in a row.
     """
     from scipy.interpolate import CubicSpline  # type: ignore[import-untyped]
     from scipy.spatial.transform import Rotation, RotationSpline  # type: ignore[import-untyped]
@@ -148,7 +169,7 @@ def interpolate(keys: Tensor, camera: Intrinsics, frames: int) -> CameraPath:
             f"[render] --cameras must have no two equal poses in a row, got them at place {int(steps.argmin())}; "
             "leave one out"
         )
-    knots = np.concatenate(([0.0], np.cumsum(np.sqrt(steps))))  # centripetal: no loops between poses near each other
+    knots = np.concatenate(([0.0], np.cumsum(np.sqrt(steps))))  # centripetal: no loops between near poses
     away = np.zeros(len(keys))
     if not forward_facing(keys):
         away = ((positions - centre_of_view(keys).numpy()) * poses[:, :3, 2]).sum(1).clip(min=0.0)
@@ -168,8 +189,10 @@ def interpolate(keys: Tensor, camera: Intrinsics, frames: int) -> CameraPath:
 
 
 def short_tour(c2w: Tensor, indices: list[int]) -> list[int]:
-    """``indices`` of poses ``[N, 4, 4]`` in an order of short ways: from the first to the nearest that is left, and so
-    on. Capture order may jump from side to side, through what was photographed."""
+    """Order ``indices`` of poses ``[N, 4, 4]`` so that each is followed by the nearest one that is left.
+
+    The order of a capture may jump from side to side, and a path in that order would go through the object.
+    """
     left, tour = list(indices), list[int]()
     while left:
         near = min(left, key=lambda i: float((c2w[i, :3, 3] - c2w[tour[-1], :3, 3]).norm())) if tour else left[0]

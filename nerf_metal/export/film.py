@@ -1,7 +1,8 @@
-"""A film's folder: its frames, what they belong to, and going on where it was interrupted.
+"""The folder of a film: its frames, a record of the film they belong to, and continuing after an interruption.
 
-``NAME.png`` are the colours; every other picture of a frame is ``KIND/NAME.png`` (``depth``, ``depth_colors``,
-``opacity``, ``normals``). ``path.json`` says whose frames these are, ``depth.json`` what depths mean.
+``NAME.png`` holds the colours of a frame. Every other picture of it is ``KIND/NAME.png``, where ``KIND`` is ``depth``,
+``depth_colors``, ``opacity`` or ``normals``. ``path.json`` identifies the film; ``depth.json`` holds the unit of
+depths.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import torch
 
 from nerf_metal.data.cameras import Intrinsics
 from nerf_metal.export.camera_paths import CameraPath
-from nerf_metal.export.frame_pictures import COLOR_MAP, OUTPUTS, SOLID, DepthScale, depth_scale, frame_pictures
+from nerf_metal.export.frame_pictures import COLOR_MAP, SOLID, DepthScale, depth_scale, frame_pictures
+from nerf_metal.export.outputs import OUTPUTS
 from nerf_metal.models import Model
-from nerf_metal.util.atomic import sweep_temporaries, write_atomically
+from nerf_metal.util.atomic import sweep_temporaries, write_atomically, write_json
 from nerf_metal.util.errors import InputError
 
 MARK = "nerf_metal film"
@@ -31,15 +33,15 @@ MARK = "nerf_metal film"
 
 @dataclass(frozen=True)
 class Film:
-    """What is rendered.
+    """A film and its folder.
 
     Attributes:
-        folder: of its files.
-        names: of the frames.
-        path: their poses and cameras.
-        step: training steps of the weights.
+        folder: folder of its files.
+        names: names of the frames.
+        path: pose and camera of every frame.
+        step: number of training steps of the weights.
         background: ``"white"`` or ``"black"``.
-        capture_scale: scene units of one unit of the capture.
+        capture_scale: number of scene units in one unit of the capture.
     """
 
     folder: Path
@@ -50,14 +52,15 @@ class Film:
     capture_scale: float
 
     def pictures(self, output: str, name: str) -> list[Path]:
-        """The files of one of a frame's outputs."""
+        """Return the files of one output of a frame."""
         return [self.folder / kind / f"{name}.png" for kind in OUTPUTS[output]]
 
     def claim(self, overwrite: bool) -> None:
-        """Make the folder this film's; frames of the same film stay unless they are to be overwritten.
+        """Reserve the folder for this film. Frames of the same film are kept, unless ``overwrite`` deletes them.
 
         Raises:
-            InputError: it holds frames of another film, or pictures that are of none, and may not be overwritten.
+            InputError: the folder cannot be written, or it holds frames of another film or unknown pictures and
+                ``overwrite`` is false.
         """
         about, before = self._about(), _read(self.folder / "path.json")
         if overwrite:
@@ -71,11 +74,11 @@ class Film:
             sweep_temporaries(self.folder / kind)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write_json(self.folder / "path.json", about)
+            write_json(self.folder / "path.json", about)
         except OSError as error:
             raise InputError(
                 f"[render] --out must be a folder that can be written, got {self.folder} ({error.strerror}); "
-                "give another"
+                "give another --out"
             ) from None
 
     def _about(self) -> dict[str, Any]:
@@ -103,7 +106,7 @@ class Film:
             (self.folder / name).unlink(missing_ok=True)
 
     def depths(self, model: Model, device: torch.device) -> DepthScale:
-        """The scale of the depths, written beside the frames for whoever reads them."""
+        """Return the scale of the depths, and write it to ``depth.json`` for readers of the pictures."""
         path = self.folder / "depth.json"
         about = _read(path)
         if about is not None:
@@ -119,12 +122,12 @@ class Film:
             "color_map": f"{COLOR_MAP}, reversed: near is warm",
             "color_map_range": [scale.near, scale.far],
         }
-        _write_json(path, about)
+        write_json(path, about)
         return scale
 
 
 class Rendered(NamedTuple):
-    """How many frames were rendered now, how many were there, and the seconds that rendering took."""
+    """The number of frames rendered now, the number of frames that existed, and the seconds that rendering took."""
 
     frames: int
     kept: int
@@ -139,15 +142,15 @@ def render_frames(
     background: torch.Tensor,
     progress: Callable[..., Any],
 ) -> Rendered:
-    """Render what is missing of a film's frames.
+    """Render the missing frames of a film.
 
     Args:
-        film: that has claimed its folder.
-        views: which frames.
+        film: the film, after :meth:`Film.claim`.
+        views: indices of the frames.
         outputs: keys of `OUTPUTS`.
-        method: what to render.
-        background: its colour ``[3]``, on the method's device.
-        progress: wraps the frames to do, as ``tqdm`` does.
+        method: the trained model.
+        background: background colour ``[3]``, on the device of the model.
+        progress: wraps the sequence of frames, as ``tqdm`` does.
     """
     missing = {
         index: tuple(x for x in outputs if not all(path.exists() for path in film.pictures(x, film.names[index])))
@@ -179,13 +182,9 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """A file of ours; None where there is none, or another's."""
+    """Read a JSON file that this module wrote; return None if there is none, or another program wrote it."""
     try:
         about = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) and about.get("kind") == MARK else None
-
-
-def _write_json(path: Path, about: dict[str, Any]) -> None:
-    write_atomically(path, lambda to: to.write_text(json.dumps(about, indent=1) + "\n"))

@@ -1,4 +1,4 @@
-"""The pictures of one frame: colour, depth, opacity, normals."""
+"""The pictures of one frame: colour, depth, opacity and normals."""
 
 from __future__ import annotations
 
@@ -16,36 +16,29 @@ from nerf_metal.data.toy.raytrace import fibonacci_sphere
 from nerf_metal.export.camera_paths import CameraPath
 from nerf_metal.models import Model
 from nerf_metal.models.pixels import LEAST_OPACITY
-from nerf_metal.train.run_folder import to_uint8
+from nerf_metal.util.pictures import to_uint8
 
-OUTPUTS = {
-    "rgb": ("",),
-    "depth": ("depth", "depth_colors"),
-    "opacity": ("opacity",),
-    "normals": ("normals",),
-}
-"""What can be asked for, and the folders of its pictures inside the film's; the last one's become a video."""
 COLOR_MAP = "turbo"
-SOLID = 0.5  # opacity from which a pixel has a depth: below, most of what is seen is behind it
-LARGEST = 65535  # of 16 bits
-PROBE_FRAMES, PROBE_PIXELS = 8, 48  # frames and their longer side that show a film's depths, in well under a second
-PROBE_PERCENT = (2.0, 98.0)  # of the depths seen: stray ones do not stretch the colours
-# Of normals. On the package's scene after 40 s they are 20 degrees off in the median; central differences at the
-# surface with a step of a pixel are 37. Where a surface is sharp, 48 directions alone are 4 degrees off, 32 are 5.
+SOLID = 0.5  # least opacity of a pixel with a depth: with less, most of its colour comes from behind
+LARGEST = 65535  # number of 16 bits
+PROBE_FRAMES, PROBE_PIXELS = 8, 48  # number and longer side of the frames that give a film's range of depths
+PROBE_PERCENT = (2.0, 98.0)  # percentiles of these depths: outliers do not stretch the colours
+# After 40 s of training on the built-in scene, normals have a median error of 20 degrees; central differences at the
+# surface with a step of one pixel have 37. At a sharp surface, 48 directions have an error of 4 degrees, 32 have 5.
 NORMAL_DIRECTIONS = 48
-NORMAL_RADIUS = 0.009  # of the depth: half a degree of what is seen, whatever the size of scene and picture
-NORMAL_SHIFT = 0.5  # radii towards the camera: opacity is known at the front of a surface, and arbitrary behind it
-NORMAL_LENGTH = 4.0  # radii over which density becomes opacity: what hides everything behind it counts as one
-POINTS_AT_ONCE = 65536  # as a training step has samples
+NORMAL_RADIUS = 0.009  # radius of the ball over the depth: half a degree of view, for scenes and pictures of any size
+NORMAL_SHIFT = 0.5  # radii that the ball moves to the camera: behind its front, the opacity of a surface is arbitrary
+NORMAL_LENGTH = 4.0  # radii over which density becomes opacity: what hides everything behind it gets 1
+POINTS_AT_ONCE = 65536  # as many as a training step has samples
 
 
 class DepthScale(NamedTuple):
-    """How a film's depths are written, the same for all frames.
+    """The scale of depths in the pictures of a film, the same for all frames.
 
     Attributes:
-        unit: scene units of 1 in a 16-bit picture.
-        near: depth of the colour map's warm end, scene units.
-        far: of its cold end.
+        unit: scene units of the value 1 in a 16-bit picture.
+        near: depth of the warm end of the colour map, in scene units.
+        far: depth of the cold end of the colour map, in scene units.
     """
 
     unit: float
@@ -54,7 +47,8 @@ class DepthScale(NamedTuple):
 
 
 def depth_scale(model: Model, path: CameraPath, device: torch.device) -> DepthScale:
-    """A unit with which the box's farthest corner still fits, and the range of depths that some small frames show."""
+    """Choose a unit with which the farthest corner of the box fits into 16 bits, and the range of depths that some
+    small frames show."""
     box = model.box.cpu().double()
     corners = torch.cartesian_prod(*box.T)
     eyes = torch.stack([c2w[:3, 3] for c2w, _ in path]).double()
@@ -66,7 +60,7 @@ def depth_scale(model: Model, path: CameraPath, device: torch.device) -> DepthSc
 
 
 def visible_depths(model: Model, c2w: Tensor, camera: Intrinsics, device: torch.device) -> Tensor:
-    """Depths ``[D]`` of the opaque pixels of a small picture, on the CPU."""
+    """Return the depths ``[D]`` of the opaque pixels of a small picture, on the CPU, in scene units."""
     small = camera.scaled(min(1.0, PROBE_PIXELS / max(camera.width, camera.height)))
     rays_o, rays_d = image_rays(c2w.to(device), small)
     pixels = model.render(rays_o, rays_d, torch.zeros(3, device=device))
@@ -84,17 +78,17 @@ def frame_pictures(
     """Render a frame.
 
     Args:
-        method: on the device of `background`.
+        method: the trained model, on the device of `background`.
         c2w: the pose ``[4, 4]``.
-        camera: of the frame.
+        camera: the camera of the frame.
         outputs: keys of `OUTPUTS`.
         background: colour ``[3]`` behind colours, colour-mapped depths and normals.
-        depths: needed for depth.
+        depths: the scale of depths; needed for the output ``depth``.
 
     Returns:
-        By folder (see `OUTPUTS`): ``[H, W, 3]`` uint8; opacity ``[H, W]`` uint8; depth ``[H, W]`` uint16, the distance
-        along the ray in units of `depths`, 0 where opacity is below `SOLID`. Normals are in scene coordinates, -1 to 1
-        as 0 to 255.
+        The pictures by folder (see `OUTPUTS`). Colours, colour-mapped depths and normals are uint8 ``[H, W, 3]``, and
+        opacity is uint8 ``[H, W]``. Depth is uint16 ``[H, W]``: the distance along the ray in units of `depths`, 0
+        where the opacity is below `SOLID`. Normals are in scene coordinates, where -1 to 1 becomes 0 to 255.
     """
     shape = (camera.height, camera.width)
     rays_o, rays_d = image_rays(c2w.to(background.device), camera)
@@ -103,8 +97,7 @@ def frame_pictures(
 
     def over_background(colors: Tensor) -> NDArray[np.uint8]:
         rgba = torch.cat((colors, pixels.opacity[:, None]), dim=-1)
-        picture: NDArray[np.uint8] = to_uint8(composite_over(rgba, background).view(*shape, 3))
-        return picture
+        return to_uint8(composite_over(rgba, background).view(*shape, 3))
 
     if "rgb" in outputs:
         pictures[""] = to_uint8(pixels.rgb.view(*shape, 3))
@@ -125,9 +118,12 @@ def frame_pictures(
 
 
 def surface_normals(model: Model, rays_o: Tensor, rays_d: Tensor, depth: Tensor) -> Tensor:
-    """Unit normals ``[R, 3]``, outwards, where rays ``[R, 3]`` meet a surface at ``depth [R]``: the negative gradient
-    of opacity, averaged over a ball, since that of the density at a point is noise. By Gauss's theorem the average is a
-    sum over directions to the ball's surface: differences across it in all directions. Zero where nothing changes."""
+    """Return the outward unit normals ``[R, 3]`` where rays ``[R, 3]`` meet a surface at ``depth [R]``.
+
+    A normal is the negative gradient of the opacity, averaged over a ball, since the gradient at a single point is
+    noise. By Gauss's theorem this average is a sum over directions to the surface of the ball. The normal is zero where
+    the opacity does not change.
+    """
     directions = torch.from_numpy(fibonacci_sphere(NORMAL_DIRECTIONS)).to(rays_o)
     normals = []
     for o, d, t in zip(*(x.split(POINTS_AT_ONCE // NORMAL_DIRECTIONS) for x in (rays_o, rays_d, depth)), strict=True):
@@ -141,8 +137,8 @@ def surface_normals(model: Model, rays_o: Tensor, rays_d: Tensor, depth: Tensor)
 
 
 def _color_map(depth: NDArray[np.float32], depths: DepthScale) -> NDArray[np.float32]:
-    """Near is warm, far is cold: float ``[R, 3]``."""
-    import matplotlib  # half a second that colour alone need not wait for
+    """Map depths to colours ``[R, 3]``: near is warm, far is cold."""
+    import matplotlib  # takes half a second, which the other outputs do not need
 
     part = 1.0 - (depth - depths.near) / (depths.far - depths.near)
     colors: NDArray[np.float32] = matplotlib.colormaps[COLOR_MAP](np.clip(part, 0.0, 1.0))[:, :3].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Whether a mesh is a closed surface, and how far from it."""
+"""Whether a mesh is a closed surface, and how far it is from one; the facts come from trimesh."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_metal.export.mesh import pieces
+from nerf_metal.util.extras import require
 
 
 @dataclass(frozen=True)
 class MeshCheck:
-    """What a mesh is like, in the units of its vertices.
+    """Facts about a mesh, in the units of its vertices.
 
     Attributes:
-        vertices: how many.
-        faces: how many.
-        edges: how many.
-        components: connected pieces.
-        watertight: every edge belongs to two faces, which run along it in opposite directions.
-        open_edges: that belong to one face: the border of a hole.
-        non_manifold_edges: that belong to more than two: surfaces that touch.
-        unsound_share: of the edges, both of these and those whose two faces do not agree on what is outside.
-        euler: vertices - edges + faces.
-        genus: handles of all pieces together; None where the mesh is not watertight.
-        volume: enclosed; of a mesh that is not watertight an estimate.
-        area: of the surface.
-        box: least and greatest corner.
+        vertices: number of vertices.
+        faces: number of faces.
+        edges: number of edges.
+        components: number of connected pieces.
+        watertight: whether every edge belongs to two faces, which run along it in opposite directions.
+        open_edges: number of edges that belong to one face, which are the border of a hole.
+        non_manifold_edges: number of edges that belong to more than two faces, where surfaces touch.
+        unsound_share: share of the edges that break the rule of `watertight` in any way.
+        euler: the Euler characteristic, vertices - edges + faces.
+        genus: number of handles of all pieces together; None for a mesh that is not watertight.
+        volume: the enclosed volume; an estimate for a mesh that is not watertight.
+        area: area of the surface.
+        box: the least and the greatest corner.
     """
 
     vertices: int
@@ -46,7 +46,7 @@ class MeshCheck:
 
     @property
     def sentence(self) -> str:
-        """Whether it is watertight, in words."""
+        """Say in words whether the mesh is watertight."""
         if self.watertight:
             return f"watertight, {self.components} piece(s), {self.genus} handle(s)"
         return (
@@ -56,31 +56,35 @@ class MeshCheck:
 
 
 def check_mesh(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> MeshCheck:
-    """Look at every edge of a mesh: ``vertices [V, 3]``, all used, ``faces [F, 3]``."""
-    count = len(vertices)
-    directed = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    forward = directed[:, 0] < directed[:, 1]
-    keys, index, uses = np.unique(directed.min(1) * count + directed.max(1), return_inverse=True, return_counts=True)
-    balance = np.bincount(index, np.where(forward, 1, -1), len(keys))
-    sound = (uses == 2) & (balance == 0)
-    components = int(pieces(np.stack((keys // count, keys % count), -1), count).max()) + 1
-    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
-    cross = np.cross(b - a, c - a)
-    middle = vertices.mean(0)  # about which the sum loses no digits far from the origin
-    euler = count - len(keys) + len(faces)
-    watertight = bool(sound.all())
+    """Check the edges of a mesh and measure it.
+
+    Args:
+        vertices: ``[V, 3]``, each used by a face.
+        faces: ``[F, 3]``, indices of vertices.
+
+    Raises:
+        InputError: trimesh is not installed.
+    """
+    trimesh = require("trimesh", extra="mesh", command="export")
+    middle = vertices.mean(0)  # volumes about a distant origin lose digits
+    mesh = trimesh.Trimesh(vertices - middle, faces, process=False)
+    uses = np.bincount(mesh.edges_unique_inverse)
+    # trimesh says whether two faces disagree somewhere, not how often: count the uses in either direction.
+    direction = np.where(mesh.edges[:, 0] < mesh.edges[:, 1], 1, -1)
+    balance = np.bincount(mesh.edges_unique_inverse, direction)
+    watertight = bool(mesh.is_watertight and mesh.is_winding_consistent)
     return MeshCheck(
-        vertices=count,
-        faces=len(faces),
-        edges=len(keys),
-        components=components,
+        vertices=len(mesh.vertices),
+        faces=len(mesh.faces),
+        edges=len(mesh.edges_unique),
+        components=int(mesh.body_count),
         watertight=watertight,
         open_edges=int((uses == 1).sum()),
         non_manifold_edges=int((uses > 2).sum()),
-        unsound_share=float((~sound).mean()),
-        euler=euler,
-        genus=components - euler // 2 if watertight else None,
-        volume=float(np.einsum("ij,ij->i", a - middle, cross).sum() / 6.0),
-        area=float(np.linalg.norm(cross, axis=-1).sum() / 2.0),
+        unsound_share=float(((uses != 2) | (balance != 0)).mean()),
+        euler=int(mesh.euler_number),
+        genus=int(mesh.body_count - mesh.euler_number // 2) if watertight else None,
+        volume=float(mesh.volume),
+        area=float(mesh.area),
         box=(tuple(vertices.min(0).tolist()), tuple(vertices.max(0).tolist())),
     )

@@ -1,4 +1,4 @@
-"""Pictures of a mesh without a graphics card: faces are cut into pieces below a pixel, the nearest stays."""
+"""Pictures of a mesh, made without a GPU: faces are split into pieces below a pixel, and the nearest piece is kept."""
 
 from __future__ import annotations
 
@@ -11,36 +11,37 @@ from numpy.typing import NDArray
 
 from nerf_metal.data.cameras import Intrinsics, look_at, project
 from nerf_metal.export.mesh import Mesh
+from nerf_metal.util.pictures import to_uint8
 
 PIECE = 0.85
-"""Longest side of a piece, in pixels: the middles of such leave no hole as large as a pixel, which 0.87 would."""
+"""Longest side of a piece, in pixels. The middles of such pieces leave no pixel empty; with 0.87 they would."""
 NOTHING = -1
-"""Face of a pixel without one."""
+"""Index of the face at a pixel that shows none."""
 CAMERA_ANGLE = 0.6
-"""Radians: long enough a lens that little is drawn together."""
+"""Angle of view in radians: small enough that perspective distorts little."""
 ELEVATION = math.radians(25.0)
-"""Of the two cameras: sides and top are seen."""
+"""Elevation of the two cameras in radians, so that they see the sides and the top."""
 SUN = 0.6
-"""Share of a face's brightness that depends on how far it is turned to the camera."""
+"""Share of the brightness of a face that depends on its angle to the camera."""
 
 
 def picture(mesh: Mesh, *, size: int = 512, up: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> NDArray[np.uint8]:
-    """Two sides of a mesh, from opposite corners: colours above, the bare shape below.
+    """Draw two sides of a mesh, seen from opposite corners, with its colours above and its bare shape below.
 
     Args:
-        mesh: with colours.
-        size: pixels of one view along each side.
-        up: upward in the picture, in the mesh's coordinates.
+        mesh: the mesh to draw.
+        size: width and height of one view in pixels.
+        up: vector that points up in the picture, in the coordinates of the mesh.
 
     Returns:
-        uint8 ``[2 size, 2 size, 3]`` on white.
+        The picture, uint8 ``[2 * size, 2 * size, 3]``, on white.
     """
     points = torch.from_numpy(mesh.vertices)
     middle = (points.amin(0) + points.amax(0)) / 2
     reach = float(torch.linalg.vector_norm(points - middle, dim=-1).max())
     camera = Intrinsics.from_fov_x(CAMERA_ANGLE, size, size)
     upward = torch.tensor(up, dtype=torch.float64) / math.hypot(*up)
-    # any direction that is not upward will do to begin with
+    # start from any direction that is not up
     side = torch.linalg.cross(upward, torch.eye(3, dtype=torch.float64)[int(upward.abs().argmin())])
     side = side / torch.linalg.vector_norm(side)
     front = torch.linalg.cross(side, upward)
@@ -58,23 +59,23 @@ def picture(mesh: Mesh, *, size: int = 512, up: tuple[float, float, float] = (0.
         seen = (face != NOTHING)[..., None]
         views.append([np.where(seen, shown, 1.0) for shown in (color, np.broadcast_to(0.8 * light, color.shape))])
     whole = np.concatenate([np.concatenate(row, axis=1) for row in zip(*views, strict=True)])
-    return np.asarray((whole * 255.0).round().clip(0, 255), dtype=np.uint8)
+    return to_uint8(whole)
 
 
 def visible_faces(
     pixels: NDArray[Any], depth: NDArray[Any], faces: NDArray[np.int64], width: int, height: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The nearest face at every pixel.
+    """Find the nearest face at every pixel.
 
     Args:
-        pixels: of the vertices ``[V, 2]``, x and y; (0, 0) is the centre of the top left one.
-        depth: of the vertices ``[V]``; faces that reach behind the camera are left out.
-        faces: ``[F, 3]``.
-        width: of the picture.
-        height: of the picture.
+        pixels: positions of the vertices ``[V, 2]``, x and y; (0, 0) is the centre of the top left pixel.
+        depth: depths of the vertices ``[V]``; faces that reach behind the camera are left out.
+        faces: indices of vertices ``[F, 3]``.
+        width: width of the picture.
+        height: height of the picture.
 
     Returns:
-        Faces ``[H, W]``, `NOTHING` where there is none, and the weights of their corners ``[H, W, 3]``.
+        Indices of faces ``[H, W]``, `NOTHING` where there is none, and the weights of their corners ``[H, W, 3]``.
     """
     corners = pixels[faces]
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=-1).max(-1)
@@ -94,14 +95,14 @@ def visible_faces(
     face = np.full(width * height, NOTHING)
     share = np.zeros((width * height, 3))
     if places:
-        order = np.argsort(-np.concatenate(distances), kind="stable")  # what is written last stays
+        order = np.argsort(-np.concatenate(distances), kind="stable")  # the nearest is written last and stays
         place = np.concatenate(places)[order]
         face[place], share[place] = np.concatenate(owners)[order], np.concatenate(shares)[order]
     return face.reshape(height, width), share.reshape(height, width, 3)
 
 
 def _centres(n: int) -> NDArray[np.float64]:
-    """Barycentric coordinates ``[n^2, 3]`` of the middles of the pieces of a face whose sides are cut into ``n``."""
+    """Return the barycentric coordinates ``[n^2, 3]`` of the middles of pieces, for sides split into ``n``."""
     i, j = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
     up = np.stack((i, j), -1)[i + j < n] + 1.0 / 3.0
     down = np.stack((i, j), -1)[i + j < n - 1] + 2.0 / 3.0

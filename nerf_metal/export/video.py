@@ -1,12 +1,11 @@
-"""MP4s that play everywhere, by the ffmpeg that imageio-ffmpeg brings (extra ``video``)."""
+"""MP4 films that play everywhere, written by imageio-ffmpeg (extra ``video``)."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -16,60 +15,77 @@ from nerf_metal.util.atomic import write_atomically
 from nerf_metal.util.errors import InputError
 from nerf_metal.util.extras import require
 
-QUALITY = "18"  # x264's constant rate factor that is said to look lossless; 23 is its default
-# BT.709, said so in the file: players guess another matrix for small pictures, and colours shift.
+QUALITY = "18"
+"""Constant rate factor of x264: 18 is said to look lossless, 23 is x264's default."""
 COLORS = "scale=out_color_matrix=bt709:out_range=tv,setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709"
+"""Filter that converts to BT.709 and records it in the file. Without the record, players assume another matrix for
+small pictures, and colours shift."""
 
 
-def require_ffmpeg() -> str:
-    """The ffmpeg to call.
+def require_ffmpeg() -> Any:
+    """Import imageio-ffmpeg, which brings its own ffmpeg.
 
     Raises:
         InputError: the extra is not installed.
     """
-    path: str = require("imageio_ffmpeg", extra="video", command="render").get_ffmpeg_exe()
-    return path
+    return require("imageio_ffmpeg", extra="video", command="render")
 
 
 def write_video(path: Path, pictures: list[Path], fps: float) -> None:
-    """Make an H.264 film of PNG files: 4:2:0, which QuickTime wants, and its index at the front, so that it plays while
-    it loads. A last odd row or column is cut off: 4:2:0 has none.
+    """Write an H.264 film from PNG files.
+
+    Its pixels are 4:2:0, which QuickTime needs, so that a last odd row or column is cut off. Its index is at the front,
+    so that the film plays while it loads. ffmpeg prints its own errors to the process's standard error.
+
+    Args:
+        path: of the film.
+        pictures: paths of the frames, in order.
+        fps: frames per second.
 
     Raises:
         InputError: the pictures differ in size or are a single pixel wide or high, or ffmpeg fails.
     """
+    ffmpeg = require_ffmpeg()
     frames = _read(pictures)
     first = next(frames)
     height, width = first.shape[:2]
-    command = [
-        *(require_ffmpeg(), "-y", "-v", "error"),
-        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"),
-        *("-vf", COLORS, "-c:v", "libx264", "-pix_fmt", "yuv420p"),
-        *("-crf", QUALITY, "-movflags", "+faststart", "-f", "mp4"),
-    ]
 
     def write(to: Path) -> None:
-        with subprocess.Popen([*command, str(to)], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as ffmpeg:
-            assert ffmpeg.stdin is not None and ffmpeg.stderr is not None
-            try:
-                with contextlib.suppress(BrokenPipeError):  # it says why below
-                    for frame in itertools.chain([first], frames):
-                        ffmpeg.stdin.write(frame.tobytes())
-                with contextlib.suppress(BrokenPipeError):
-                    ffmpeg.stdin.close()
-            except BaseException:
-                ffmpeg.kill()
-                raise
-            said = ffmpeg.stderr.read().decode(errors="replace").strip()
-        if ffmpeg.returncode:
-            reason = said.splitlines()[-1] if said else f"exit code {ffmpeg.returncode}"
-            raise InputError(f"[render] {path} must be writable by ffmpeg, got: {reason}; make room, frames are kept")
+        writer = ffmpeg.write_frames(
+            to,
+            (width, height),
+            fps=fps,
+            codec="libx264",
+            quality=None,  # its scale has no step for QUALITY
+            macro_block_size=2,  # larger blocks would enlarge the pictures
+            ffmpeg_log_level="error",
+            output_params=["-crf", QUALITY, "-vf", COLORS, "-movflags", "+faststart", "-f", "mp4"],
+        )
+        try:
+            writer.send(None)
+            for frame in itertools.chain([first], frames):
+                writer.send(np.ascontiguousarray(frame))
+            writer.close()
+            written = ffmpeg.count_frames_and_secs(to)[0]  # the writer ignores how ffmpeg ended
+        except (OSError, RuntimeError) as error:
+            raise _unwritten(path, len(pictures), str(error).strip().splitlines()[0]) from None
+        finally:
+            writer.close()
+        if written != len(pictures):
+            raise _unwritten(path, len(pictures), f"{written} of them")
 
     write_atomically(path, write)
 
 
+def _unwritten(path: Path, count: int, got: str) -> InputError:
+    return InputError(
+        f"[render] {path} must take {count} frames from ffmpeg, got: {got}; "
+        "free some disk space and repeat the command, which keeps the frames"
+    )
+
+
 def _read(pictures: list[Path]) -> Iterator[NDArray[np.uint8]]:
-    """The pictures, colours, even in size, one at a time."""
+    """Yield one picture after the other as RGB, uint8 ``[H, W, 3]`` with even H and W."""
     size = None
     for path in pictures:
         picture = iio.imread(path)

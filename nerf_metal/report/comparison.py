@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from nerf_metal.report.tables import shorten
 from nerf_metal.train.evaluation import ViewScore
 from nerf_metal.util.atomic import write_atomically
+from nerf_metal.util.pictures import to_uint8
 
 PANEL = 440
 """The longest side of a picture, pixels: three pictures fit beside each other on a screen."""
@@ -83,7 +84,7 @@ def _colors(values: np.ndarray) -> Any:
 
 
 def _bytes(picture: np.ndarray) -> Image.Image:
-    return Image.fromarray((picture.clip(0.0, 1.0) * 255.0).round().astype(np.uint8))
+    return Image.fromarray(to_uint8(picture))
 
 
 def _draw_scale(whole: Image.Image, draw: ImageDraw.ImageDraw, font: Any, left: int, top: int, width: int) -> None:

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import platform
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,9 +16,10 @@ import torch
 import nerf_metal
 from nerf_metal import kernels
 from nerf_metal.selftest.versions import PACKAGES, package_version
-from nerf_metal.util.atomic import write_atomically
+from nerf_metal.util.atomic import write_json
 from nerf_metal.util.errors import InputError
 from nerf_metal.util.machine import machine
+from nerf_metal.util.text import wrap
 
 KIND, FORMAT = "nerf_metal doctor report", 1
 WIDTH = 80  # columns of a plain terminal
@@ -133,8 +133,7 @@ class DoctorReport:
             "kernels": [asdict(row) for row in self.kernels],
             "checks": [asdict(row) for row in self.checks],
         }
-        text = json.dumps(said, indent=1, allow_nan=False) + "\n"
-        write_atomically(self.path, lambda to: to.write_text(text, encoding="utf-8"))
+        write_json(self.path, said)
 
 
 def finite(ratio: float) -> float | None:
@@ -226,4 +225,4 @@ def _text(row: CheckRow) -> str:
 
 def _wrapped(text: str) -> list[str]:
     lines = text.splitlines()[:6]  # of a compiler's text; the report has it all
-    return [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 9)]
+    return [part for line in lines for part in wrap(line, rest=" " * 9)]

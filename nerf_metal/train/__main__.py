@@ -1,4 +1,4 @@
-"""``python -m nerf_metal.train`` is ``nerf-metal train``."""
+"""Run ``nerf-metal train`` as ``python -m nerf_metal.train``."""
 
 import sys
 

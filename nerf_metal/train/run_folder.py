@@ -18,8 +18,9 @@ import torch
 
 import nerf_metal
 from nerf_metal.train.options import TrainConfig, from_json, to_json
-from nerf_metal.util.atomic import write_atomically
+from nerf_metal.util.atomic import write_atomically, write_json
 from nerf_metal.util.errors import InputError
+from nerf_metal.util.pictures import to_uint8
 
 MARK = "nerf_metal run"
 """Value of ``config.json``'s ``kind``: by it a folder is known to be a run, and may be deleted by
@@ -101,7 +102,7 @@ class RunFolder:
             },
             **about_run,
         }
-        write_atomically(self.path / "config.json", lambda to: to.write_text(json.dumps(about, indent=1) + "\n"))
+        write_json(self.path / "config.json", about)
 
     @property
     def capture_to_scene(self) -> torch.Tensor:
@@ -219,11 +220,6 @@ def beside_each_other(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
         rows.append(torch.cat((shown[0], gutter, shown[1]), dim=1))
         rows.append(torch.full((gap, rows[0].shape[1], 3), 0.9))
     return to_uint8(torch.cat(rows[:-1]))
-
-
-def to_uint8(picture: torch.Tensor) -> Any:
-    """Colours ``[H, W, 3]`` in [0, 1] as bytes, rounded to nearest."""
-    return (picture.detach().cpu().clamp(0, 1) * 255.0).round().to(torch.uint8).numpy()
 
 
 def _is_run(path: Path) -> bool:

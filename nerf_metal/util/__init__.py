@@ -1,1 +1,1 @@
-"""Errors, files, text, geometry: used everywhere, knows nothing of NeRFs."""
+"""Helpers that every room may use: errors, files, text, pictures, output, the machine. They know nothing of NeRFs."""

@@ -1,16 +1,22 @@
-"""Files that are there as a whole or not at all."""
+"""Files that exist completely or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, hand it to the drive, then rename it: readers see all of it
-    or nothing, after a power failure too. What was there before stays if anything fails."""
+    """Replace a file so that readers see the old content or the whole new content, even after a power failure.
+
+    Args:
+        path: of the file. It keeps its content if anything fails.
+        write: fills the temporary file whose path it is given. That file lies beside `path`; it is flushed to the drive
+            and then renamed.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
@@ -18,12 +24,22 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # the file is there; not every system syncs folders
+    with contextlib.suppress(OSError):  # the file is in place; not every system syncs folders
         _sync(path.parent)
 
 
+def write_json(path: Path, value: object) -> None:
+    """Replace a JSON file as :func:`write_atomically` does.
+
+    Raises:
+        ValueError: a number in `value` is not finite, which JSON cannot express.
+    """
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    write_atomically(path, lambda to: to.write_text(text, encoding="utf-8"))
+
+
 def sweep_temporaries(folder: Path) -> None:
-    """Delete what a process that was killed in :func:`write_atomically` left in ``folder``."""
+    """Delete the temporary files in ``folder`` that a killed process left behind in :func:`write_atomically`."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 

@@ -1,14 +1,14 @@
-"""The one exception for a person's bad input."""
+"""The exception for wrong input."""
 
 
 class InputError(ValueError):
-    """Bad user input: an argument, a file or a folder that cannot be used as given.
+    """Wrong input by the user: an argument, a file or a folder that cannot be used as it is.
 
-    Every message reads ``[where] argument/file must be/have EXPECTED, got WHAT; what to do`` and is one line,
-    so that the command line can print it as it is and exit with status 2. Line breaks in what is quoted (a
-    file name, another library's message) become spaces.
+    A message has the form ``[where] argument must be EXPECTED, got WHAT; what to do``. It is one line, so that the
+    command line prints it unchanged and exits with code 2. Line breaks in quoted text, such as a file name or the
+    message of a library, become spaces.
     """
 
     def __init__(self, message: str) -> None:
-        """Keep `message` as one line."""
+        """Store `message` as one line."""
         super().__init__(" ".join(message.splitlines()))

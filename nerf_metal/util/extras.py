@@ -1,4 +1,4 @@
-"""Packages that a part of the program needs and that not everybody installs."""
+"""Optional packages, which an extra of the distribution installs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from nerf_metal.util.errors import InputError
 
 
 def require(module: str, *, extra: str, command: str) -> Any:
-    """Import a module of an extra.
+    """Import a module of an optional package.
 
     Args:
-        module: its name.
-        extra: that brings it.
-        command: what needs it, for the message.
+        module: name of the module.
+        extra: name of the extra that installs it.
+        command: name of the command that needs it, for the message.
 
     Raises:
-        InputError: it is not installed; the message names the extra.
+        InputError: the module is not installed; the message names the extra.
     """
     try:
         return importlib.import_module(module)

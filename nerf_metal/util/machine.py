@@ -1,4 +1,4 @@
-"""What machine this is: for reports, for the record of a run, and for tables of figures."""
+"""A description of this machine for reports, run folders and tables of measurements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 
 def machine() -> dict[str, Any]:
-    """Chip, system, memory and torch's threads; nothing personal."""
+    """Describe chip, system, memory and torch's threads. The description holds nothing personal."""
     mac = platform.mac_ver()[0]
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -31,7 +31,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str | None:
-    """The processor's name as the system gives it."""
+    """Return the processor's name as the system reports it; None if it does not."""
     if sys.platform == "darwin":
         return _sysctl("machdep.cpu.brand_string")
     try:

@@ -7,11 +7,18 @@ import textwrap
 WIDTH = 80
 
 
-def wrap(text: str, first: str = "", rest: str | None = None) -> list[str]:
-    """Lines of at most 80 columns; options and paths stay whole."""
+def wrap(text: str, first: str = "", rest: str | None = None, width: int = WIDTH) -> list[str]:
+    """Break text into lines at spaces only, so that options and paths stay whole.
+
+    Args:
+        text: one paragraph.
+        first: begins the first line.
+        rest: begins the other lines; None means spaces of the length of `first`.
+        width: most characters of a line, unless a single word is longer.
+    """
     return textwrap.wrap(
         text,
-        WIDTH,
+        width,
         initial_indent=first,
         subsequent_indent=" " * len(first) if rest is None else rest,
         break_long_words=False,
@@ -20,7 +27,7 @@ def wrap(text: str, first: str = "", rest: str | None = None) -> list[str]:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+    """Format seconds as ``m:ss`` or ``h:mm:ss``."""
     whole = round(max(0.0, seconds))
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from nerf_metal.models.pixels import RenderedPixels
+from nerf_metal.util.pictures import to_uint8
 
 Output = Literal["color", "depth", "opacity"]
 FAR = 160.0
@@ -47,9 +48,8 @@ def make_picture(
     if shown is None:
         near, far = box_depths.tolist()
         shown = _turbo((pixels.depth - near) / max(far - near, 1e-6)) * pixels.opacity[:, None]
-    rgb = (shown.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
     depth = torch.where(pixels.opacity >= SOLID, (pixels.depth * along_axis).clamp(max=FAR), FAR)
-    return Picture(rgb.view(height, width, 3).numpy(), depth.view(height, width).numpy())
+    return Picture(to_uint8(shown.view(height, width, 3)), depth.view(height, width).numpy())
 
 
 def _grey(values: torch.Tensor) -> torch.Tensor:

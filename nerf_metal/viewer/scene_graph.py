@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nerf_metal.data.background import composite_over
 from nerf_metal.data.cameras import Intrinsics
 from nerf_metal.data.scene import Scene, Split, spread
+from nerf_metal.util.pictures import to_uint8
 from nerf_metal.viewer.axes import fov_and_aspect, pose_for_page
 
 MOST_FRUSTA = 60
@@ -122,4 +123,4 @@ def thumbnail(split: Split, index: int) -> NDArray[np.uint8]:
     factor = min(1.0, THUMBNAIL / max(small.shape[2:]))
     size = [max(1, round(length * factor)) for length in small.shape[2:]]
     shrunk = torch.nn.functional.interpolate(small, size, mode="area")[0].permute(1, 2, 0)
-    return (shrunk * 255.0).round().to(torch.uint8).numpy()
+    return to_uint8(shrunk)

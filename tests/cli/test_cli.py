@@ -1,54 +1,15 @@
 """The command line as a person meets it: help, messages, exit codes, and a run from start to end."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from nerf_metal.cli import COMMANDS, main
-
-TINY = (
-    *(
-        "--preset",
-        "small",
-        "--downscale",
-        "50",
-        "--hidden-width",
-        "8",
-        "--depth",
-        "2",
-        "--batch-rays",
-        "32",
-        "--num-samples",
-        "4",
-    ),
-    *("--num-importance", "4", "--eval-views", "2", "--device", "cpu"),
-)
-
-
-def command(*args: str, **options) -> subprocess.CompletedProcess:
-    """Run ``python -m nerf_metal`` in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "nerf_metal", *args],
-        capture_output=True,
-        text=True,
-        env=_environment(),
-        **options,
-    )
-
-
-def _environment() -> dict[str, str]:
-    root = str(Path(__file__).parents[2])
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
-        "COLUMNS": "80",
-    }
+from tests.cli.process import TINY, command, environment
 
 
 def test_help_is_quick_and_lists_the_commands():
@@ -74,60 +35,47 @@ def test_help_is_quick_and_lists_the_commands():
 def test_importing_the_package_is_cheap():
     """No torch, and far below 0.2 s."""
     code = "import time; t = time.perf_counter(); import nerf_metal; print(time.perf_counter() - t)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_environment())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
     assert float(done.stdout) < 0.2
 
 
 @pytest.mark.parametrize(
-    ("args", "message"),
+    ("args", "name", "got"),
     [
-        (("train", "--steps", "-1"), "error: [train] --steps must be at least 1, got -1; "),
-        (
-            ("train", "--data", "no/such/folder"),
-            "error: [load_scene] path must be an existing folder, got no/such",
-        ),
-        (
-            ("eval", "no/such/run"),
-            "error: [eval] the run must be a folder with a config.json, got no/such/run; ",
-        ),
-        (
-            ("trian",),
-            "error: [nerf-metal] the command must be one of train, inspect, render, eval, export, view, report, "
-            "make-scene, presets, doctor, got trian; ",
-        ),
+        (("train", "--steps", "-1"), "--steps", "-1"),
+        (("train", "--data", "no/such/folder"), "path", "no/such"),
+        (("eval", "no/such/run"), "[eval] the run", "no/such/run"),
+        (("trian",), "the command", "trian"),
     ],
 )
-def test_bad_input_in_a_process(args, message, tmp_path):
+def test_bad_input_in_a_process(args, name, got, tmp_path):
     """Exit code 2, one line on stderr, no traceback, nothing on stdout, nothing left behind."""
     done = command(*args, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith(message) and done.stderr.count("\n") == 1, done.stderr
+    assert done.returncode == 2 and done.stdout == ""
+    assert_one_line(done.stderr, name, got)
     assert list(tmp_path.iterdir()) == []
 
 
+def assert_one_line(error: str, name: str, got: str) -> None:
+    """An error names the argument and what came."""
+    assert error.startswith("error: [") and error.count("\n") == 1, error
+    assert f"{name} must " in error and f", got {got}" in error, error
+
+
 @pytest.mark.parametrize(
-    ("args", "message"),
+    ("args", "name", "got"),
     [
-        (
-            ("train", "--preset", "clasic"),
-            "--preset must be one of fast, small, classic, baseline, stable, got clasic; did you mean classic?",
-        ),
-        (("train", "--device", "cuda"), "--device must be there, got cuda with "),
-        (("train", "--device", "mps"), "--device must be there, got mps with "),
-        (
-            ("train", "--device", "cpu", "--backend", "metal"),
-            "--backend metal must run on --device mps, got cpu; ",
-        ),
-        (
-            ("train", "--resume", "nowhere"),
-            "[train --resume] the run must be a folder with a config.json, got nowhere",
-        ),
-        (("train", "--downscale", "200"), "--downscale must leave at least 8 pixels of 800, got 200; "),
-        (("train", *TINY, "--max-memory", "1e-6"), "--max-memory must be at least "),
-        (("eval", "nowhere", "--views", "0"), "[eval] --views must be at least 1, got 0; "),
+        (("train", "--preset", "clasic"), "--preset", "clasic; did you mean classic?"),
+        (("train", "--device", "cuda"), "--device", "cuda"),
+        (("train", "--device", "mps"), "--device", "mps"),
+        (("train", "--device", "cpu", "--backend", "metal"), "--backend metal", "cpu"),
+        (("train", "--resume", "nowhere"), "[train --resume] the run", "nowhere"),
+        (("train", "--downscale", "200"), "--downscale", "200"),
+        (("train", *TINY, "--max-memory", "1e-6"), "--max-memory", "1e-06"),
+        (("eval", "nowhere", "--views", "0"), "[eval] --views", "0"),
     ],
 )
-def test_bad_input(args, message, tmp_path, monkeypatch, capsys):
+def test_bad_input(args, name, got, tmp_path, monkeypatch, capsys):
     """Exit code 2 and one line that names the argument, what was expected, what came and what to do."""
     import torch
 
@@ -135,8 +83,17 @@ def test_bad_input(args, message, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert main(args) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert_one_line(capsys.readouterr().err, name, got)
+
+
+def test_the_help_of_an_option_flows():
+    """Where a line of the source ends, the help goes on."""
+    done = command("render", "--help")
+    lines = [line.strip("\u2502 ") for line in done.stdout.splitlines() if line.startswith("\u2502")]
+    text = " ".join(lines)
+    assert "circle around the point that the cameras look at" in text
+    start = next(i for i, line in enumerate(lines) if line.startswith("--path"))
+    assert all(len(line) > 40 for line in lines[start + 1 : start + 4])
 
 
 def test_words_that_are_no_options(capsys):
@@ -165,7 +122,7 @@ def test_train_eval_resume(tmp_path, capsys):
     assert f"{about['psnr']:.2f} dB" in capsys.readouterr().out
 
     assert main(["train", "--resume", out, "--hidden-width", "16"]) == 2
-    assert "[train --resume] --hidden-width must be 8 as in the run, got 16; " in capsys.readouterr().err
+    assert_one_line(capsys.readouterr().err, "[train --resume] --hidden-width", "16")
     assert main(["train", "--resume", out, "--steps", "40", "--quiet"]) == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["steps"] == 40
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -192,7 +149,7 @@ def test_a_run_whose_images_were_moved(tmp_path, capsys):
     scene.rename(tmp_path / "moved")
     look = ["render", str(run), "--views", "1", "--device", "cpu"]
     assert main(look) == 2
-    assert f"must be at {scene}, got nothing there; put them back, or " in capsys.readouterr().err
+    assert str(scene) in capsys.readouterr().err
     config = json.loads((run / "config.json").read_text())
     config["config"]["data"] = str(tmp_path / "moved")
     (run / "config.json").write_text(json.dumps(config))
@@ -215,7 +172,7 @@ def test_presets_side_by_side(capsys):
     assert main(["presets", "small", "classic", "--different"]) == 0
     assert all("*" in line for line in capsys.readouterr().out.splitlines() if line.startswith(" ") and line[1] != " ")
     assert main(["presets", "fats"]) == 2
-    assert "[presets] names must be of fast, small, classic, baseline, stable, got fats; " in capsys.readouterr().err
+    assert_one_line(capsys.readouterr().err, "[presets] names", "fats")
 
 
 def test_the_baseline_at_reduced_steps(tmp_path, capsys):
@@ -259,7 +216,7 @@ def test_interrupted_run_in_a_process(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment(),
+        env=environment(),
     )
     metrics = out / "metrics.jsonl"
     limit = time.monotonic() + 60
@@ -281,7 +238,7 @@ def test_the_main_job(tmp_path):
         [sys.executable, "-m", "nerf_metal.train"],
         capture_output=True,
         text=True,
-        env=_environment(),
+        env=environment(),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr

@@ -74,7 +74,7 @@ def test_an_orbit_stays_on_the_side_where_cameras_stand():
 
 def test_no_orbit_where_cameras_stand_above():
     c2w = look_at(torch.tensor([[0.0, 0, 3], [0, 0, 4], [0, 0, 5]]), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0))
-    with pytest.raises(InputError, match=r"\[render\] --path orbit must have cameras around .*; use --path spiral"):
+    with pytest.raises(InputError, match=r"\[render\] --path orbit must .*, got .*--path spiral"):
         orbit(c2w, CAMERA, 4)
 
 
@@ -142,8 +142,8 @@ def test_a_path_of_cameras_that_face_forward_or_turn_on_the_spot():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (ring([0.0]), r"--cameras must name at least 2 cameras, got 1; "),
-        (ring([0.0, 1.0, 1.0, 2.0]), r"--cameras must have no two equal poses in a row, got them at place 1; "),
+        (ring([0.0]), r"--cameras must .*, got 1; "),
+        (ring([0.0, 1.0, 1.0, 2.0]), r"--cameras must .*, got .* 1; "),
     ],
 )
 def test_no_path_through_too_few_cameras(keys, message):
@@ -231,27 +231,30 @@ SCALED = np.diag([2.0, 2, 2, 1]).ravel().tolist()
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"x.json must be JSON, got "),
-        ("[1]", r"x.json must hold an object, got \[1\]; "),
-        (nerfstudio_file(camera_type="fisheye"), r'camera_type of x.json must be perspective, got "fisheye"; '),
-        (nerfstudio_file(crop={"crop_center": [0, 0, 0]}), r"crop of x.json must be null, got "),
-        (nerfstudio_file(frame="world"), r'frame of x.json must be scene or capture, got "world"; '),
-        (nerfstudio_file(render_width=...), r"render_width of x.json must be whole pixels from 1 .*, got null; "),
-        (nerfstudio_file(render_height=0.5), r"render_height of x.json must be whole pixels .*, got 0.5; "),
-        (nerfstudio_file(render_height=10**400), r"render_height of x.json must be whole pixels .*, got 1000"),
-        (nerfstudio_file(fps=0), r"fps of x.json must be a number above 0 .*, got 0; "),
-        (nerfstudio_file(fps="30"), r'fps of x.json must be a number .*, got "30"; '),
-        (nerfstudio_file(camera_path=[]), r"camera_path of x.json must be a list of at least one frame, got \[\]; "),
-        (nerfstudio_file(camera_path=...), r"camera_path of x.json must be a list of .*, got null; "),
-        (nerfstudio_file(camera_path=[7]), r"x.json, frame 0 must have camera_to_world and fov, got 7; "),
+        ("{", r"x.json must .*JSON, got "),
+        ("[1]", r"x.json must .*, got \[1\]; "),
+        (nerfstudio_file(camera_type="fisheye"), r'camera_type of x.json must .*, got "fisheye"; '),
+        (nerfstudio_file(crop={"crop_center": [0, 0, 0]}), r"crop of x.json must .*, got "),
+        (nerfstudio_file(frame="world"), r'frame of x.json must .*, got "world"; '),
+        (nerfstudio_file(render_width=...), r"render_width of x.json must .*, got null; "),
+        (nerfstudio_file(render_height=0.5), r"render_height of x.json must .*, got 0.5; "),
+        (nerfstudio_file(render_height=10**400), r"render_height of x.json must .*, got 1000"),
+        (nerfstudio_file(fps=0), r"fps of x.json must .*, got 0; "),
+        (nerfstudio_file(fps="30"), r'fps of x.json must .*, got "30"; '),
+        (nerfstudio_file(camera_path=[]), r"camera_path of x.json must .*, got \[\]; "),
+        (nerfstudio_file(camera_path=...), r"camera_path of x.json must .*, got null; "),
+        (nerfstudio_file(camera_path=[7]), r"x.json, frame 0 must .*, got 7; "),
         (nerfstudio_file(camera_path=shot() + shot(fov=180)), r"fov of x.json, frame 1 must be .*, got 180; "),
         (nerfstudio_file(camera_path=shot(fov=float("nan"))), r"fov of x.json, frame 0 must be .*, got NaN; "),
-        (nerfstudio_file(camera_path=shot(camera_to_world=[1] * 12)), r"frame 0 must be 16 numbers, row by row"),
+        (
+            nerfstudio_file(camera_path=shot(camera_to_world=[1] * 12)),
+            r"x.json, frame 0 must .*, got \[1, ",
+        ),
         (
             nerfstudio_file(camera_path=shot(camera_to_world=["1"] * 16)),
-            r"frame 0 must be 16 numbers, row by row",
+            r"camera_to_world of x.json, frame 0 must .*, got \[\"1\", ",
         ),
-        (nerfstudio_file(camera_path=shot(camera_to_world=SCALED)), r"x.json, frame 0\] camera-to-world matrix must "),
+        (nerfstudio_file(camera_path=shot(camera_to_world=SCALED)), r"x.json, frame 0\] .* must "),
     ],
 )
 def test_broken_paths(text, message):
@@ -263,10 +266,10 @@ def test_broken_paths(text, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"k1": 0.1}, "cameras must be pinholes"),
-        ({"cx": 3.0}, "cameras must be pinholes"),
-        ({"fl_x": 99.0}, "cameras must be pinholes"),
-        ({"width": 33}, "frames must all be of 32x24 pixels as the first, got 33x24"),
+        ({"k1": 0.1}, "cameras must .*k1=0.1"),
+        ({"cx": 3.0}, "cameras must .*cx=3.0"),
+        ({"fl_x": 99.0}, "cameras must .*fl_x=99.0"),
+        ({"width": 33}, "frames must .*, got 33x24"),
     ],
 )
 def test_what_the_format_cannot_hold_is_not_written(changes, message):
@@ -274,5 +277,5 @@ def test_what_the_format_cannot_hold_is_not_written(changes, message):
     path.append((path[0][0], dataclasses.replace(path[0][1], **changes)))
     with pytest.raises(InputError, match=message):
         camera_path_to_json(path, fps=30)
-    with pytest.raises(InputError, match="frames must be at least 1"):
+    with pytest.raises(InputError, match=r"frames must .*, got 0"):
         camera_path_to_json([], fps=30)

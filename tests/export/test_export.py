@@ -123,7 +123,7 @@ def test_fewer_faces_have_the_same_shape():
 
 
 def test_nothing_dense_is_refused():
-    with pytest.raises(InputError, match=r"--threshold must be below .* has at most 0, got"):
+    with pytest.raises(InputError, match=r"--threshold must .*, got 100;"):
         mesh_of(Balls((5.0, 0.0, 0.0, 0.1)))
 
 
@@ -208,7 +208,7 @@ def test_everything_comes_back_in_the_captures_coordinates(ball_run, capsys):
     assert mesh.is_watertight and mesh.bounds[0] == pytest.approx([-0.25, 0.2, 0.0], abs=0.02)  # a voxel is 0.04
     assert mesh.bounds[0][1] == pytest.approx(0.2, abs=1e-6) and mesh.bounds[1][1] == pytest.approx(0.45, abs=0.02)
     assert main([*words, "--kind", "points", "--points", "3000"]) == 0
-    assert "cameras all around" in capsys.readouterr().err
+    assert "note: " in capsys.readouterr().err
     cloud = trimesh.load(ball_run / "points.ply")
     assert cloud.vertices.shape == (3000, 3)
     assert np.abs(np.linalg.norm(cloud.vertices - middle, axis=-1) - 0.25).max() < 0.002
@@ -274,24 +274,25 @@ def test_usdz_texels_are_the_faces_colours(ball_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "name", "got"),
     [
-        (["--resolution", "4"], "--resolution must be from 8 to 512, got 4"),
-        (["--threshold", "-1"], "--threshold must be auto or more than 0, got -1.0"),
-        (["--threshold", "20000"], "--threshold must be below the density of something"),
-        (["--box", "1", "0", "0", "0", "1", "1"], "--box must be tight, scene or a least and a greater corner"),
-        (["--min-component", "1"], r"--min-component must be in [0, 1), got 1.0"),
-        (["--kind", "points", "--format", "glb"], "--format must be ply with --kind points, got glb"),
-        (["--simplify", "3"], "--simplify must be at least 4, got 3"),
-        (["--kind", "points", "--points", "0"], "--points must be at least 1, got 0"),
-        (["--kind", "points", "--box", "5", "5", "5", "6", "6", "6"], "--box must hold a surface that cameras see"),
+        (["--resolution", "4"], "--resolution", "4"),
+        (["--threshold", "-1"], "--threshold", "-1.0"),
+        (["--threshold", "20000"], "--threshold", "2e+04"),
+        (["--box", "1", "0", "0", "0", "1", "1"], "--box", "(1.0, 0.0, 0.0, 0.0, 1.0, 1.0)"),
+        (["--min-component", "1"], "--min-component", "1.0"),
+        (["--kind", "points", "--format", "glb"], "--format", "glb"),
+        (["--simplify", "3"], "--simplify", "3"),
+        (["--kind", "points", "--points", "0"], "--points", "0"),
+        (["--kind", "points", "--box", "5", "5", "5", "6", "6", "6"], "--box", "0"),
     ],
 )
-def test_bad_options_are_one_line(ball_run, capsys, monkeypatch, words, message):
+def test_bad_options_are_one_line(ball_run, capsys, monkeypatch, words, name, got):
     monkeypatch.setattr("nerf_metal.export.point_cloud.RAYS", 256)
     assert main(["export", str(ball_run), "--device", "cpu", "--resolution", "24", *words]) == 2
     error = capsys.readouterr().err
-    assert message in error and error.strip().splitlines()[-1].startswith("error: [export] ")
+    last = error.strip().splitlines()[-1]
+    assert last.startswith(f"error: [export] {name} must ") and f", got {got}" in last
     assert not [path for path in ball_run.iterdir() if path.name != "config.json"]
 
 

@@ -84,7 +84,7 @@ def load_optimizer(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.op
     """
     names = _learning(model)
     moments: dict[str, dict[str, torch.Tensor]] = {}
-    for name, value in sorted(upgrade_moments(_load(checkpoint, OPTIMIZER), names, checkpoint.format).items()):
+    for name, value in sorted(upgrade_moments(_load(checkpoint, OPTIMIZER), checkpoint.format).items()):
         parameter, _, key = name.rpartition("/")
         if parameter not in names:
             raise _other_model(checkpoint, OPTIMIZER, f"{name} of shape", "nothing", list(value.shape))

@@ -6,7 +6,7 @@ a hash grid was that of its field. Corrections that were off had no tensors.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 
@@ -41,19 +41,16 @@ def upgrade_weights(
     return {**kept, **off, **averaged}
 
 
-def upgrade_moments(
-    moments: dict[str, torch.Tensor], parameters: Collection[str], version: int
-) -> dict[str, torch.Tensor]:
+def upgrade_moments(moments: dict[str, torch.Tensor], version: int) -> dict[str, torch.Tensor]:
     """Return an optimizer's moments under the names that their parameters have now.
 
     Args:
         moments: as the file has them: ``PARAMETER/MOMENT``.
-        parameters: names of the parameters that learn.
         version: the format of the file.
     """
     if version > 2:
         return moments
-    bare = all(name.partition("/")[0] not in parameters for name in moments)
+    bare = not any(name.startswith(FIELD) for name in moments)
     return {_now(name, bare): tensor for name, tensor in moments.items()}
 
 

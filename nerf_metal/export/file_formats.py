@@ -1,11 +1,11 @@
-"""Meshes and point clouds as files. Coordinates are written as they are, whichever axis a format's viewers take as up.
+"""File formats of meshes and point clouds. Coordinates are written unchanged, whichever axis a viewer takes as up.
 
-- PLY and OBJ hold the colours as they are in pictures.
-- GLB: colours of vertices are linear by the format's rule, 16 bits each so that dark ones keep their steps. The light
-  is in the colours already, so that the material asks for none (``KHR_materials_unlit``; dull where that is not known).
-- USDZ, for Quick Look: it shows colours of vertices only through materials that it may not know, but always a texture.
-  Every face has one texel of a PNG, at whose middle its corners point: no unwrapping, nothing bleeds. Quick Look wants
-  Y up: the points keep their coordinates, and the prim above them turns them upright.
+- PLY and OBJ hold the same colours as pictures.
+- GLB holds linear colours of vertices, as the format demands, with 16 bits so that dark colours keep their steps. The
+  colours include the light, so that the material is unlit (``KHR_materials_unlit``, or rough for other viewers).
+- USDZ is for Quick Look, which always shows textures, but colours of vertices only with some materials. Every face has
+  one texel of a PNG, and its corners point to the middle of that texel, so that colours do not bleed. Quick Look
+  expects Y up: the points keep their coordinates, and the prim above them rotates them.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ MeshFormat = Literal["ply", "obj", "glb", "usdz"]
 
 
 def mesh_bytes(mesh: Mesh, kind: MeshFormat, up: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> bytes:
-    """A mesh as a file.
+    """Return the content of a file with a mesh.
 
     Args:
-        mesh: in the coordinates that are written.
-        kind: of the file.
-        up: direction of unit length that USDZ shows upright.
+        mesh: the mesh, in the coordinates to write.
+        kind: format of the file.
+        up: unit vector that USDZ shows as up.
 
     Raises:
-        InputError: a package of the extra is missing.
+        InputError: a package that the format needs is not installed.
     """
     if kind == "usdz":
         return _usdz(mesh, up)
@@ -56,7 +56,7 @@ def mesh_bytes(mesh: Mesh, kind: MeshFormat, up: tuple[float, float, float] = (0
 
 
 def point_cloud_bytes(cloud: PointCloud) -> bytes:
-    """A point cloud as binary PLY with normals and colours (trimesh writes none with normals)."""
+    """Return a point cloud as binary PLY with normals and colours. trimesh writes point clouds without normals."""
     columns = {
         **{name: ("float", "<f4", cloud.points[:, i]) for i, name in enumerate("xyz")},
         **{f"n{name}": ("float", "<f4", cloud.normals[:, i]) for i, name in enumerate("xyz")},
@@ -71,13 +71,13 @@ def point_cloud_bytes(cloud: PointCloud) -> bytes:
 
 
 def _linear(colors: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """sRGB bytes to linear light in [0, 1] (IEC 61966-2-1)."""
+    """Convert sRGB bytes to linear light in [0, 1] (IEC 61966-2-1)."""
     c = colors / 255.0
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
 def _finish_gltf(tree: dict[str, Any]) -> None:
-    """Give the colours their name, and the mesh its material."""
+    """Name the colours as glTF demands, and give the mesh its material."""
     primitive = tree["meshes"][0]["primitives"][0]
     index = primitive["attributes"]["COLOR_0"] = primitive["attributes"].pop("_colors")
     tree["accessors"][index]["normalized"] = True
@@ -88,7 +88,7 @@ def _finish_gltf(tree: dict[str, Any]) -> None:
 
 
 def _usdz(mesh: Mesh, up: tuple[float, float, float]) -> bytes:
-    """A USD stage and its texture in a package."""
+    """Return a package with a USD stage and its texture."""
     require("pxr", extra="usdz", command="export")
     from pxr import Gf, Kind, Sdf, Usd, UsdGeom, UsdShade, UsdUtils, Vt
 
@@ -97,12 +97,12 @@ def _usdz(mesh: Mesh, up: tuple[float, float, float]) -> bytes:
     texels = np.zeros((height * width, 3), np.uint8)
     texels[: len(mesh.faces)] = mesh.colors[mesh.faces].astype(np.uint16).sum(1) // 3
     row, column = np.divmod(np.arange(len(mesh.faces)), width)
-    st = np.stack(((column + 0.5) / width, 1.0 - (row + 0.5) / height), -1)  # from the picture's lower left
+    st = np.stack(((column + 0.5) / width, 1.0 - (row + 0.5) / height), -1)  # from the lower left of the picture
     with tempfile.TemporaryDirectory() as folder:
         iio.imwrite(Path(folder) / "colors.png", texels.reshape(height, width, 3))
         stage = Usd.Stage.CreateNew(str(Path(folder) / "mesh.usdc"))
         UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
-        UsdGeom.SetStageMetersPerUnit(stage, 1.0)  # a capture's unit is unknown
+        UsdGeom.SetStageMetersPerUnit(stage, 1.0)  # the unit of a capture is unknown
         root = UsdGeom.Xform.Define(stage, "/mesh")
         Usd.ModelAPI(root).SetKind(Kind.Tokens.component)
         stage.SetDefaultPrim(root.GetPrim())
