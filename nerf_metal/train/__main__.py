@@ -1,4 +1,4 @@
-"""``python -m nerf_metal.train`` is ``nerf-metal train``."""
+"""Entry point of ``python -m nerf_metal.train``, which is the same as ``nerf-metal train``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Ending a run cleanly on Ctrl-C and on termination."""
+"""Clean end of a run on Ctrl-C and on a request to terminate."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing import Any
 
 
 class StopRequest:
-    """While entered, SIGINT and SIGTERM set :attr:`signal` instead of ending the program.
+    """A context in which SIGINT and SIGTERM ask the run to stop instead of ending the program.
 
-    A second one acts as usual, for the impatient. Where handlers cannot be set (outside the main thread)
-    nothing changes.
+    The first signal sets :attr:`signal`. A second signal ends the program as usual. Handlers cannot be set outside of
+    the main thread; the context changes nothing there.
+
+    Attributes:
+        signal: number of the signal that was received; None before.
     """
 
     def __init__(self) -> None:
-        """Nothing is asked yet."""
+        """Start without a request."""
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        """Take the signals."""
+        """Set the handlers of both signals."""
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
                 self._before[number] = signal.signal(number, self._handle)
@@ -31,16 +34,16 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give them back."""
+        """Restore the previous handlers."""
         self._restore()
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return whether the run should stop."""
         return self.signal is not None
 
     @property
     def exit_code(self) -> int:
-        """What the program should exit with: 0, or 128 + the signal's number as shells have it."""
+        """The exit code of the program: 0, or 128 plus the number of the signal, as shells define it."""
         return 0 if self.signal is None else 128 + self.signal
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
 """The options of a training run. Each is declared in one place: its default with a reason, its limits and its help.
 
 To add an option, add a field to a group below (or to the options of a model in :mod:`nerf_metal.models`) and use it.
-Nothing here imports torch: ``--help`` must come at once.
+Nothing here imports torch, because ``--help`` must be fast.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class SceneOptions:
     # beyond these limits nothing of a capture is left in its box, or all of it is in one cell
     scene_scale: float = option(1.0, at_least=1e-3, at_most=1e3, cure="1 is usual", fixed=True)
     """Enlarge a capture by this factor inside its box. What lies outside of the box is less sharp."""
-    # a field cannot paint the background, so it cannot collapse to a blank page
+    # a field cannot learn the background, so it cannot collapse to a blank picture
     background: Literal["white", "black", "random"] = option("random", fixed=True)
     """Background color behind transparent pixels, in training and evaluation. random: another color for each ray in
     training, and white in evaluation."""
