@@ -43,7 +43,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "eval_every_seconds": 600.0,
         "eval_views": 4,
     },
-    # Exactly the run that failed: 32 hours on MPS, 9.8 dB at best and 4.3 dB at the end. Parameters that it did not give
+    # Exactly the run that failed: 32 hours on MPS, 9.8 dB at best and 4.3 dB at the end. Parameters that are not known
     # are those of a plain NeRF: ReLU densities, a white background, no warm-up, no clipping and no average.
     "baseline": {
         "field": "frequency",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from nerf_metal.train.options import TrainConfig
 
 LINE_EVERY_STEPS = 20
-"""Number of steps of a line in ``metrics.jsonl``. A step does not have its own, because reading waits for the device."""
+"""Number of steps of a line in ``metrics.jsonl``. Reading a line waits for the device, so not every step has one."""
 
 
 def part_done(config: TrainConfig, step: int, train_seconds: float) -> float:

@@ -184,9 +184,7 @@ def test_nothing_to_find(tmp_path):
     with pytest.raises(InputError, match=r"must hold a checkpoint \(step_\*\.json\), got none; "):
         find_checkpoint(tmp_path)
     save(tmp_path, 1, good=False)
-    with pytest.raises(
-        InputError, match=r"must hold a good checkpoint, got: none that was better than a blank picture; "
-    ):
+    with pytest.raises(InputError, match=r"must hold a good checkpoint, got: none .*; train again"):
         find_checkpoint(tmp_path, "good")
 
 
