@@ -261,6 +261,7 @@ class _TimeBudget:
         self._counted = self._clock()
 
     def spent(self) -> float:
+        """Return the seconds since the start."""
         return self._clock() - self._started
 
     def affords(self, work: int) -> bool:

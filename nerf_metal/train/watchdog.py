@@ -177,6 +177,7 @@ class Watchdog:
         return self._in_a_row[name] >= lines
 
     def _moments_lost(self, line: TrainLine) -> Fault | None:
+        """Check whether the state of the optimizer was lost."""
         if line.lost_moments < LOST_MOMENTS:
             return None
         return Fault(
@@ -187,6 +188,7 @@ class Watchdog:
         )
 
     def _density(self, line: TrainLine) -> Fault | None:
+        """Check whether the density is 0 everywhere or high everywhere."""
         dead = line.empty_rays >= DEAD_RAYS and line.alpha >= LEAST_ALPHA
         if self._lasting("dead", dead, FAULTY_LINES):
             return Fault(
@@ -206,6 +208,7 @@ class Watchdog:
         return None
 
     def _exploded(self, line: TrainLine) -> Fault | None:
+        """Check whether the gradient norm is far above its median in two lines in a row."""
         usual = statistics.median(self._norms) if len(self._norms) >= FEWEST_NORMS else None
         exploded = usual is not None and 0 < EXPLODED * usual < line.grad_norm
         if not exploded:
@@ -221,6 +224,8 @@ class Watchdog:
         )
 
     def _collapsed(self, line: TrainLine) -> Fault | None:
+        """Check whether the smoothed error of the training rays rose far above its minimum."""
+
         def smooth(before: float | None, now: float) -> float:
             return now if before is None else SMOOTHING * before + (1.0 - SMOOTHING) * now
 
@@ -237,6 +242,7 @@ class Watchdog:
         )
 
     def _plateau(self, line: TrainLine) -> Fault | None:
+        """Check whether the training rays have been no better than a blank picture for too long."""
         if self._mse is None or self._blank_mse is None:
             return None
         step = line.step or 0

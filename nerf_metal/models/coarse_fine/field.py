@@ -33,11 +33,13 @@ class _TruncExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> torch.Tensor:
+        """Return ``exp(x)``."""
         ctx.save_for_backward(x)
         return torch.exp(x)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, grad_y: torch.Tensor) -> torch.Tensor:
+        """Return the gradient to ``x``."""
         (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return grad_y * torch.exp(x.clamp(max=15.0))
 

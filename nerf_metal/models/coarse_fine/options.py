@@ -14,9 +14,9 @@ class FrequencyOptions:
     """The coarse and the fine network of the NeRF paper. These options count with --field frequency only."""
 
     depth: int = option(4, at_least=1, fixed=True)  # what two cores can train in minutes; the paper has 8
-    """Number of layers in front of density and color."""
+    """Number of layers before density and color."""
     skip: int = option(0, at_least=0, fixed=True)  # 4 layers learn without it
-    """The position enters the network again behind this layer. 0: never."""
+    """Number of layers after which the position enters the network again. 0: never."""
     # 2^6 periods over the box, about a pixel at 100 x 100: finer is noise
     position_bands: int = option(7, at_least=0, fixed=True, was="position_levels")
     """Number of frequency bands of the position encoding."""
