@@ -133,7 +133,7 @@ class Watchdog:
                 known["batch_psnr"] = -_db(self._mse)
                 if _db(self._blank_mse / self._mse) >= BETTER_DB:
                     why = (
-                        f" The training rays have {-_db(self._mse):.2f} dB, so the test views may have another "
+                        f" The training rays have {-_db(self._mse):.1f} dB, so the test views may have another "
                         "background or other poses."
                     )
             return Fault(
