@@ -1,8 +1,9 @@
-"""Models: a field, how rays sample it, and its loss.
+"""Models: a model is a radiance field with its sampling of rays and its loss.
 
-:class:`Model` is the base class of all models; :class:`nerf_metal.models.hash_grid.model.HashGridModel` and
-:class:`nerf_metal.models.coarse_fine.model.CoarseFineModel` are those of the package. Importing this package does not
-import torch; its names do.
+:class:`Model` is the base class of all models. The package has two:
+:class:`nerf_metal.models.hash_grid.model.HashGridModel` and
+:class:`nerf_metal.models.coarse_fine.model.CoarseFineModel`. The import of this package does not import torch. The
+first use of one of its names does.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _PLACES = {
 }
 
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of the module's
+if not TYPE_CHECKING:  # a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
         """Load a public name when it is first used (PEP 562)."""

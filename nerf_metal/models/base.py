@@ -1,4 +1,4 @@
-"""What a model is: five members that the training loop and the commands call, and defaults for the rest."""
+"""The base class of models: five members that every model implements, and defaults for the others."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from nerf_metal.models.matmul_check import MatmulFinding
 from nerf_metal.models.pixels import RenderedPixels
 
 LayerGroups = Mapping[str, Sequence[nn.Parameter]]
-"""The parameters that learn, by the name of the part to which they belong, such as ``fine.trunk``."""
+"""Type of the layer groups: the parameters that learn, by the name of their part of the model, such as ``fine.trunk``.
+"""
 
 
 class Space(NamedTuple):
-    """What a model knows of a scene when it is made.
+    """The facts about a scene that a model needs when it is made.
 
     Attributes:
-        aabb: the box ``[2, 3]`` of what the cameras look at, float32, world units.
+        aabb: box ``[2, 3]`` of the scene in front of the cameras, float32, world units.
         near: least distance along a ray, world units.
         far: greatest distance along a ray, world units.
         cascades: number of nested boxes that the scene needs, each twice as large as the one before.
@@ -37,10 +38,10 @@ class Space(NamedTuple):
 
 
 class StepLoss(NamedTuple):
-    """What :meth:`Model.loss` found out about a batch of ``R`` rays.
+    """The result of :meth:`Model.loss` for a batch of ``R`` rays.
 
     Attributes:
-        loss: scalar with a gradient to the parameters. Without a gradient the step changes nothing.
+        loss: scalar with a gradient to the parameters. If it has no gradient, the step changes nothing.
         rgb: predicted colours ``[R, 3]``, without gradient.
         opacity: predicted opacities ``[R]``, without gradient.
         samples: number of samples that had a gradient.
@@ -53,26 +54,28 @@ class StepLoss(NamedTuple):
 
 
 class Model(nn.Module, abc.ABC):
-    """A radiance field, how rays sample it, and its loss.
+    """The base class of models: a radiance field with its sampling of rays and its loss.
 
     A model of your own implements :meth:`fit_to`, :meth:`loss`, :meth:`render`, :meth:`density` and :meth:`colors`, and
-    holds its box as the buffer ``aabb``. All other members have defaults. Everything that a checkpoint must hold is in
-    its ``state_dict``, whose keys do not depend on options such as ``appearance``.
+    holds its box as the buffer ``aabb``. All other members have defaults. Its ``state_dict`` holds everything that a
+    checkpoint must hold, and the keys do not depend on options such as ``appearance``.
 
-    The loop (:mod:`nerf_metal.train.loop`) calls ``loss``, then ``backward`` of what it returned, then ``step`` of the
-    optimizer. A model may fill each of the three calls with one launch of its own.
+    The loop (:mod:`nerf_metal.train.loop`) calls ``loss``, then ``backward`` of the loss, then ``step`` of the
+    optimizer. A model may implement each of the three calls as a single launch of a kernel.
 
     Attributes:
-        Config: frozen dataclass of the model's options. Each is taken from the option of a run that has the same name,
-            else from ``--field-options``, else it has its default.
+        Config: frozen dataclass of the model's options. The value of a field comes from the option of a run that has
+            the same name, else from ``--field-options``, else it is the default.
         batch_rays: number of rays of the next batch. A model may change it from step to step.
-        part_rays: most rays of one call of :meth:`loss`. The loop splits a batch that has more and adds the gradients.
-        clips_gradients: the loop measures the norm of all gradients in each step, and clips it by ``--clip-norm``.
-            False where that pass over memory is not worth its time; the norm is then measured now and then.
+        part_rays: largest number of rays of one call of :meth:`loss`. The loop splits a larger batch and adds the
+            gradients.
+        clips_gradients: whether the loop computes the norm of all gradients in each step and clips it by
+            ``--clip-norm``. It is False if that pass over memory takes too long. The norm is then computed for the
+            lines of the record only.
 
     Args:
-        config: an instance of :attr:`Config`.
-        space: of the scene.
+        config: instance of :attr:`Config`.
+        space: facts about the scene.
     """
 
     Config: ClassVar[type]
@@ -89,11 +92,24 @@ class Model(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def fit_to(self, split: Split) -> None:
-        """Look at the training images once, before the first step of a new run. The time counts as training."""
+        """Adapt the model to the training images once, before the first step of a new run.
+
+        The time counts as training.
+
+        Args:
+            split: the training images.
+        """
 
     @abc.abstractmethod
     def loss(self, batch: RayBatch, step: int) -> StepLoss:
-        """Compute the loss of a batch with gradients. Chance depends on ``batch.seed`` and ``step`` alone."""
+        """Compute the loss of a batch with gradients.
+
+        Random numbers must depend on ``batch.seed`` and ``step`` alone.
+
+        Args:
+            batch: rays with their true colours.
+            step: number of training steps done.
+        """
 
     @abc.abstractmethod
     def render(self, rays_o: torch.Tensor, rays_d: torch.Tensor, background: torch.Tensor) -> RenderedPixels:
@@ -116,26 +132,32 @@ class Model(nn.Module, abc.ABC):
         return box
 
     def batches(self, split: Split, *, background: str, seed: int, device: torch.device) -> Batches:
-        """Return what the loop draws batches from. Default: all pixels of all images.
+        """Return the source of the batches. Default: all pixels of all images.
 
         Args:
             split: the training images.
             background: name of the background, see :mod:`nerf_metal.data.background`.
-            seed: of the run.
-            device: where batches go.
+            seed: seed of the run.
+            device: device of the batches.
         """
         return PixelBatches(split, background, near_object=False, seed=seed, device=device)
 
     def optimizer(self, lr: float) -> torch.optim.Optimizer:
-        """Return the optimizer of everything that learns, in the order of :meth:`parameters`. Default: Adam.
+        """Return the optimizer of all parameters that learn, in the order of :meth:`parameters`. Default: Adam.
 
         A parameter group may have a ``rate``: a factor on the learning rate that the loop sets in each step.
+
+        Args:
+            lr: initial learning rate.
         """
-        # eps as in instant-ngp (Müller et al. 2022): gradients of a mean over rays are small numbers.
+        # eps is that of instant-ngp (Müller et al. 2022), because gradients of a mean over rays are small numbers.
         return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], lr=lr, eps=1e-15, fused=True)
 
     def layer_groups(self) -> LayerGroups:
-        """Return the parameters that learn, by part, for the norms in the record. Default: a group a direct child."""
+        """Return the parameters that learn, by part, for the norms in the record.
+
+        Default: one group for each direct child of the model.
+        """
         groups: dict[str, list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
@@ -143,12 +165,12 @@ class Model(nn.Module, abc.ABC):
         return groups
 
     def limit_memory(self, max_memory: float, held_bytes: int, *, training: bool) -> None:
-        """Decide on sizes of chunks and batches, so that training or rendering fits. Default: do nothing.
+        """Choose the sizes of chunks and batches, so that training or rendering fits into memory. Default: do nothing.
 
         Args:
-            max_memory: GB for images, weights and activations.
-            held_bytes: bytes that count against it anyway: all images and the averaged weights.
-            training: room is needed for gradients and the optimizer too.
+            max_memory: memory for images, weights and activations, GB (10^9 bytes).
+            held_bytes: bytes of it that are in use in any case: all images and the averaged weights.
+            training: whether memory is needed for gradients and the optimizer too.
 
         Raises:
             InputError: it does not fit.
@@ -157,7 +179,10 @@ class Model(nn.Module, abc.ABC):
     def self_test(self) -> MatmulFinding | None:
         """Check the gradients of the model's matrix products on its device, within a second. Default: do nothing.
 
-        Where only large calls are wrong, a model makes smaller ones from now on. Nothing is drawn from torch's random
-        state.
+        If only large calls are wrong, the model makes smaller ones afterwards. The check does not draw from torch's
+        random state.
+
+        Returns:
+            The result of the check, or None if there is no check.
         """
         return None

@@ -1,11 +1,12 @@
-"""Does torch compute right gradients of a run's matrix products, on the run's device, at the run's shapes?
+"""Check that torch computes correct gradients of a run's matrix products, on the run's device and at the run's shapes.
 
-On M1 and M2, torch before 2.14 sums what lies in memory behind the operands into the weight gradients of ``Linear``
-where a call has 32 767 rows or more (pytorch #177116, #193487): mostly thousands of times too large, and only now and
-then, by what the memory happens to hold. Training goes on, and learns nothing. So each run looks first.
+On M1 and M2, torch before 2.14 adds the contents of the memory after the operands to the weight gradients of
+``Linear`` if a call has 32 767 rows or more (pytorch #177116, #193487). The gradients are then often thousands of times
+too large, but only sometimes, because it depends on the contents of the memory. Training continues and learns nothing.
+So each run checks its gradients first.
 
-Rows are a few distinct ones over and over: what comes out in float64 is then known from these few, for every entry and
-in milliseconds. Their number is a prime, so that no rows that are taken for others look right.
+The rows of the test are a few distinct rows that repeat. The correct float64 result of every entry follows from these
+few in milliseconds. Their number is a prime, so that the result is wrong if some rows are taken for others.
 """
 
 from __future__ import annotations
@@ -25,37 +26,39 @@ from nerf_metal import kernels, ops, reference
 from nerf_metal.util.rounding import DEVIATIONS, products
 
 WHOLE_ROWS = 131_072
-"""Most rows of a call that is tried though no call is so large: 2048 rays of 64 samples, the coarse pass of a usual
-step and four times what torch gets wrong. The fine pass, three times as large, would say no more and take 2 GB."""
+"""Largest number of rows that is tested in a call larger than those of the run: 2048 rays with 64 samples. That is the
+coarse pass of a usual step, and four times the number at which torch fails. The fine pass is three times as large. It
+would show nothing more and take 2 GB."""
 FEWEST_ROWS = 256
-"""Calls are not made smaller than this: a GPU would spend its time on starting them."""
+"""Least number of rows of a call. A GPU would spend most of its time on starting smaller calls."""
 SECONDS = 1.0
-"""What a check may take at the start of a run: nobody notices."""
-MENDED = "2.14"
-"""The first torch without the fault (pytorch #183535)."""
+"""Largest duration of a check in seconds. It is short compared with the start of a run."""
+FIXED_IN = "2.14"
+"""First version of torch without the fault (pytorch #183535)."""
 
-_DISTINCT = 1021  # rows; a prime
-_BEHIND = 4096  # rows left in memory behind the operands: more than any tile of a matrix product
-_STALE = 1e4  # their size: read but once, they stand out against a million of the true ones
-_AFFECTED = 16  # least width, in and out, for which torch takes the wrong path
+_DISTINCT = 1021  # number of distinct rows; a prime
+_BEHIND = 4096  # number of rows left in memory after the operands: more than any tile of a matrix product
+_STALE = 1e4  # their magnitude: a single one that is read stands out against a million correct ones
+_AFFECTED = 16  # least width, in and out, for which torch fails
 
 
 @dataclass(frozen=True)
 class MatmulFinding:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        usable: calls of ``rows_used`` rows are right.
-        rows_used: rows of the calls that the run may make.
-        rows_wrong: rows of the smallest calls that came out wrong; None where none did.
-        wrong: what of them.
-        error: of the worst entry, over the largest right one; infinite where it is no number. None where all is right.
-        layers: what computes the layers.
-        torch: its version.
-        device: the kind.
-        seconds: taken.
-        tested: (rows, in, out) that were compared; of a fused network, its first and last width.
-        untested: for which there was no time.
+        usable: whether calls of ``rows_used`` rows are correct.
+        rows_used: number of rows of the largest calls that the run may make.
+        rows_wrong: number of rows of the smallest calls with a wrong result; None if all results are correct.
+        wrong: name of the wrong result, such as ``weight gradients``.
+        error: error of the worst entry, relative to the largest correct entry; infinite if the entry is not finite.
+            None if all results are correct.
+        layers: name of the code that computes the layers.
+        torch: version of torch.
+        device: type of the device.
+        seconds: duration of the check, seconds.
+        tested: shapes (rows, in, out) that were tested. For a fused network they hold its first and last width.
+        untested: shapes for which there was no time.
     """
 
     usable: bool
@@ -71,29 +74,29 @@ class MatmulFinding:
     untested: tuple[tuple[int, int, int], ...] = ()
 
     def sentence(self) -> str:
-        """For a person: what was found, and what is or must be done."""
+        """Return the result for a person, with what nerf_metal does and what the person should do."""
         where = f"torch {self.torch} on {self.device}"
         if self.error is None:
             some = f"{len(self.tested)} of {len(self.tested) + len(self.untested)} shapes" if self.untested else "all"
             return (
-                f"{where} computes right weight gradients of {self.layers} in calls of {self.rows_used} rows "
+                f"{where} computes correct weight gradients of {self.layers} in calls of {self.rows_used} rows "
                 f"({some} tested in {self.seconds:.2f} s)."
             )
-        off = f"off by {self.error:.2g} times their size" if math.isfinite(self.error) else "not even finite"
-        known = self.device == "mps" and TorchVersion(self.torch) < MENDED and self.wrong == "weight gradients"
+        off = f"the error is {self.error:.2g} times their size" if math.isfinite(self.error) else "they are not finite"
+        known = self.device == "mps" and TorchVersion(self.torch) < FIXED_IN and self.wrong == "weight gradients"
         like = "" if known else "like "
         said = (
             f"{where} computes wrong {self.wrong} of {self.layers} in calls of {self.rows_wrong} rows: {off} "
             f"({like}pytorch #177116, #193487)"
         )
-        then = f"torch {MENDED} mends it." if known else "Nothing of the kind is known there: please report it."
+        then = f"torch {FIXED_IN} fixes it." if known else "This is not a known fault: please report it."
         if self.usable:
-            return f"{said}. Calls of {self.rows_used} rows are right, and nerf_metal makes no larger ones. {then}"
+            return f"{said}. Calls of {self.rows_used} rows are correct, and nerf_metal makes no larger ones. {then}"
         other = "another version of torch" if self.device == "cpu" else "--device cpu or another version of torch"
-        return f"{said}. No smaller calls are known to be right, and nothing could be learnt: take {other}. {then}"
+        return f"{said}. No smaller calls are known to be correct, so training would fail: use {other}. {then}"
 
     def evidence(self) -> dict[str, Any]:
-        """For a report, as JSON holds it: an error that is no number is None."""
+        """Return the numbers of the result, as JSON holds them. An error that is not finite is None."""
         finite = self.error is not None and math.isfinite(self.error)
         return {
             "rows_wrong": self.rows_wrong,
@@ -105,7 +108,15 @@ class MatmulFinding:
 
 
 class _Result(NamedTuple):
-    """Something computed, what it must be, and the sums of its terms' magnitudes."""
+    """A computed tensor and the correct one.
+
+    Attributes:
+        name: name of the tensor, such as ``weight gradients``.
+        got: computed tensor.
+        want: correct tensor, float64.
+        sizes: sums of the magnitudes of the terms of each entry, float64.
+        terms: number of terms of each entry.
+    """
 
     name: str
     got: torch.Tensor
@@ -115,7 +126,7 @@ class _Result(NamedTuple):
 
 
 class _Fault(NamedTuple):
-    """See :class:`MatmulFinding`."""
+    """A wrong result: its name and its error, see ``wrong`` and ``error`` of :class:`MatmulFinding`."""
 
     wrong: str
     error: float
@@ -132,24 +143,24 @@ def check_weight_gradients(
     clock: Callable[[], float] = time.perf_counter,
     seed: int = 0,
 ) -> MatmulFinding:
-    """Check ``Linear`` and its gradients at the calls of a run; where these are wrong, find smaller ones that
-    are right.
+    """Check ``Linear`` and its gradients at the shapes of a run. If they are wrong, find smaller, correct calls.
 
-    The largest layers first, then the same at ``rows_whole``, until the time is spent. The search for smaller calls is
-    made to the end: halves of halves take no longer than what they are halves of, and without them there is no run.
+    The check starts with the largest layers, repeats them at ``rows_whole``, and ends when the time is spent. The
+    search for smaller calls has no time limit: all halvings together take no longer than the first call, and the run
+    needs the result.
 
     Args:
-        layers: (in, out) of the network's.
-        rows_cut: of the run's largest calls.
-        rows_whole: of the calls that would be, were they not cut; no more than ``rows_cut`` where that is of no
-            interest. At most :data:`WHOLE_ROWS` are tried.
-        device: of the run.
-        least_rows: of a call, as one ray has them.
-        seconds: to spend.
-        clock: tells them.
-        seed: of the numbers.
+        layers: widths (in, out) of the network's layers.
+        rows_cut: number of rows of the run's largest calls.
+        rows_whole: number of rows that the calls would have if they were not cut. They are not tested if this is at
+            most ``rows_cut``. At most :data:`WHOLE_ROWS` are tested.
+        device: device of the run.
+        least_rows: least number of rows of a call: those of one ray.
+        seconds: time limit, seconds.
+        clock: function that returns the present time in seconds.
+        seed: seed of the test's numbers.
     """
-    watch = _Watch(seconds, clock)
+    budget = _TimeBudget(seconds, clock)
     shapes = sorted(set(layers), key=lambda shape: shape[0] * shape[1], reverse=True)
     rows_whole = min(rows_whole, WHOLE_ROWS)
     plan = [(rows_cut, *shape) for shape in shapes]
@@ -160,17 +171,17 @@ def check_weight_gradients(
     def first_fault(calls: Sequence[tuple[int, int, int]], timed: bool) -> tuple[int, _Fault] | None:
         for rows, into, out in calls:
             work = rows * into * out
-            if timed and not watch.affords(work):
-                continue  # a smaller one may fit
+            if timed and not budget.affords(work):
+                continue  # there may be time for a smaller one
             fault = _worst(_linear_results(rows, into, out, device, seed))
-            watch.did(work)
+            budget.count(work)
             tested.append((rows, into, out))
             if fault is not None:
                 return rows, fault
         return None
 
     _worst(_linear_results(1, *shapes[-1], device, seed))  # torch's first backward takes a third of a second to start
-    watch.count_from_here()
+    budget.restart_pace()
     rows, usable = rows_cut, True
     found = first_fault(plan, timed=True)
     smaller = found
@@ -190,7 +201,7 @@ def check_weight_gradients(
         layers="Linear",
         torch=str(torch.__version__),
         device=device.type,
-        seconds=watch.spent(),
+        seconds=budget.spent(),
         tested=tuple(tested),
         untested=tuple(call for call in plan if call not in tested),
     )
@@ -205,17 +216,17 @@ def check_mlp_gradients(
     clock: Callable[[], float] = time.perf_counter,
     seed: int = 0,
 ) -> MatmulFinding:
-    """Check :func:`nerf_metal.ops.mlp` and its gradients. There is no cure: its calls are not cut.
+    """Check :func:`nerf_metal.ops.mlp` and its gradients. Its calls cannot be made smaller.
 
     Args:
-        networks: the widths of each, from its input to its output.
-        rows: of a step.
-        device: of the run.
-        backend: of the run, see :mod:`nerf_metal.ops`.
-        clock: tells the seconds.
-        seed: of the numbers.
+        networks: widths of each network, from its input to its output.
+        rows: number of rows of a training step.
+        device: device of the run.
+        backend: implementation of the kernels, see :mod:`nerf_metal.ops`.
+        clock: function that returns the present time in seconds.
+        seed: seed of the test's numbers.
     """
-    watch = _Watch(math.inf, clock)
+    budget = _TimeBudget(math.inf, clock)
     backend = kernels.resolve("mlp", backend, torch.empty(0, device=device))
     tested, fault = [], None
     for widths in networks:
@@ -232,37 +243,39 @@ def check_mlp_gradients(
         layers=f"the fused networks (backend {backend})",
         torch=str(torch.__version__),
         device=device.type,
-        seconds=watch.spent(),
+        seconds=budget.spent(),
         tested=tuple(tested),
     )
 
 
-class _Watch:
-    """Seconds spent, and how many more some work will take, by what was done before."""
+class _TimeBudget:
+    """The seconds spent, and an estimate whether there is time for more work, from the pace of the work before."""
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._seconds, self._clock = seconds, clock
         self._started = self._counted = clock()
         self._work = 0
 
-    def count_from_here(self) -> None:
-        """What came before says nothing of the time that work takes."""
+    def restart_pace(self) -> None:
+        """Leave the time so far out of the pace. It still counts as spent."""
         self._counted = self._clock()
 
     def spent(self) -> float:
+        """Return the seconds since the start."""
         return self._clock() - self._started
 
     def affords(self, work: int) -> bool:
-        """Whether there is time for it; for the first always."""
+        """Return whether there is time for some work. It is always True for the first."""
         pace = (self._clock() - self._counted) / max(self._work, 1)
         return self._work == 0 or self.spent() + pace * work <= self._seconds
 
-    def did(self, work: int) -> None:
+    def count(self, work: int) -> None:
+        """Add work that is done to the pace."""
         self._work += work
 
 
 class _Rows:
-    """So many rows, of few distinct ones."""
+    """Indices of rows that repeat a few distinct ones."""
 
     def __init__(self, rows: int, device: torch.device) -> None:
         self.places = torch.arange(rows) % _DISTINCT
@@ -270,22 +283,25 @@ class _Rows:
         self._there = self.places.to(device)
 
     def spread(self, distinct: torch.Tensor) -> torch.Tensor:
-        """All of them on the device, in memory of their own that ends where they end."""
+        """Return all rows on the device, in a new tensor, so that its memory ends with the last row."""
         return distinct.to(self._there.device).index_select(0, self._there)
 
     def last(self, distinct: torch.Tensor) -> torch.Tensor:
-        """As many of the last as are distinct: enough to see that rows came out right."""
+        """Return the last rows, as many as are distinct. They are enough to test the rows of a result."""
         return distinct[self.places[-_DISTINCT:]]
 
 
 def _numbers(random: torch.Generator, rows: int, columns: int, least: float) -> torch.Tensor:
-    """Evenly distributed from ``least`` to 1, mostly positive: sums as large as their terms, as behind a ReLU, so that
-    a thousandth of a sum that is missing stands out from its rounding."""
+    """Return random numbers, evenly distributed from ``least`` to 1.
+
+    Most of them are positive, as after a ReLU, so that sums are about as large as the sums of the magnitudes. An error
+    of a thousandth of a sum is then larger than its rounding.
+    """
     return torch.rand((rows, columns), generator=random) * (1.0 - least) + least
 
 
 def _linear_results(rows: int, into: int, out: int, device: torch.device, seed: int) -> Iterator[_Result]:
-    """``Linear`` and its gradients, behind a larger call that leaves large numbers in memory."""
+    """Yield the results of ``Linear`` and its gradients, after a larger call that leaves large numbers in memory."""
     random = torch.Generator().manual_seed(seed)
     x, grad = (_numbers(random, _DISTINCT, columns, least) for columns, least in ((into, 0.0), (out, -0.5)))
     weight, bias = _numbers(random, out, into, -0.5), _numbers(random, 1, out, -0.5)[0]
@@ -315,8 +331,11 @@ def _linear_results(rows: int, into: int, out: int, device: torch.device, seed: 
 
 
 def _mlp_results(rows: int, widths: Sequence[int], device: torch.device, backend: str, seed: int) -> Iterator[_Result]:
-    """The fused network and its gradients, behind a larger call too. Every other hidden unit has negative weights and
-    is dead whatever the rounding, the others none: no gradient hangs on the last digit of a ReLU's argument."""
+    """Yield the results of the fused network and its gradients, after a larger call too.
+
+    Every second hidden unit has negative weights only and is 0 whatever the rounding is. The other units have positive
+    weights only. So no gradient depends on the last digit of a ReLU's argument.
+    """
     random = torch.Generator().manual_seed(seed)
     x, grad = (_numbers(random, _DISTINCT, columns, least) for columns, least in ((widths[0], 0.0), (widths[-1], -0.5)))
     weights = [_numbers(random, out, into, 0.5) / into for into, out in itertools.pairwise(widths)]
@@ -336,14 +355,15 @@ def _mlp_results(rows: int, widths: Sequence[int], device: torch.device, backend
     right = reference.mlp(exact[0], exact[1:])
 
     def gradients(grad: torch.Tensor) -> list[torch.Tensor]:
-        """Of the distinct rows' inputs, and of the weights."""
+        """Return the gradients of the last inputs and of the weights."""
         grad_x = torch.autograd.grad(right, exact[0], grad, retain_graph=True)[0]
         grad_weights = torch.autograd.grad(right, exact[1:], grad * all_rows.counts, retain_graph=True)
         return [all_rows.last(grad_x), *grad_weights]
 
-    # what is alive has positive weights: of the outputs all terms are positive, of gradients all but those of dL/dy
+    # units that are not 0 have positive weights: all terms of the outputs are positive, and all factors of the terms of
+    # the gradients except dL/dy
     last = all_rows.last(right.detach())
-    depth = sum(widths)  # terms of the sums before, layer after layer
+    depth = sum(widths)  # number of terms of the sums in all layers
     yield _Result("outputs", y, last, last, depth)
     names = ["input gradients", *["weight gradients"] * len(weights)]
     for name, got, want, sizes in zip(
@@ -353,11 +373,11 @@ def _mlp_results(rows: int, widths: Sequence[int], device: torch.device, backend
 
 
 def _worst(results: Iterator[_Result]) -> _Fault | None:
-    """The result furthest off relative to its size, of those that rounding does not explain."""
+    """Return the result with the largest relative error, of those whose errors are larger than rounding."""
     faults = []
     for name, got, want, sizes, terms in results:
         off = (got.double() - want).abs()
-        if not bool((off <= DEVIATIONS * products(terms) * sizes).all()):  # NaN is not within anything
+        if not bool((off <= DEVIATIONS * products(terms) * sizes).all()):  # also False for NaN
             faults.append(
                 _Fault(name, float((off / want.abs().amax()).nan_to_num(nan=math.inf, posinf=math.inf).amax()))
             )

@@ -1,4 +1,4 @@
-"""How many rays fit into a memory budget: an estimate from the network's widths."""
+"""Estimates of the memory of a model: how many rays fit into a memory budget, and whether a hash grid fits."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from nerf_metal.util.errors import InputError
 
 _FLOAT = 4  # bytes
 _OTHER_FLOATS = 24
-"""Of a sample outside the network: edges, middles, positions, colours, densities, weights, with their
-gradients."""
+"""Number of floats of a sample outside of the network: edges, middles, positions, colours, densities and weights, with
+their gradients."""
 _ALLOCATOR = 1.25
-"""Memory that the process takes for each byte of its tensors: freed blocks that do not fit the next request, and
-scratch of the matrix library. Measured 1.17 at 4 GB and 1.23 at 1 GB with the preset classic on a CPU."""
+"""Bytes of memory that the process takes for each byte of its tensors. The rest is freed blocks that do not fit the
+next request, and scratch memory of the matrix library. 1.17 was measured at 4 GB and 1.23 at 1 GB, with the preset
+classic on a CPU."""
 
 
 def _floats_per_sample(field: NerfField) -> int:
-    """Floats that autograd keeps for one sample: what each layer saves for its backward pass.
+    """Return the number of floats that autograd keeps for one sample.
 
-    The angles of the encoding, and every layer's input (the first one's is the encoding itself).
+    These are the angles of the encoding and the input of every layer, which each layer saves for its backward pass.
     """
     encoding = field.encode_position.output_width
     layers = sum(field.layer_widths) + field.density.in_features
@@ -32,10 +33,10 @@ def _floats_per_sample(field: NerfField) -> int:
 
 
 def training_bytes_per_ray(model: CoarseFineField, sampler: Sampler) -> int:
-    """Peak bytes of forward and backward for one ray.
+    """Return the peak number of bytes of the forward and backward pass for one ray.
 
-    ``4 * sum over both passes of samples * (encoding + layer inputs + 2 colour layer + 24)``; gradients of
-    activations replace what they free and are covered by counting the widest layer twice more.
+    It is ``4 * samples * (encoding + layer inputs + 2 colour layer + 24)``, summed over both networks. The gradients of
+    activations take the memory of freed activations. Twice the widest layer is added for them.
     """
     coarse, fine = sampler.num_samples, sampler.num_samples + sampler.num_importance
     kept = coarse * _floats_per_sample(model.coarse) + fine * _floats_per_sample(model.fine)
@@ -44,10 +45,18 @@ def training_bytes_per_ray(model: CoarseFineField, sampler: Sampler) -> int:
 
 
 def chunk_rays(budget_gb: float, fixed: int, model: CoarseFineField, sampler: Sampler) -> int:
-    """Rays of a rendered chunk, at most enough for one call of the networks: more is no faster.
+    """Return the number of rays of a rendered chunk: at most one call of the networks, because more are not faster.
 
-    Without gradients a ray costs its samples' own tensors, and a call of the network, however many rays it
-    is cut from, the encoding and two layers of the field's ``max_rows`` rows.
+    Without gradients, a ray takes the memory of its samples' tensors, the encoding and two layers of the network.
+
+    Args:
+        budget_gb: value of ``--max-memory``, 1 GB = 10^9 bytes.
+        fixed: number of bytes that are in use in any case.
+        model: networks with their box.
+        sampler: sampler of the rays.
+
+    Raises:
+        InputError: not even one ray fits.
     """
     fine = sampler.num_samples + sampler.num_importance
     widest = max(model.fine.layer_widths)
@@ -56,23 +65,25 @@ def chunk_rays(budget_gb: float, fixed: int, model: CoarseFineField, sampler: Sa
 
 
 def fixed_bytes(module: nn.Module, held_bytes: int) -> int:
-    """Bytes held all the time: those held anyway, each weight, and a gradient and Adam's two moments of each that
-    learns."""
+    """Return the number of bytes that are in use all the time.
+
+    These are ``held_bytes``, each weight, and a gradient and Adam's two moments for each weight that learns.
+    """
     floats = sum(p.numel() * (4 if p.requires_grad else 1) for p in module.parameters())
     return held_bytes + _FLOAT * floats
 
 
 def rays_within(budget_gb: float, fixed: int, per_ray: int) -> int:
-    """Rays that fit at once.
+    """Return the number of rays that fit at once.
 
     Args:
-        budget_gb: of ``--max-memory``, 1 GB = 10^9 bytes. The runtime of torch itself (about 0.25 GB) is not
-            in it.
-        fixed: bytes taken anyway.
-        per_ray: bytes of one ray.
+        budget_gb: value of ``--max-memory``, 1 GB = 10^9 bytes. It does not include the runtime of torch, about 0.25
+            GB.
+        fixed: number of bytes that are in use in any case.
+        per_ray: number of bytes of one ray.
 
     Raises:
-        InputError: not one ray fits.
+        InputError: not even one ray fits.
     """
     rays = int((budget_gb * 1e9 / _ALLOCATOR - fixed) // per_ray)
     if rays < 1:
@@ -85,20 +96,20 @@ def rays_within(budget_gb: float, fixed: int, per_ray: int) -> int:
 
 
 _TABLE_FLOATS = 4
-"""Floats for each number of the table: itself, its gradient and Adam's two moments."""
+"""Number of floats for each number of the table: the number, its gradient and Adam's two moments."""
 _SAMPLE_FLOATS = 300
-"""Of a sample in a step of the hash grid: place, times and ray; features, geometry and the colour network's input, each
-with its gradient; and the same again of samples that were marched but not kept."""
+"""Number of floats of a sample in a step of the hash grid: position, distances and ray; features, geometry and the
+input of the colour network, each with its gradient; and the same for samples that were marched but not kept."""
 
 
 def check_hash_grid(budget_gb: float, held_bytes: int, field: HashField, samples: int) -> None:
-    """Check that a hash grid's steps fit into a memory budget.
+    """Check that the steps of a hash grid fit into a memory budget.
 
     Args:
-        budget_gb: of ``--max-memory``, 1 GB = 10^9 bytes, without torch's own runtime.
-        held_bytes: of all images and of the averaged weights.
-        field: gives the size of the table.
-        samples: of a step.
+        budget_gb: value of ``--max-memory``, 1 GB = 10^9 bytes. It does not include the runtime of torch.
+        held_bytes: number of bytes of all images and of the averaged weights.
+        field: field whose table is counted.
+        samples: number of samples of a step.
 
     Raises:
         InputError: they do not fit.
@@ -117,13 +128,15 @@ _KEEP_BYTES = 1 << 30  # more than a step frees
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed: else it gives large tensors back to the system, and the next step page-faults its
-    own anew (1 ms for 8 MB, a fiftieth of a step). What a process holds then stays at its peak. Other systems keep it
-    by themselves.
+    """Let glibc keep freed memory.
+
+    Otherwise it returns the memory of large tensors to the system, and the next step page-faults new memory: 1 ms for
+    8 MB, which is a fiftieth of a step. The memory of the process then stays at its peak. Other systems keep freed
+    memory by default.
     """
     if not sys.platform.startswith("linux"):
         return
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # musl has none
+    if hasattr(libc, "mallopt"):  # musl does not have it
         for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
             libc.mallopt(option, _KEEP_BYTES)

@@ -1,4 +1,4 @@
-"""Options that every model of the package understands. Nothing here imports torch: ``--help`` must come at once."""
+"""The options that all models of the package share. Nothing here imports torch, because ``--help`` must be fast."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Backend = Literal["auto", "metal", "host", "torch"]
 
 @dataclass(frozen=True)
 class CommonOptions:
-    """The model: what learns, and where."""
+    """The options that all models of the package share."""
 
-    # 64 is the widest that a step's rows pass through in registers and near caches; 2 dB more than 32
-    hidden_width: int = option(64, at_least=2, fixed=True)  # the colour layer has half of it
+    # 64 is the largest width whose activations stay in registers and near caches; 2 dB more than 32
+    hidden_width: int = option(64, at_least=2, fixed=True)  # the colour layer has half as many
     """Number of units in a hidden layer. A hash grid takes at most 128."""
-    # on Lego a quarter of the rays drop out, and the others cross less than half the length
+    # on Lego a quarter of the rays miss the box, and the others cross less than half the length
     tight_box: bool = option(True, fixed=True)
     """Sample only inside the box around the object. The box comes from the alpha of the images (the visual hull). The
     hash grid samples only inside the hull itself."""
@@ -30,9 +30,10 @@ class CommonOptions:
     changed between the images."""
     refine_poses: bool = option(False, fixed=True)
     """Learn a small rotation and translation of each training camera. Use it when the poses are not exact."""
-    pose_lr: float = option(1e-3, above=0)  # nerfstudio's: a tenth of a degree in the first steps
+    pose_lr: float = option(1e-3, above=0)  # that of nerfstudio: a tenth of a degree in the first steps
     """Initial learning rate of the poses. It follows --lr-decay."""
     backend: Backend = option("auto")
     """Implementation of the kernels. auto: the fastest that runs here. nerf-metal doctor shows which ones do."""
     deterministic: bool = option(False)
-    """Make runs with equal seeds equal to the last bit on a GPU too. Sums become slower. On a CPU they always are."""
+    """Make runs with equal seeds equal to the last bit on a GPU too. This makes sums slower. Runs on a CPU are always
+    equal."""

@@ -1,4 +1,4 @@
-"""Which model ``--field`` names, and how it is made."""
+"""The registry of models: it finds and makes the model that ``--field`` names."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ MODELS = {
     "hashgrid": "nerf_metal.models.hash_grid.model:HashGridModel",
     "frequency": "nerf_metal.models.coarse_fine.model:CoarseFineModel",
 }
-"""The models of the package, by the value of ``--field``."""
+"""Classes of the package's models, as ``MODULE:CLASS``, by the value of ``--field``."""
 
 
 def model_class(field: str) -> type[Model]:
-    """Return the class that ``--field`` names: a key of :data:`MODELS`, or ``MODULE:CLASS`` of a model of your own.
+    """Return the class of a model.
 
-    A module is looked for in the current folder too, as Python itself does.
+    Args:
+        field: value of ``--field``: a key of :data:`MODELS`, or ``MODULE:CLASS`` of a model of your own. The module is
+            also searched for in the current folder.
 
     Raises:
-        InputError: there is no such class, or it is no :class:`Model`.
+        InputError: there is no such class, or it is not a subclass of :class:`Model`.
     """
     module, _, name = MODELS.get(field, field).partition(":")
     if not name:
@@ -47,9 +49,9 @@ def model_config(field: str, options: object, text: str = "") -> Any:
     """Make the configuration of the model that ``--field`` names.
 
     Args:
-        field: as :func:`model_class` takes it.
-        options: a run's options; those that the model's ``Config`` has too are taken.
-        text: ``--field-options``: ``NAME=VALUE,...`` of options that only the model has.
+        field: value of ``--field``, see :func:`model_class`.
+        options: options of a run. The values of those that the model's ``Config`` has too are used.
+        text: value of ``--field-options``: ``NAME=VALUE,...`` for options that only the model has.
 
     Raises:
         InputError: the model has no such option, or its value cannot be read or is out of its range.
@@ -71,10 +73,10 @@ def build_model(field: str, config: Any, space: Space, seed: int) -> Model:
     """Make a model on the CPU with weights that depend on ``seed`` alone.
 
     Args:
-        field: as :func:`model_class` takes it.
-        config: an instance of the model's ``Config``.
-        space: of the scene.
-        seed: of the weights. The random state of torch is left as it was.
+        field: value of ``--field``, see :func:`model_class`.
+        config: instance of the model's ``Config``.
+        space: facts about the scene.
+        seed: seed of the weights. The random state of torch is unchanged afterwards.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -82,7 +84,7 @@ def build_model(field: str, config: Any, space: Space, seed: int) -> Model:
 
 
 def _read(name: str, text: str, kind: Any) -> Any:
-    """The value of an option, from its text."""
+    """Return the value of an option from its text."""
     choices = [choice for choice in get_args(kind) if not isinstance(choice, type)]
     if kind is bool or choices:
         for choice in choices or (True, False):

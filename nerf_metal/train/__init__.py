@@ -1,6 +1,6 @@
-"""Training: options, the loop, checkpoints, the watchdog, statistics, evaluation, the run folder.
+"""Training: options, the loop, checkpoints, the watchdog, statistics, evaluation and the run folder.
 
-The public names are loaded when they are first used: ``--help`` needs the options, but no torch.
+The public names are loaded when they are first used, because ``--help`` needs the options but must not import torch.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _PLACES = {
 }
 
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of the module's
+if not TYPE_CHECKING:  # a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
         """Load a public name when it is first used (PEP 562)."""

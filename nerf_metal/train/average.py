@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights, which pictures are made from."""
+"""The exponential moving average of the weights. Pictures are made from these averaged weights."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import torch
 from nerf_metal.models import Model
 
 UPDATE_EVERY = 8
-"""Steps between updates of the average: each passes over all weights, and few steps move it little."""
+"""Number of steps between updates of the average. An update reads all weights, and a few steps change them little."""
 
 
 class AveragedModel:
-    """A model with averaged weights.
+    """A copy of a model that holds the exponential moving average of the model's weights.
 
-    Its buffers are those of the model that learns, the same tensors: a box and an occupancy grid are not averaged.
+    The copy shares its buffers with the model that learns: a box and an occupancy grid are not averaged.
 
     Attributes:
-        model: for pictures. The model that learns itself where ``decay`` is 0.
+        model: model with the averaged weights, for pictures. It is the learning model itself if ``decay`` is 0.
 
     Args:
-        model: what learns, on its device.
-        decay: what a step keeps of the average; 0: no average.
+        model: model that learns, on its device.
+        decay: fraction of the average that each step keeps. 0 means no average.
     """
 
     def __init__(self, model: Model, decay: float) -> None:
-        """Start at the weights that the model has."""
+        """Start the average at the present weights of the model."""
         self._learning, self._decay, self.model = model, decay, model
         if decay > 0:
             shared = {id(buffer): buffer for buffer in model.buffers()}
@@ -34,14 +34,14 @@ class AveragedModel:
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
-        """The averaged weights by name, as views; none where there is no average."""
+        """The averaged weights by name, without copies. The mapping is empty if there is no average."""
         return {} if self.model is self._learning else dict(self.model.named_parameters())
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take the weights after ``step`` into account, every :data:`UPDATE_EVERY` steps.
+        """Add the weights after ``step`` to the average. Only every :data:`UPDATE_EVERY`-th step is added.
 
-        The memory is shorter at the start, where old weights are worse than none.
+        The decay is smaller at the start, because the first weights are far from useful.
         """
         if self.model is self._learning or step % UPDATE_EVERY:
             return

@@ -1,4 +1,4 @@
-"""Choosing the device and checking the backend."""
+"""Choice of the device and check of the backend."""
 
 from __future__ import annotations
 
@@ -8,26 +8,33 @@ from nerf_metal.util.errors import InputError
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called ``name``: ``auto`` (mps, else cuda, else cpu), ``cpu``, ``mps`` or ``cuda``.
+    """Return the device called ``name``.
+
+    Args:
+        name: ``auto``, ``cpu``, ``mps`` or ``cuda``. ``auto`` is mps if available, else cuda, else cpu.
 
     Raises:
-        InputError: it is not there.
+        InputError: the device is not available.
     """
     usable = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in usable.items() if there))
     if not usable[name]:
         built = torch.backends.mps.is_built() if name == "mps" else torch.version.cuda is not None
-        why = "no such GPU" if built else f"a torch ({torch.__version__}) built without it"
-        raise InputError(f"[train] --device must be there, got {name} with {why}; use --device auto or cpu")
+        why = "no such GPU was found" if built else f"torch {torch.__version__} was built without it"
+        raise InputError(f"[train] --device must be available, got {name}: {why}; use --device auto or cpu")
     return torch.device(name)
 
 
 def check_backend(backend: str, device: torch.device) -> None:
     """Check that ``backend`` can run on ``device`` before anything is computed.
 
+    Args:
+        backend: value of ``--backend``, see :mod:`nerf_metal.ops`.
+        device: device of the run.
+
     Raises:
-        InputError: it cannot; the message says why and what to do.
+        InputError: the backend cannot run there. The message says why and what to do.
     """
     needed = {"metal": "mps", "host": "cpu"}.get(backend)
     if needed is None:
@@ -36,7 +43,7 @@ def check_backend(backend: str, device: torch.device) -> None:
         raise InputError(
             f"[train] --backend {backend} must run on --device {needed}, got {device.type}; use --backend auto"
         )
-    from nerf_metal.kernels import why_not  # loads the compiled extension: only where it is asked for
+    from nerf_metal.kernels import why_not  # imported here, because it loads the compiled extension
 
     reason = why_not(backend)
     if reason is not None:

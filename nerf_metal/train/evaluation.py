@@ -1,4 +1,4 @@
-"""Measuring a model on views it has not seen."""
+"""Evaluation of a model on held-out views."""
 
 from __future__ import annotations
 
@@ -15,13 +15,22 @@ from nerf_metal.models.pixels import RenderedPixels
 from nerf_metal.train import metrics
 
 PICTURE_VIEWS = 3
-"""Views in a quick render: enough to see all sides, few enough to see at a glance."""
+"""Number of views in a quick render: enough to show several sides, and few enough for a small picture."""
 
 
 @dataclass(eq=False)
 class ViewScore:
-    """One view: its name and its scores; ``pictures`` are prediction and truth ``[H, W, 3]`` on the CPU where they are
-    kept, ``lpips`` is None where nobody asked for it."""
+    """The scores of one view.
+
+    Attributes:
+        name: name of the view.
+        mse: mean squared error.
+        psnr: PSNR, dB.
+        ssim: structural similarity.
+        blank_psnr: PSNR of the best blank picture for this view, dB.
+        lpips: perceptual distance; None if it was not asked for.
+        pictures: prediction and truth, float32 ``[H, W, 3]`` in [0, 1], on the CPU; None if they were not kept.
+    """
 
     name: str
     mse: float
@@ -33,19 +42,28 @@ class ViewScore:
 
     @property
     def prediction(self) -> torch.Tensor:
-        """The rendered picture."""
+        """The rendered picture ``[H, W, 3]``. It must have been kept."""
         assert self.pictures is not None, f"the pictures of {self.name} were not kept"
         return self.pictures[0]
 
     @property
     def truth(self) -> torch.Tensor:
-        """The photograph."""
+        """The true picture ``[H, W, 3]``, over the background of the evaluation. It must have been kept."""
         assert self.pictures is not None, f"the pictures of {self.name} were not kept"
         return self.pictures[1]
 
 
 class Evaluation(NamedTuple):
-    """Means over views of the per-view values, and the views."""
+    """The scores of several views and their means.
+
+    Attributes:
+        mse: mean of the mean squared errors.
+        psnr: mean of the PSNRs, dB.
+        ssim: mean of the structural similarities.
+        blank_psnr: mean of the PSNRs of the best blank pictures, dB.
+        lpips: mean of the perceptual distances; None if they were not asked for.
+        views: scores of each view.
+    """
 
     mse: float
     psnr: float
@@ -55,24 +73,25 @@ class Evaluation(NamedTuple):
     views: list[ViewScore]
 
     def line(self) -> str:
-        """The scores as a person reads them."""
+        """Return the mean scores as one line of text."""
         lpips = "" if self.lpips is None else f"  LPIPS {self.lpips:.3f}"
         return f"PSNR {self.psnr:.2f} dB  SSIM {self.ssim:.3f}{lpips}  (blank picture: {self.blank_psnr:.2f} dB)"
 
 
 Render = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], RenderedPixels]
-"""What rays ``rays_o, rays_d [R, 3]`` show over a ``background [3]``."""
+"""Function that renders rays ``rays_o, rays_d [R, 3]`` over a ``background [3]``."""
 Keep = Callable[[list[ViewScore]], list[ViewScore]]
-"""Of the views measured so far, those to show: the pictures of the others are dropped, 15 MB a view of 800 x 800."""
+"""Function that selects, from the views measured so far, those whose pictures are kept. The pictures of the others are
+freed: they take 15 MB for a view of 800 x 800 pixels."""
 
 
 def first(views: list[ViewScore]) -> list[ViewScore]:
-    """The views of a quick render."""
+    """Return the first :data:`PICTURE_VIEWS` views: those of a quick render."""
     return views[:PICTURE_VIEWS]
 
 
 def best_and_worst(views: list[ViewScore]) -> list[ViewScore]:
-    """The two views with the greatest PSNR, the best first, then the two with the least, the worst last."""
+    """Return the two views with the highest PSNR and the two with the lowest, sorted from the best to the worst."""
     ranked = sorted(views, key=lambda view: -view.psnr)
     return ranked[:2] + ranked[2:][-2:]
 
@@ -88,17 +107,21 @@ def evaluate(
     keep: Keep = first,
     lpips: Callable[[torch.Tensor, torch.Tensor], float] | None = None,
 ) -> Evaluation | None:
-    """Render and measure views of a split.
+    """Render views of a split and measure their quality.
 
     Args:
-        render: the field's pictures.
-        split: the truth.
-        views: indices of images, at least one.
-        background: the run's setting; random is measured over white.
-        device: where the field is.
-        stop: asked before each view; None is returned where it says so.
-        keep: whose pictures are kept.
-        lpips: a further measure of prediction and truth, see :mod:`nerf_metal.train.perceptual`.
+        render: function that renders rays, such as :meth:`nerf_metal.models.Model.render`.
+        split: split with the true images and their cameras.
+        views: indices of the views to evaluate, at least one.
+        background: ``--background`` of the run. Views of a run with random backgrounds are measured over white.
+        device: device of the model.
+        stop: function that is called before each view. The evaluation ends if it returns True.
+        keep: function that selects the views whose pictures are kept.
+        lpips: function that returns the perceptual distance of prediction and truth, see
+            :mod:`nerf_metal.train.perceptual`.
+
+    Returns:
+        The scores, or None if ``stop`` ended the evaluation.
     """
     scores: list[ViewScore] = []
     for index in views:

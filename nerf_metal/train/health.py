@@ -1,4 +1,7 @@
-"""What a training step says about the health of a run, in numbers that stay on the device until somebody reads them."""
+"""Numbers that show the health of a run: norms of gradients, weights and updates, and the state of Adam.
+
+The numbers stay on the device until they are read, so that a step does not wait for them.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,17 @@ from torch import nn
 from nerf_metal.models.base import LayerGroups
 
 SAMPLED = 1024
-"""Second moments that are looked at of each parameter, at most twice as many: every other one would do as well."""
+"""Number of second moments that are sampled from each parameter, at most twice as many: a loss concerns all of them."""
 ROUNDING = 0.99
-"""What rounding may take of a moment in some steps, far more than it does."""
+"""Factor by which rounding may lower a moment between two samples. It is far more than rounding does."""
 LEAST_MOMENT = 1e-30
-"""Moments below are left out: their products are near float32's smallest numbers, which a device may take for 0."""
+"""Second moments below this are left out. Their products are near float32's smallest numbers, which a device may round
+to 0."""
 
 
 @torch.no_grad()
 def gradient_norms(groups: LayerGroups) -> torch.Tensor:
-    """Euclidean norm of each group's gradient, ``[G]``; 0 where there is none."""
+    """Return the Euclidean norm of each group's gradient, ``[G]``. It is 0 for a group without gradients."""
     device = next(iter(groups.values()))[0].device
     norms = []
     for parameters in groups.values():
@@ -28,16 +32,21 @@ def gradient_norms(groups: LayerGroups) -> torch.Tensor:
 
 @torch.no_grad()
 def weight_norms(groups: LayerGroups) -> torch.Tensor:
-    """Euclidean norm of each group's weights, ``[G]``."""
+    """Return the Euclidean norm of each group's weights, ``[G]``."""
     return torch.stack([nn.utils.get_total_norm([p.detach() for p in group]) for group in groups.values()])
 
 
 @torch.no_grad()
 def update_norms(groups: LayerGroups, optimizer: torch.optim.Optimizer) -> torch.Tensor:
-    """Euclidean norm of the update that Adam's moments and present rate stand for, ``[G]``.
+    """Return the Euclidean norm of each group's last update, from Adam's moments and present learning rate, ``[G]``.
 
-    ``lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)`` (Kingma and Ba 2015, algorithm 1): what the last step
-    did to weights of which each step touches all. A table that is updated where it was seen counts as a whole.
+    The update is ``lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)`` (Kingma and Ba 2015, algorithm 1). The
+    norm is that of the last step if the step updates every weight. For a sparse table, which a step updates in part,
+    it still counts all entries.
+
+    Args:
+        groups: parameters that learn, by layer group.
+        optimizer: Adam optimizer of these parameters.
     """
     options = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     norms = []
@@ -56,24 +65,30 @@ def update_norms(groups: LayerGroups, optimizer: torch.optim.Optimizer) -> torch
 
 
 class SecondMoments:
-    """A sample of Adam's second moments, by which one sees that they were lost.
+    """A sample of Adam's second moments that shows whether the state of the optimizer was lost.
 
-    ``v <- beta2 v + (1 - beta2) g^2`` (Kingma and Ba 2015, algorithm 1) leaves at least ``beta2^n`` of each after ``n``
-    steps, whatever the gradients; also of those in a sparse table, which are left alone or updated so.
+    ``v <- beta2 v + (1 - beta2) g^2`` (Kingma and Ba 2015, algorithm 1) leaves at least ``beta2^n v`` after ``n``
+    steps, whatever the gradients are. This holds for a sparse table too: a step updates an entry in this way or leaves
+    it unchanged.
 
     Args:
-        optimizer: whose state it is.
+        optimizer: Adam optimizer whose second moments are sampled.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing is seen yet."""
+        """Start without a sample."""
         self._optimizer = optimizer
         self._before: torch.Tensor | None = None
 
     @torch.no_grad()
     def lost(self, steps: int) -> float:
-        """Part of the sampled moments, in [0, 1], that fell further since the last call, so many steps ago, than Adam
-        lets them; 0 at the first call. Waits for the device."""
+        """Return the fraction of the sampled moments that fell further since the last call than Adam allows.
+
+        The fraction is 0 at the first call. The call waits for the device.
+
+        Args:
+            steps: number of steps since the last call.
+        """
         beta2 = min(group["betas"][1] for group in self._optimizer.param_groups)
         samples = []
         for state in self._optimizer.state.values():
@@ -89,13 +104,16 @@ class SecondMoments:
         return float(fell.float().mean())
 
     def forget(self) -> None:
-        """What comes is not what was: the state was replaced."""
+        """Forget the sample. Call this after the state of the optimizer was replaced."""
         self._before = None
 
 
 @torch.no_grad()
 def not_finite(module: nn.Module) -> str | None:
-    """Name of the first weight of ``module`` that is not finite, or whose gradient is not; waits for the device."""
+    """Return the name of the first weight of ``module`` that is not finite, or whose gradient is not finite.
+
+    The result is None if all of them are finite. The call waits for the device.
+    """
     for name, parameter in module.named_parameters():
         if not bool(parameter.isfinite().all()):
             return name

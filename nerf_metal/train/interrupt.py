@@ -19,7 +19,7 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        """Nothing is asked yet."""
+        """Start without a request."""
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
         self._pipes = contextlib.ExitStack()
@@ -42,12 +42,12 @@ class StopRequest:
         self._restore()
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return whether the run should stop."""
         return self.signal is not None
 
     @property
     def exit_code(self) -> int:
-        """What the program should exit with: 0, or 128 + the signal's number as shells have it."""
+        """The exit code of the program: 0, or 128 plus the number of the signal, as shells define it."""
         return 0 if self.signal is None else 128 + self.signal
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

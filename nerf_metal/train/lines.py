@@ -1,8 +1,8 @@
-"""The lines of ``metrics.jsonl``: the one form that a run's numbers have.
+"""The lines of ``metrics.jsonl``: the single definition of every number that a run records.
 
-The loop makes them, the watchdog judges them, observers show them, the file holds them as JSON, and the report reads
-them back. Lines may also come from an older version, from a run that was killed, or from a person who typed a table in:
-what a line does not say is None.
+The loop makes the lines, the watchdog judges them, observers show them, the file holds them as JSON, and the report
+reads them back. Lines may also come from an older version, from a run that was killed, or from a person who typed a
+table: a value that a line does not give is None.
 """
 
 from __future__ import annotations
@@ -15,30 +15,31 @@ from typing import Any, ClassVar
 
 
 def _rounded(digits: int) -> Any:
-    """A number that the file holds with so many digits behind the point; a line of JSON stays short."""
+    """Declare a number that the file holds with ``digits`` digits after the point, which keeps a line short."""
     return field(default=None, metadata={"digits": digits})
 
 
 def _given() -> Any:
-    """A number that every line of ours has."""
+    """Declare a number that every line of this version has."""
     return field(default=None)
 
 
 def _not_written(default: Any) -> Any:
+    """Declare a value that the file does not hold."""
     return field(default=default, metadata={"written": False})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """When something was recorded.
+    """The values that every line of ``metrics.jsonl`` has: its kind and the time when it was recorded.
 
     Attributes:
-        event: the kind of line.
+        event: kind of the line.
         step: number of training steps done.
         epoch: number of whole epochs done.
         train_seconds: seconds of training done.
-        order: place among all lines; a reader counts them.
-        steps: number of steps trained so far, including those that a rollback took back; a reader counts them.
+        order: index of the line among all lines. A reader counts it.
+        steps: number of steps trained so far, including those that a rollback took back. A reader counts it.
     """
 
     event: ClassVar[str]
@@ -49,7 +50,7 @@ class Line:
     steps: float | None = _not_written(None)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the line as ``metrics.jsonl`` holds it. What is None is left out, unless the field says otherwise."""
+        """Return the line as ``metrics.jsonl`` holds it. Values of None are left out, unless the field keeps them."""
         values: dict[str, Any] = {"event": self.event}
         for item in dataclasses.fields(self):
             value, digits = getattr(self, item.name), item.metadata.get("digits")
@@ -60,23 +61,23 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainLine(Line):
-    """The means over some training steps.
+    """The means over the training steps since the line before.
 
-    The lines of a run of ours have all of these numbers. A line that somebody else wrote may lack some, which are None.
+    A line that this version wrote has all of these numbers. A line from another source may lack some, which are None.
 
     Attributes:
-        loss: the minimised loss.
+        loss: loss that training minimises.
         mse: mean squared error of the rays.
         blank_mse: mean squared error of the best picture without content on the same rays.
-        grad_norm: largest norm of the gradient.
+        grad_norm: largest norm of the gradient, before clipping.
         lr: learning rate of the last of the steps.
         empty_rays: fraction of rays whose opacity is below 0.01.
         opaque_rays: fraction of rays whose opacity is above 0.99.
-        alpha: mean alpha of their pixels.
-        rays_per_second: rays trained on, a second.
-        samples_per_second: samples with a gradient, a second.
-        lost_moments: fraction of Adam's second moments that fell faster than Adam lets them. For the watchdog only.
-        over_steps: number of the steps. The loop makes speeds from it and from the next two.
+        alpha: mean alpha of the pixels of the rays.
+        rays_per_second: number of rays trained on, per second.
+        samples_per_second: number of samples with a gradient, per second.
+        lost_moments: fraction of Adam's second moments that fell faster than Adam allows. For the watchdog only.
+        over_steps: number of steps of the line. The loop computes speeds from it and from the next two.
         rays: number of rays trained on.
         samples: number of samples that had a gradient.
     """
@@ -100,7 +101,7 @@ class TrainLine(Line):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalLine(Line):
-    """The means over the test views.
+    """The means over the test views of one evaluation.
 
     Attributes:
         split: name of the split.
@@ -109,7 +110,7 @@ class EvalLine(Line):
         psnr: PSNR, dB.
         ssim: structural similarity.
         blank_psnr: PSNR of the best picture of one colour on the same views, dB.
-        index: number of the evaluation, from 0; a reader counts them.
+        index: number of the evaluation, from 0. A reader counts it.
     """
 
     event = "eval"
@@ -124,13 +125,13 @@ class EvalLine(Line):
 
 @dataclass(frozen=True, kw_only=True)
 class HealthLine(Line):
-    """The network at an evaluation.
+    """The state of the network at an evaluation.
 
     Attributes:
         lr: learning rate.
-        empty_rays: as in the last :class:`TrainLine`.
-        opaque_rays: as in the last :class:`TrainLine`.
-        groups: norms of gradient, weight and update by layer group.
+        empty_rays: fraction of rays whose opacity is below 0.01, from the last :class:`TrainLine`.
+        opaque_rays: fraction of rays whose opacity is above 0.99, from the last :class:`TrainLine`.
+        groups: norm of the gradient, norm of the weights and ratio of the update to the weights, by layer group.
     """
 
     event = "health"
@@ -142,16 +143,16 @@ class HealthLine(Line):
 
 @dataclass(frozen=True, kw_only=True)
 class WatchdogLine(Line):
-    """What the watchdog found, and what was done.
+    """A fault that the watchdog found, and the recovery from it.
 
     Attributes:
-        name: of the fault.
-        sentence: for a person.
-        evidence: the numbers behind it.
-        policy: what the options ask for.
-        action: what was done: warn, rollback or stop.
-        to_step: step of the checkpoint that the run went back to.
-        lr_scale: factor on the learning rate from there on.
+        name: name of the fault, see :data:`nerf_metal.train.options.WATCHDOG_FAULTS`.
+        sentence: description of the fault for a person.
+        evidence: numbers that show the fault.
+        policy: policy that the options set for this fault.
+        action: action that was taken: warn, rollback or stop.
+        to_step: step of the checkpoint that a rollback returned to; None for other actions.
+        lr_scale: factor on the learning rate after a rollback; None for other actions.
     """
 
     event = "watchdog"
@@ -166,11 +167,11 @@ class WatchdogLine(Line):
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTestLine(Line):
-    """Whether the device computes right gradients.
+    """The result of the test whether the device computes correct gradients.
 
     Attributes:
-        sentence: for a person.
-        seconds: that the test took.
+        sentence: description of the result for a person.
+        seconds: duration of the test, seconds.
         tested: number of shapes that were tested.
         untested: number of shapes for which there was no time.
     """
@@ -188,10 +189,13 @@ KINDS: Mapping[str, type[Line]] = {
 
 
 def line_of(values: Mapping[str, Any]) -> Line | None:
-    """Return the line that a JSON object of ``metrics.jsonl`` holds; None for an unknown kind.
+    """Return the line that a JSON object of ``metrics.jsonl`` holds, or None if its kind is unknown.
 
-    A value of another type than its field's counts as not given. An object without ``event`` is an evaluation if it has
-    a ``psnr``.
+    A value that does not have the type of its field counts as not given. An object without ``event`` is an evaluation
+    if it has a ``psnr``.
+
+    Args:
+        values: the JSON object.
     """
     kind = KINDS.get(values.get("event", "eval" if "psnr" in values else None))
     if kind is None:
@@ -206,7 +210,7 @@ def line_of(values: Mapping[str, Any]) -> Line | None:
 
 
 def _read(name: str, annotation: str, value: object) -> tuple[bool, Any]:
-    """Whether a value is of the type that its field has, and the value in that type."""
+    """Return whether a value fits the type of its field, and the value in that type."""
     if "Mapping" in annotation:
         return isinstance(value, Mapping), value
     if "str" in annotation:

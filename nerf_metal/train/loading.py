@@ -1,4 +1,4 @@
-"""A run's model for pictures, loaded from a checkpoint."""
+"""Loading of a run's model from a checkpoint, for rendering."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from nerf_metal.train.run_folder import RunFolder
 def load_model(
     folder: RunFolder, backend: Backend = "auto", which: Literal["last", "best", "good"] = "last"
 ) -> tuple[Model, Checkpoint]:
-    """Load a run's model with the weights that pictures are made from, on the CPU.
+    """Load a run's model on the CPU, with the averaged weights if the run has them.
 
     Args:
-        folder: of the run.
-        backend: of the kernels.
-        which: the last checkpoint, the one with the greatest PSNR, or the last good one.
+        folder: run folder.
+        backend: implementation of the kernels, see :mod:`nerf_metal.ops`.
+        which: ``last`` for the newest checkpoint, ``best`` for the one with the highest PSNR, ``good`` for the newest
+            good one.
 
     Returns:
-        The model, and the checkpoint. The options of the checkpoint say where the images are now.
+        The model and the checkpoint. The options of the checkpoint name the folder where the images are now.
 
     Raises:
-        InputError: there is no such checkpoint that is whole, or its model cannot be made here.
+        InputError: there is no such undamaged checkpoint, or its model cannot be made here.
     """
     checkpoint = find_checkpoint(folder.checkpoints, which)
     config = dataclasses.replace(checkpoint.config, data=folder.data)
     checkpoint = dataclasses.replace(checkpoint, config=config)
     config = dataclasses.replace(config, backend=backend)
     views = max((checkpoint.shapes.get(name, [0])[0] for name in ("corrections.poses", "corrections.gains")), default=0)
-    box = torch.zeros(2, 3)  # the checkpoint has the box
+    box = torch.zeros(2, 3)  # replaced by the box in the checkpoint
     space = Space(box, checkpoint.near, checkpoint.far, config.cascades or 1, views)
     model = build_model(config.field, model_config(config.field, config, config.field_options), space, config.seed)
     load_pictured(checkpoint, model)

@@ -1,8 +1,8 @@
-"""Training, from top to bottom.
+"""The training loop.
 
-The stopwatch runs while steps run, and stands still for evaluation, pictures and checkpoints. What a step draws depends
-on the seed and the step alone: a resumed run draws what an unbroken one would, and a run that was rolled back draws
-again what it drew.
+The stopwatch runs during steps and stands still during evaluation, pictures and checkpoints. The random numbers of a
+step depend on the seed and the step alone. So a resumed run draws the same numbers as a run without a break, and a run
+that was rolled back draws the same numbers again.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from nerf_metal.train.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended.
+    """The result of a training run.
 
     Attributes:
         step: number of steps done since the start of the run.
         train_seconds: seconds of training since the start of the run.
-        evaluation: the last one; None if the run was interrupted.
-        model: what was trained, with the weights that pictures are made from.
+        evaluation: last evaluation; None if the run was interrupted.
+        model: trained model, with the averaged weights if the run has them.
     """
 
     step: int
@@ -55,18 +55,18 @@ def train(
     """Train on a scene and fill the run folder.
 
     Args:
-        config: the options.
-        scene: with a train and a test split.
-        folder: of the run, as :meth:`RunFolder.create` or :meth:`RunFolder.open` returns it.
-        device: where to train.
-        resume: continue from the folder's last checkpoint.
-        stop: asked after each step; a stopped run writes a checkpoint and is not evaluated.
-        observers: told of every line and every step; whoever made them closes them.
+        config: options of the run.
+        scene: scene with a train split and a test split.
+        folder: run folder that :meth:`RunFolder.create` or :meth:`RunFolder.open` returned.
+        device: device to train on.
+        resume: continue from the last checkpoint of the folder.
+        stop: request that is checked after each step. A stopped run writes a checkpoint and is not evaluated.
+        observers: observers that receive every line and every step. The caller closes them.
 
     Raises:
         InputError: the run cannot be resumed, or ``max_memory`` is too small.
-        TrainingStoppedError: the watchdog found a fault and its policy is to stop, or too many rollbacks did not help;
-            or the folder cannot be written. Checkpoints up to the last good one are there.
+        TrainingStoppedError: the watchdog found a fault whose policy is to stop, or the largest number of rollbacks was
+            reached, or the folder cannot be written. The last good checkpoint still exists.
     """
     stop = stop or StopRequest()
     with folder_errors(folder):
@@ -76,13 +76,13 @@ def train(
 
 
 def _loop(run: TrainingRun, recorder: Recorder, stop: StopRequest) -> TrainResult:
-    """Step, record, evaluate and save, until the run is done or somebody stops it."""
+    """Step, record, evaluate and save until the run is done or stopped."""
     model, optimizer = run.model, run.optimizer
     recorder.begin()
     ended = False
     while not ended and not stop():
         if run.done >= 1.0:
-            ended = recorder.evaluate()  # a rollback continues, as far as there are steps and seconds left
+            ended = recorder.evaluate()  # after a rollback, steps or seconds may be left
             continue
         due = run.schedule.due(run.step + 1, run.stopwatch.seconds)
         with run.stopwatch:
@@ -90,11 +90,11 @@ def _loop(run: TrainingRun, recorder: Recorder, stop: StopRequest) -> TrainResul
             run.clear_gradients()
             batch = run.batches.draw(run.step, model.batch_rays)
             losses = []
-            for part in batch.split(model.part_rays):  # one part, if the whole batch fits into the memory
+            for part in batch.split(model.part_rays):  # one part if the whole batch fits into memory
                 found = model.loss(part, run.step)
                 share = len(part.truth) / len(batch.truth) if len(batch.truth) else 1.0
                 losses.append((found, share))
-                if found.loss.requires_grad:  # else no ray has met anything
+                if found.loss.requires_grad:  # it has no gradient if no ray met anything
                     (found.loss if share == 1.0 else found.loss * share).backward()
             if any(found.loss.requires_grad for found, _ in losses):
                 run.clip_gradients(measure=due.line)
@@ -102,7 +102,7 @@ def _loop(run: TrainingRun, recorder: Recorder, stop: StopRequest) -> TrainResul
             run.average.update(run.step)
             run.statistics.add(losses, batch, run.grad_norm)
             run.step += 1
-            line = run.read_line() if due.line else None  # waits for the device, so that its seconds are true ones
+            line = run.read_line() if due.line else None  # waits for the device, so that the time is correct
         if line is not None and recorder.record(run.stamp(line)) and run.done < 1.0:
             if due.evaluation:
                 recorder.evaluate()

@@ -1,4 +1,4 @@
-"""What looks on while a run trains: a page, or a log of another kind."""
+"""The interface of observers: objects that receive the progress of a run, such as the viewer or TensorBoard's log."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from nerf_metal.models import Model
 
 
 class Observer(Protocol):
-    """Looks on while a run trains.
+    """An object that receives the lines and steps of a run.
 
-    It is called in the thread of the training while the stopwatch stands still: the time that it takes is no training
-    time. It draws nothing from torch's random state and changes no weight, so that a run is the same with and without
+    It is called in the thread of the training while the stopwatch stands still, so its time does not count as training.
+    It must not draw from torch's random state and must not change weights, so that a run is the same with and without
     it.
     """
 
     def line(self, event: str, values: Mapping[str, Any]) -> None:
-        """A line of ``metrics.jsonl`` was written; ``values`` has ``step``, ``epoch`` and ``train_seconds`` too."""
+        """Receive a line that was written to ``metrics.jsonl``.
+
+        Args:
+            event: kind of the line.
+            values: values of the line, including ``step``, ``epoch`` and ``train_seconds``.
+        """
 
     def after_step(self, model: Model) -> None:
-        """A step was done. ``model`` makes pictures: its weights may be read until this returns."""
+        """Receive the model after a step.
+
+        Args:
+            model: model for pictures. Its weights may be read until this method returns.
+        """
 
     def close(self) -> None:
-        """Nothing more comes. Whoever made the observer calls this once, also where the run failed."""
+        """End the observation. The owner of the observer calls this once, also if the run failed."""

@@ -1,7 +1,7 @@
 """The options of a training run. Each is declared in one place: its default with a reason, its limits and its help.
 
 To add an option, add a field to a group below (or to the options of a model in :mod:`nerf_metal.models`) and use it.
-Nothing here imports torch: ``--help`` must come at once.
+Nothing here imports torch, because ``--help`` must be fast.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class RunOptions:
     """The run: its input, its output and its end."""
 
     preset: str = option("fast", fixed=True)
-    """Set of defaults. fast: a hash grid, the best in any time. small: a classic NeRF for minutes on a CPU. classic:
-    the sizes of the NeRF paper, for a GPU. baseline: the run that failed. stable: its repair. Every option below
-    overrides the preset. nerf-metal presets shows the presets side by side."""
+    """Set of defaults. fast: a hash grid, the best at any training time. small: a classic NeRF for minutes on a CPU.
+    classic: the sizes of the NeRF paper, for a GPU. baseline: the run that failed. stable: the repair of that run.
+    Every option below overrides the preset. nerf-metal presets shows the presets side by side."""
     data: str | None = option(None, fixed=True)
     """Folder of a scene: NeRF-synthetic (Blender), transforms.json (instant-ngp, nerfstudio), LLFF or COLMAP. None: the
     built-in scene."""
@@ -82,15 +82,15 @@ class SceneOptions:
     downscale: int | None = option(None, at_least=1, fixed=True)
     """Shrink the images by this factor. Evaluation uses the same size. None: keep rendered images as they are, and
     shrink photographs by the least factor that leaves at most 1600 pixels. The built-in scene is 800 pixels wide at 1.
-    None makes it at 4, which takes seconds instead of minutes."""
+    None uses 4 for it, so that it is made in seconds instead of minutes."""
     hold_out: int = option(8, at_least=2, fixed=True)  # LLFF captures are measured so since Mildenhall et al. 2019
     """Hold out every N-th photograph for testing, starting with the first."""
     orient: bool = option(True, fixed=True)
-    """Rotate a capture so that up is up. A capture is centered and scaled in any case."""
-    # beyond these limits nothing of a capture is left in its box, or all of it is in one cell
+    """Rotate a capture so that its upward direction becomes +z. A capture is centered and scaled in any case."""
+    # beyond these limits no part of a capture is inside its box, or all of it is in one cell
     scene_scale: float = option(1.0, at_least=1e-3, at_most=1e3, cure="1 is usual", fixed=True)
-    """Enlarge a capture by this factor inside its box. What lies outside of the box is less sharp."""
-    # a field cannot paint the background, so it cannot collapse to a blank page
+    """Enlarge a capture by this factor inside its box. Objects outside of the box are less sharp."""
+    # a field cannot learn the background, so it cannot collapse to a blank picture
     background: Literal["white", "black", "random"] = option("random", fixed=True)
     """Background color behind transparent pixels, in training and evaluation. random: another color for each ray in
     training, and white in evaluation."""
@@ -120,10 +120,10 @@ class OptimizerOptions:
     """Number of steps of one --lr-decay. None: the whole run, by steps or seconds, whichever ends it."""
     warmup_steps: int = option(50, at_least=0)  # Adam's second moments are noise before
     """Number of steps in which the learning rate rises from near 0."""
-    # 30 times the norm of a healthy step (0.01 to 0.03): cuts accidents only
+    # 30 times the norm of a healthy step (0.01 to 0.03), so only outliers are clipped
     clip_norm: float = option(1.0, at_least=0)
-    """Largest norm of the gradient of a step, over everything that learns. A larger gradient is scaled down to it. 0:
-    no clipping. The hash grid is never clipped: each step touches other entries of its table."""
+    """Largest norm of the gradient of a step, over all parameters that learn. A larger gradient is scaled down to it.
+    0: no clipping. The hash grid is never clipped, because each step updates other entries of its table."""
     # instant-ngp's
     ema_decay: float = option(0.95, at_least=0, below=1, fixed=True)
     """Decay of the exponential moving average of the weights. Pictures are made from the averaged weights. 0: no
@@ -150,11 +150,12 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class WatchdogOptions:
-    """What happens when a run goes wrong. Every fault is printed and recorded in any case."""
+    """Recovery from the faults of a run. Every fault is printed and recorded in any case."""
 
     watchdog: str = option("rollback")
     """warn: continue. rollback: return to the last good checkpoint with a lower learning rate, and stop after
-    --max-rollbacks. stop: end the run with a report. Exceptions follow by name: rollback,blank-plateau=stop."""
+    --max-rollbacks. stop: end the run with a report. A single fault can have another policy, for example
+    rollback,blank-plateau=stop."""
     max_rollbacks: int = option(3, at_least=0)
     """Number of rollbacks after which the run is stopped."""
     # three of them come close to the tenth that a decay ends at
@@ -198,7 +199,7 @@ class TrainConfig(
         elif self.field == "frequency":
             taken_from(CoarseFineConfig, self)
         if self.step_limit is None and self.max_seconds is None:
-            reject("steps", "be given where --epochs and --max-seconds are not", None, "give one of them")
+            reject("steps", "be given if --epochs and --max-seconds are not", None, "give one of them")
         watchdog_policies(self.watchdog)
 
     @property
@@ -220,7 +221,7 @@ def watchdog_policies(text: str) -> dict[str, str]:
     """Return the policy of every fault by name, from ``--watchdog``: ``POLICY`` or ``POLICY,FAULT=POLICY,...``.
 
     Raises:
-        InputError: it cannot be read; the message names the part.
+        InputError: the text is not valid. The message names the wrong part.
     """
     first, *exceptions = (part.strip() for part in text.split(","))
     chosen = dict.fromkeys(WATCHDOG_FAULTS, first)
@@ -232,7 +233,7 @@ def watchdog_policies(text: str) -> dict[str, str]:
         chosen[name] = policy
     for policy in chosen.values():
         if policy not in WATCHDOG_POLICIES:
-            cure = "give one, and exceptions behind it: rollback,blank-plateau=stop"
+            cure = "give one, and exceptions after it: rollback,blank-plateau=stop"
             reject("watchdog", f"be one of {', '.join(WATCHDOG_POLICIES)}", policy or text, cure)
     return chosen
 
@@ -253,7 +254,7 @@ GROUPS: Mapping[str, type] = {
 KEPT = named(TrainConfig, "kept")
 """Options that belong to the run and are stored in ``config.json``; the others are options of one call."""
 FIXED_IN_A_RUN = named(TrainConfig, "fixed")
-"""Options that a resumed run cannot change: another value would be another run, or another measure of it."""
+"""Options that a resumed run cannot change, because its results could not be compared any more."""
 OLD_NAMES = old_names(TrainConfig)
 """Names of options in older versions, with the names that they have now."""
 
@@ -273,20 +274,20 @@ def to_json(config: TrainConfig) -> dict[str, Any]:
 
 
 def from_json(values: Mapping[str, Any], where: str) -> TrainConfig:
-    """Return the options that :func:`to_json` gave, or that an older version wrote.
+    """Return the options from the JSON of :func:`to_json`, or from the JSON of an older version.
 
     Args:
-        values: the options by name.
-        where: the file, for messages.
+        values: values of the options by name.
+        where: path of the file, for error messages.
 
     Raises:
-        InputError: there are unknown options, or values out of range.
+        InputError: an option is unknown, or a value is out of its range.
     """
     values = {OLD_NAMES.get(name, name): value for name, value in values.items()}
     unknown = sorted(set(values) - {field.name for field in dataclasses.fields(TrainConfig)})
     if unknown:
         raise InputError(
             f"[train] {where} must hold options that this version knows, got {', '.join(unknown)}; "
-            "use the version that wrote it"
+            "use the version that wrote the file"
         )
     return TrainConfig(**values)

@@ -1,4 +1,4 @@
-"""What a person sees while training: a bar on a terminal, a line now and then elsewhere, nothing if quiet."""
+"""Display of the progress of a run: a bar on a terminal, a line every few seconds elsewhere, and nothing if quiet."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from nerf_metal.train.lines import TrainLine
 from nerf_metal.util.text import clock
 
 LINE_EVERY_SECONDS = 5.0
-"""Between plain lines where there is no terminal: a log of minutes stays readable, and one sees that it
-goes on."""
+"""Seconds between plain lines if there is no terminal: a log of minutes stays short, and shows that the run continues.
+"""
 
 
 class Progress:
-    """Shows training. Messages go to stdout, the bar to stderr.
+    """Display of the progress of a run. Messages go to stdout, and the bar goes to stderr.
 
     Args:
         quiet: show nothing.
-        done: part of the run that is done already, in [0, 1].
+        done: fraction of the run that is done already, in [0, 1].
     """
 
     def __init__(self, *, quiet: bool, done: float = 0.0) -> None:
-        """Open the bar where there is a terminal."""
+        """Open the bar if stderr is a terminal."""
         self.quiet = quiet
         self._last_line = time.monotonic()
         self._bar: tqdm | None = None
@@ -39,21 +39,21 @@ class Progress:
             )
 
     def __enter__(self) -> Progress:
-        """Show training until the end of the ``with`` block."""
+        """Show the progress until the end of the ``with`` block."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.close()
 
     def update(self, line: TrainLine, *, done: float, psnr: float, seconds_left: float) -> None:
-        """Show a line of training.
+        """Show a line of the record.
 
         Args:
-            line: the last one.
-            done: part of the run that is done, in [0, 1].
-            psnr: of the batches, dB.
-            seconds_left: seconds of training left.
+            line: last line of training.
+            done: fraction of the run that is done, in [0, 1].
+            psnr: PSNR of the rays of the line, dB.
+            seconds_left: expected seconds of training until the end.
         """
         now = time.monotonic()
         if self.quiet or (self._bar is None and now - self._last_line < LINE_EVERY_SECONDS):
@@ -79,7 +79,7 @@ class Progress:
             self._bar.refresh()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

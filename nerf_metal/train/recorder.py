@@ -1,4 +1,4 @@
-"""What comes between the steps: lines of the record, evaluations, checkpoints, and what the watchdog says to them."""
+"""The work between the steps: lines of the record, evaluations, checkpoints and the calls of the watchdog."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from nerf_metal.util.text import clock
 
 
 class Recorder:
-    """Records, evaluates and saves one run. A fault that the watchdog finds goes to :class:`Recovery`.
+    """The recorder of one run: it writes lines, evaluates and saves. Faults go to :class:`Recovery`.
 
     Attributes:
-        evaluation: the last one; None before the first, and after an interruption.
+        evaluation: last evaluation; None before the first one and after an interruption.
 
     Args:
-        run: a rollback changes it.
-        progress: where a person is told.
-        stop: asked before each view of an evaluation.
+        run: training run to record. A rollback changes it.
+        progress: display that receives the messages.
+        stop: request that is checked before each view of an evaluation.
     """
 
     def __init__(self, run: TrainingRun, progress: Progress, stop: StopRequest) -> None:
-        """Nothing is recorded yet."""
+        """Start with an empty record."""
         self._run, self._progress, self._stop = run, progress, stop
         self._recovery = Recovery(run, progress)
         self.evaluation: Evaluation | None = None
 
     def begin(self) -> None:
-        """Say what is to be said of the run, test its gradients, and save a checkpoint to go back to.
+        """Print the notes of the run, test its gradients, and save the first checkpoint of a new run.
 
         Raises:
             TrainingStoppedError: the device computes wrong gradients.
@@ -46,7 +46,10 @@ class Recorder:
             self.save()
 
     def record(self, line: TrainLine) -> bool:
-        """Write and show a line of training, and let the watchdog see it; False if it led to a rollback.
+        """Write and show a line of training, and check it with the watchdog.
+
+        Returns:
+            False if the line led to a rollback.
 
         Raises:
             TrainingStoppedError: the watchdog stopped the run.
@@ -54,8 +57,8 @@ class Recorder:
         run = self._run
         faults = run.watchdog.line(line)
         if run.step - line.over_steps < run.config.precrop_steps <= run.step:
-            run.watchdog.forget_errors()  # the next line's rays are of another kind
-        if not any(fault.lost for fault in faults):  # JSON has no such numbers; the fault's own line tells
+            run.watchdog.forget_errors()  # the next line has rays of whole pictures
+        if not any(fault.lost for fault in faults):  # JSON has no such numbers, and the line of the fault names them
             run.record(line)
             left = run.stopwatch.seconds * (1.0 - run.done) / max(run.done, 1e-9)
             self._progress.update(line, done=run.done, psnr=metrics.psnr(line.mse), seconds_left=left)
@@ -64,7 +67,10 @@ class Recorder:
         return all(self._recovery.handle(fault) for fault in faults)
 
     def evaluate(self) -> bool:
-        """Evaluate the test views, record, draw and save; False if that led to a rollback.
+        """Evaluate the test views, write the scores and the quick render, and save a checkpoint.
+
+        Returns:
+            False if the evaluation led to a rollback.
 
         Raises:
             TrainingStoppedError: the watchdog stopped the run.
@@ -95,19 +101,21 @@ class Recorder:
         return True
 
     def save(self) -> None:
-        """Write a checkpoint of a network that is not lost. If that fails, the checkpoints before are as they were and
-        the run continues."""
+        """Write a checkpoint if all weights are finite.
+
+        If it cannot be written, the earlier checkpoints are unchanged and the run continues.
+        """
         if self._run.step == 0 or self._recovery.check_finite():
             self._write(None)
 
     def interrupted(self) -> None:
-        """Save what there is, and forget the evaluation: it is not of these weights."""
+        """Save a checkpoint after an interruption, and forget the last evaluation, which belongs to earlier weights."""
         self.evaluation = None
         if self._recovery.check_finite():
             self._write(None)
 
     def _health(self) -> HealthLine:
-        """Norms by layer group, and what the last line said of the density."""
+        """Return the norms by layer group, with the fractions of empty and opaque rays of the last line."""
         run = self._run
         weights, updates = health.weight_norms(run.groups), health.update_norms(run.groups, run.optimizer)
         columns = zip(run.grad_norms.tolist(), weights.tolist(), (updates / weights).tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""What is done about a fault: a warning, a way back to the last good checkpoint, or the end of the run."""
+"""Recovery from a fault: warn, roll back to the last good checkpoint, or stop the run."""
 
 from __future__ import annotations
 
@@ -17,31 +17,34 @@ from nerf_metal.util.errors import InputError
 from nerf_metal.util.text import wrap
 
 NOTHING_TO_GO_BACK_TO = ("checkpoint-not-saved", "wrong-matmul")
-"""Faults that another start does not mend: rollback means warn."""
+"""Faults that a rollback cannot correct. The policy rollback means warn for them."""
 
 
 class Recovery:
-    """Handles the faults of one run as its ``--watchdog`` says.
+    """The recovery from faults of one run, by the policies of its ``--watchdog``.
 
     Args:
-        run: a rollback changes it.
-        progress: where a person is told.
+        run: training run. A rollback changes it.
+        progress: display that receives the messages.
     """
 
     def __init__(self, run: TrainingRun, progress: Progress) -> None:
-        """Nothing has happened yet."""
+        """Start without warnings."""
         self._run, self._progress = run, progress
         self._policies = watchdog_policies(run.config.watchdog)
         self._warned: set[str] = set()
 
     def handle(self, fault: Fault) -> bool:
-        """Do what the fault's policy says; False where that was a rollback.
+        """Apply the policy of a fault.
 
-        A network that is not finite cannot come back: warn stops there too. A warning is given once, until the next
-        rollback or until all was well.
+        A network that is not finite cannot recover, so the policy warn stops the run too. A warning is given once. It
+        may come again after a rollback, or after a line without faults.
+
+        Returns:
+            False if the run was rolled back.
 
         Raises:
-            TrainingStoppedError: that was to stop, or there is no rollback left.
+            TrainingStoppedError: the policy is to stop, or there is no rollback left.
         """
         run, policy = self._run, self._policies[fault.name]
         if fault.lost and (where := self._not_finite()):
@@ -55,45 +58,55 @@ class Recovery:
         self._stop(fault)
 
     def warn(self, fault: Fault) -> None:
-        """Write down and say what was found, once."""
+        """Record and print a fault, unless it was reported already."""
         if fault.name not in self._warned:
             self._report(fault, "warn")
         self._warned.add(fault.name)
 
     def over(self) -> None:
-        """All is well with what is learnt: the next fault of it is news."""
+        """Forget the warnings about what the run learns. Call this after a line without faults."""
         self._warned.intersection_update(NOTHING_TO_GO_BACK_TO)
 
     def saved(self) -> None:
-        """A checkpoint was written: the next that is not is news."""
+        """Forget the warning about a checkpoint. Call this after a checkpoint was written."""
         self._warned.discard("checkpoint-not-saved")
 
     def not_saved(self, error: OSError) -> None:
-        """A checkpoint could not be written; those before are as they were, and the run goes on."""
+        """Handle an error that prevented the writing of a checkpoint. The earlier checkpoints are unchanged."""
         reason = error.strerror or str(error)
-        sentence = f"No checkpoint could be written ({reason}); those before are whole."
+        sentence = f"The checkpoint could not be written ({reason}). The earlier checkpoints are undamaged."
         self.handle(Fault("checkpoint-not-saved", sentence, {"error": reason}))
 
     def check_finite(self) -> bool:
-        """Never measure or save a network that is lost: False where that led to a rollback."""
+        """Check that losses, gradients and weights are finite before they are evaluated or saved.
+
+        Returns:
+            False if they are not finite and the run was rolled back.
+
+        Raises:
+            TrainingStoppedError: they are not finite, and the run was not rolled back.
+        """
         run = self._run
         with run.stopwatch:
-            total = run.statistics.total()  # waits for the device: what is still running is training
+            total = run.statistics.total()  # waits for the device: steps that still run count as training
         if not math.isfinite(total):
-            sentence = f"The loss or the gradient is {total} within the steps before {run.step}: the weights are lost."
+            sentence = (
+                f"The loss or the gradient is {total} within the steps before {run.step}: the weights cannot be used."
+            )
             return self.handle(Fault("non-finite", sentence, {"value": str(total)}))
         where = self._not_finite()
         if where is not None:
-            sentence = f"After step {run.step} {where} is not finite: the weights are lost."
+            sentence = f"After step {run.step}, {where} is not finite: the weights cannot be used."
             return self.handle(Fault("non-finite", sentence))
         return True
 
     def check_gradients(self) -> None:
-        """Check that torch computes right weight gradients here, at this run's shapes. Where only uncut calls are
-        wrong, the run continues with cut ones.
+        """Check that torch computes correct weight gradients on this device, at the shapes of this run.
+
+        If only large calls are wrong, the run continues with smaller ones.
 
         Raises:
-            TrainingStoppedError: nothing is right, and the policy is not to warn.
+            TrainingStoppedError: smaller calls are wrong too, and the policy is not to warn.
         """
         found = self._run.self_test
         if found is None:
@@ -111,7 +124,7 @@ class Recovery:
             self._stop(fault)
 
     def _not_finite(self) -> str | None:
-        """Name of a weight that is not finite."""
+        """Return the name of a weight that is not finite, or None."""
         return health.not_finite(self._run.model) or health.not_finite(self._run.average.model)
 
     def _stop(self, fault: Fault) -> NoReturn:
@@ -119,16 +132,17 @@ class Recovery:
         self._report(fault, "stop")
         tried = f" after {run.rollbacks} rollbacks" if run.rollbacks else ""
         raise TrainingStoppedError(
-            f"[watchdog] {fault.name}: {fault.sentence} Stopped{tried}; {run.folder.summary} says what to change"
+            f"[watchdog] {fault.name}: {fault.sentence} The run was stopped{tried}; "
+            f"read {run.folder.summary} for what to change"
         )
 
     def _roll_back(self, fault: Fault) -> None:
-        """As in the last good checkpoint, at a lower rate."""
+        """Return to the last good checkpoint, with a lower learning rate."""
         run = self._run
         try:
             checkpoint = find_checkpoint(run.folder.checkpoints, "good", avoid=run.rejected)
         except InputError as error:  # somebody has deleted or damaged all of them
-            self._progress.say(f"watchdog  no checkpoint to go back to: {error}")
+            self._progress.say(f"watchdog  There is no checkpoint to return to: {error}")
             self._stop(fault)
         run.lr_scale *= run.config.rollback_lr
         run.rollbacks += 1
@@ -145,7 +159,7 @@ class Recovery:
             self.not_saved(error)
 
     def _report(self, fault: Fault, action: str, *, to_step: int | None = None, lr_scale: float | None = None) -> None:
-        """Write down and say what was found and what is done."""
+        """Record and print a fault and the action."""
         run = self._run
         run.record(
             WatchdogLine(
@@ -158,6 +172,7 @@ class Recovery:
                 lr_scale=lr_scale,
             )
         )
-        then = "" if to_step is None else f" Back to step {to_step} at {run.lr_scale:g} of the learning rate."
+        rate = f"{run.lr_scale:g} times the scheduled learning rate"
+        then = "" if to_step is None else f" The run returns to step {to_step} with {rate}."
         text = f"watchdog  step {run.step}  {fault.name}: {fault.sentence}{then}"
         self._progress.say("\n".join(wrap(text, rest="  ")))

@@ -1,4 +1,4 @@
-"""What a run is at a step: the part of it that checkpoints hold, and that a rollback puts back."""
+"""The state of a run at a step: the state that checkpoints hold and that a rollback restores."""
 
 from __future__ import annotations
 
@@ -29,45 +29,45 @@ def new_model(config: TrainConfig, scene: Scene) -> Model:
     """Make the model that the options of a run name, for a scene, on the CPU.
 
     Raises:
-        InputError: the options name no model, or are not the model's.
+        InputError: the options name no model, or the model does not accept them.
     """
     space = Space(scene.aabb, scene.near, scene.far, config.cascades or scene.cascades, len(scene.splits["train"]))
     return build_model(config.field, model_config(config.field, config, config.field_options), space, config.seed)
 
 
 class TrainingRun:
-    """A run on its way.
+    """A training run with its model, optimizer, batches, statistics and watchdog.
 
     Attributes:
-        model: what learns.
-        average: the averaged weights.
-        optimizer: of the weights.
-        groups: the parameters that learn, by part.
-        grad_norms: norm of each group's gradient, before clipping, when it was measured last: ``[G]``.
-        grad_norm: norm of the whole gradient, before clipping; None if the last step did not measure it.
-        batches: what a step draws its rays from.
-        statistics: of the steps since the last line.
-        moments: tells whether the state of the optimizer was lost.
+        model: model that learns.
+        average: averaged weights of the model.
+        optimizer: optimizer of the weights.
+        groups: parameters that learn, by layer group.
+        grad_norms: norm of each group's gradient before clipping, ``[G]``, from the last step that computed it.
+        grad_norm: norm of the whole gradient before clipping; None if the last step did not compute it.
+        batches: source of the batches of rays.
+        statistics: sums over the steps since the last line.
+        moments: sample of Adam's second moments that shows whether the optimizer's state was lost.
         step: number of training steps done.
-        stopwatch: seconds of training done; they never go back.
-        schedule: when something is due.
+        stopwatch: stopwatch with the seconds of training done. A rollback does not reduce them.
+        schedule: schedule of lines, evaluations and checkpoints.
         rollbacks: number of rollbacks by the watchdog.
         lr: learning rate of the last step.
-        lr_scale: factor on the learning rate that rollbacks have led to.
-        rejected: names of checkpoints that a rollback went back to, and copies of them. If the run fails again before
-            there is a newer one, an older one is taken.
-        watchdog: with what it remembers.
-        line: the last line of the training; None before the first.
-        self_test: whether the device computes right gradients; None where the model does not test it.
-        notes: about the checkpoint that was loaded.
+        lr_scale: product of the factors that the rollbacks put on the learning rate.
+        rejected: file names of checkpoints that a rollback has returned to, and of copies of them. If the run fails
+            again before there is a newer checkpoint, it returns to an older one.
+        watchdog: watchdog of the run.
+        line: last line of training; None before the first.
+        self_test: result of the test of the device's gradients; None if the model does not test them.
+        notes: notes about the checkpoint that was loaded.
 
     Args:
-        config: the options.
-        scene: with a train split.
-        folder: of the run.
-        device: where to train.
-        resume: continue from the folder's last checkpoint.
-        observers: told of every line of ``metrics.jsonl``.
+        config: options of the run.
+        scene: scene with a train split.
+        folder: run folder.
+        device: device to train on.
+        resume: continue from the last checkpoint of the folder.
+        observers: observers that receive every line of ``metrics.jsonl``.
 
     Raises:
         InputError: the run cannot be resumed, or ``max_memory`` is too small.
@@ -83,7 +83,7 @@ class TrainingRun:
         resume: bool = False,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """Begin a run, or load it, and write its options into the folder."""
+        """Start or load a run, and write its options into the folder."""
         if config.cascades is None:
             config = dataclasses.replace(config, cascades=scene.cascades)
         self.config, self.scene, self.folder, self.observers = config, scene, folder, observers
@@ -126,7 +126,7 @@ class TrainingRun:
             self.rollbacks, self.lr_scale = checkpoint.rollbacks, float(checkpoint.state.get("lr_scale", 1.0))
             self.rejected = list(checkpoint.state.get("rejected", ()))
             self.notes = checkpoint.notes
-            # Last: a resume that is refused leaves the run as it was.
+            # This comes last, so that a resume that is refused does not change the run.
             self.stopwatch.seconds = max(self.stopwatch.seconds, folder.cut_metrics(checkpoint.train_seconds))
         self.schedule = Schedule(config, self.stopwatch.seconds)
         self._line_seconds = self.stopwatch.seconds
@@ -142,7 +142,7 @@ class TrainingRun:
 
     @property
     def done(self) -> float:
-        """How much of the run is done, in [0, 1]."""
+        """Fraction of the run that is done, in [0, 1]."""
         return part_done(self.config, self.step, self.stopwatch.seconds)
 
     @property
@@ -166,7 +166,7 @@ class TrainingRun:
         """Scale the gradient of everything that learns down to a norm of at most ``clip_norm``.
 
         Args:
-            measure: measure the norms of a model too that is not clipped.
+            measure: compute the norms also for a model that is not clipped.
         """
         if not (self.model.clips_gradients or measure):
             return
@@ -177,13 +177,15 @@ class TrainingRun:
             torch.nn.utils.clip_grads_with_norm_(learning, self.config.clip_norm, self.grad_norm)
 
     def read_line(self) -> TrainLine:
-        """Read the statistics of the steps since the last line. Waits for the device, so call it while the stopwatch
-        runs."""
+        """Return the statistics of the steps since the last line.
+
+        The call waits for the device, so it belongs into the time that the stopwatch measures.
+        """
         line = self.statistics.read()
         return dataclasses.replace(line, lr=self.lr, lost_moments=self.moments.lost(line.over_steps))
 
     def stamp(self, line: TrainLine) -> TrainLine:
-        """Return the line with its speeds, and keep it. Call it once the stopwatch stands still."""
+        """Return the line with its step and its speeds, and keep it. Call this when the stopwatch stands still."""
         seconds = max(self.stopwatch.seconds - self._line_seconds, 1e-9)
         self._line_seconds = self.stopwatch.seconds
         rays, samples = line.rays / seconds, line.samples / seconds
@@ -191,10 +193,10 @@ class TrainingRun:
         return self.line
 
     def record(self, line: Line) -> None:
-        """Add a line to ``metrics.jsonl``, and tell the observers.
+        """Add a line to ``metrics.jsonl``, and give it to the observers.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the line cannot be written.
         """
         line = dataclasses.replace(line, step=self.step, epoch=self.epoch, train_seconds=self.stopwatch.seconds)
         values = line.to_json()
@@ -207,11 +209,11 @@ class TrainingRun:
         """Write a checkpoint and return its path.
 
         Args:
-            psnr: of an evaluation at this step; None without one.
-            good: whether it is one to go back to; None leaves that to the watchdog.
+            psnr: PSNR of the evaluation at this step, dB; None without an evaluation.
+            good: whether a rollback may return to the checkpoint. None: let the watchdog decide.
 
         Raises:
-            OSError: it cannot be written; the checkpoints before are as they were.
+            OSError: the checkpoint cannot be written. The earlier checkpoints are unchanged.
         """
         return save_checkpoint(
             self.folder.checkpoints,
@@ -231,11 +233,10 @@ class TrainingRun:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Put back weights, optimizer, schedule, what is drawn and what the watchdog remembers, as in a checkpoint of
-        this run."""
+        """Restore weights, optimizer, step and the watchdog's state from a checkpoint of this run."""
         load_weights(checkpoint, self.model, self.average.weights)
         self._restore_rest(checkpoint)
-        self.optimizer.zero_grad(set_to_none=False)  # a table's gradient keeps its memory
+        self.optimizer.zero_grad(set_to_none=False)  # the memory of the table's gradient stays in use
         self.statistics.clear()
 
     def _restore_rest(self, checkpoint: Checkpoint) -> None:
@@ -248,6 +249,6 @@ class TrainingRun:
 def _check_unfinished(config: TrainConfig, checkpoint: Checkpoint) -> None:
     if part_done(config, checkpoint.step, checkpoint.train_seconds) >= 1.0:
         raise InputError(
-            f"[train] --resume must have something left to do, got a run of {checkpoint.step} steps and "
-            f"{checkpoint.train_seconds:.0f} s; give a greater --steps, --epochs or --max-seconds"
+            f"[train] --resume must name a run that is not finished, got a run of {checkpoint.step} steps and "
+            f"{checkpoint.train_seconds:.0f} s; give a larger --steps, --epochs or --max-seconds"
         )

@@ -1,4 +1,4 @@
-"""The folder of a run: ``config.json``, ``metrics.jsonl``, quick renders, checkpoints, and the report's files."""
+"""The run folder: ``config.json``, ``metrics.jsonl``, quick renders, checkpoints and the files of the report."""
 
 from __future__ import annotations
 
@@ -23,15 +23,27 @@ from nerf_metal.util.errors import InputError
 from nerf_metal.util.pictures import to_uint8
 
 MARK = "nerf_metal run"
-"""Value of ``config.json``'s ``kind``: by it a folder is known to be a run, and may be deleted by
-``--overwrite``."""
+"""Value of ``kind`` in ``config.json``. It shows that a folder is a run folder, which ``--overwrite`` may delete."""
 
 
 class RunFolder:
-    """A run's files. Made by :meth:`create` or :meth:`open`."""
+    """A run folder with its files. :meth:`create` makes a new one, and :meth:`open` opens an existing one.
+
+    Attributes:
+        path: path of the folder.
+        checkpoints: folder of the checkpoints.
+        metrics: path of ``metrics.jsonl``.
+        losses_plot: path of the plot of the losses.
+        scores_plot: path of the plot of PSNR and SSIM.
+        summary: path of ``SUMMARY.md``.
+        report: path of ``report.html``.
+
+    Args:
+        path: path of the folder.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Name the files; nothing is read or written."""
+        """Set the paths. Nothing is read or written."""
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
@@ -44,9 +56,13 @@ class RunFolder:
     def create(cls, config: TrainConfig, scene_name: str) -> RunFolder:
         """Make the folder ``config.out``, or ``runs/<scene>-<preset>-<time>``, and write ``config.json``.
 
+        Args:
+            config: options of the run.
+            scene_name: name of the scene.
+
         Raises:
-            InputError: the folder exists and is not empty (and ``--overwrite`` was not given, or it holds no
-                run), or it cannot be written.
+            InputError: the folder cannot be written; or it is not empty, and ``--overwrite`` was not given or it is no
+                run folder.
         """
         slug = re.sub(r"[^A-Za-z0-9._]+", "-", scene_name).strip("-.") or "scene"
         default = Path("runs") / f"{slug}-{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -66,11 +82,14 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path, command: str) -> tuple[RunFolder, TrainConfig]:
-        """A run that exists, and its options; ``command`` (``train --resume``, ``eval``) is named in
-        messages.
+        """Open an existing run folder, and return it with the options of the run.
+
+        Args:
+            path: path of the folder.
+            command: command that error messages name, such as ``eval``.
 
         Raises:
-            InputError: no run there.
+            InputError: the folder is no run folder.
         """
         folder = Path(path)
         if not _is_run(folder):
@@ -83,13 +102,22 @@ class RunFolder:
 
     @property
     def data(self) -> str | None:
-        """Where the photographs are, by ``config.json``: a person may mend it where they were moved."""
+        """Folder of the images, as ``config.json`` gives it. A person may correct it after the images were moved."""
         data = self._about().get("config", {}).get("data")
         return None if data is None else str(data)
 
     def write_config(self, config: TrainConfig, scene_name: str, **about_run: Any) -> None:
-        """Write ``config.json``: the options, the versions they were used with, and what else there is to know of the
-        run (``notes``, ``aabb`` and ``capture_to_scene`` of the scene, ``device``, ``machine``)."""
+        """Write ``config.json``: the options, the versions of the software and further facts about the run.
+
+        Args:
+            config: options of the run.
+            scene_name: name of the scene.
+            **about_run: further facts: ``notes``, ``aabb`` and ``capture_to_scene`` of the scene, ``device`` and
+                ``machine``.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         about = {
             "kind": MARK,
             "scene": scene_name,
@@ -106,14 +134,16 @@ class RunFolder:
 
     @property
     def capture_to_scene(self) -> torch.Tensor:
-        """The similarity float64 ``[4, 4]`` from the capture's coordinates to the run's; the identity for runs of
-        before captures, which do not say."""
+        """Similarity float64 ``[4, 4]`` from the coordinates of the capture to those of the run.
+
+        It is the identity for runs of old versions, which did not store it.
+        """
         stored = self._about().get("capture_to_scene")
         return torch.eye(4, dtype=torch.float64) if stored is None else torch.tensor(stored, dtype=torch.float64)
 
     @property
     def scene_box(self) -> torch.Tensor | None:
-        """The box float64 ``[2, 3]`` of what the pictures are of; None for runs that do not say."""
+        """Box float64 ``[2, 3]`` of the scene, world units; None for runs of old versions, which did not store it."""
         stored = self._about().get("aabb")
         return None if stored is None else torch.tensor(stored, dtype=torch.float64)
 
@@ -122,10 +152,13 @@ class RunFolder:
         return about
 
     def append_metrics(self, **values: Any) -> None:
-        """Add one line to ``metrics.jsonl``; a reader sees whole lines only, also where the disk is full.
+        """Add one line to ``metrics.jsonl``. The file never holds a part of a line, even if the disk is full.
+
+        Args:
+            **values: values of the line by name.
 
         Raises:
-            OSError: it cannot be written; the file is as it was.
+            OSError: the line cannot be written. The file is unchanged.
         """
         line = (json.dumps(values, allow_nan=False) + "\n").encode()
         with self.metrics.open("ab", buffering=0) as file:
@@ -138,10 +171,10 @@ class RunFolder:
                 raise
 
     def read_metrics(self) -> Iterator[dict[str, Any]]:
-        """The lines of ``metrics.jsonl`` so far, without a last one that a killed run left unfinished.
+        """Yield the lines of ``metrics.jsonl``, without an incomplete last line of a run that was killed.
 
         Raises:
-            InputError: another line is damaged.
+            InputError: a line other than the last is damaged.
         """
         lines = self.metrics.read_text(errors="replace").splitlines() if self.metrics.exists() else []
         for number, line in enumerate(lines, 1):
@@ -158,37 +191,53 @@ class RunFolder:
                 )
 
     def cut_metrics(self, train_seconds: float) -> float:
-        """Drop the lines after so many seconds: what a run did after its last checkpoint and a resumed one does again.
-        What the watchdog said stays. Returns the seconds of the last line that is left.
+        """Delete the lines after a time of training, because a resumed run repeats what came after its last checkpoint.
 
-        Seconds, not steps: these go back where the watchdog rolled back.
+        The lines of the watchdog stay. The time is compared and not the step, because a rollback reduces the step.
+
+        Args:
+            train_seconds: seconds of training at the checkpoint.
+
+        Returns:
+            The seconds of training of the last remaining line, or 0 if there is none.
         """
-        last = train_seconds + 0.001  # the lines have milliseconds
+        last = train_seconds + 0.001  # the lines hold milliseconds
         kept = [x for x in self.read_metrics() if x["event"] == "watchdog" or x["train_seconds"] <= last]
         write_atomically(self.metrics, lambda to: to.write_text("".join(json.dumps(x) + "\n" for x in kept)))
         return max((x["train_seconds"] for x in kept), default=0.0)
 
     def quick_render(self, epoch: int) -> Path:
-        """The picture of an epoch's evaluation."""
+        """Return the path of the quick render of an epoch's evaluation."""
         return self.path / f"quick_render_epoch_{epoch:02d}.png"
 
     def save_quick_render(self, epoch: int, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Path:
-        """Write ``quick_render_epoch_XX.png``, see :func:`beside_each_other`; a later one of the epoch
-        replaces it."""
+        """Write ``quick_render_epoch_XX.png`` and return its path. A later evaluation in the same epoch replaces it.
+
+        Args:
+            epoch: number of whole epochs done.
+            pairs: predictions and truths, see :func:`beside_each_other`.
+        """
         return self.save_picture(self.quick_render(epoch).name, pairs)
 
     def save_picture(self, name: str, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Path:
-        """Write pictures side by side under ``name`` and return the path."""
+        """Write pictures side by side into the file ``name`` and return its path, see :func:`beside_each_other`."""
         path, picture = self.path / name, beside_each_other(pairs)
         write_atomically(path, lambda to: iio.imwrite(to, picture, extension=".png"))
         return path
 
 
 def check_out(path: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but a run to overwrite, or a run that never got to its first line.
+    """Check that a run may be written to ``path``.
+
+    It may if the folder is new or empty, if it holds a run without any line, or if it holds a run and ``overwrite`` is
+    given.
+
+    Args:
+        path: path of the folder.
+        overwrite: whether an existing run may be deleted.
 
     Raises:
-        InputError: it does.
+        InputError: the folder holds something else.
     """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
@@ -206,10 +255,15 @@ def check_out(path: Path, overwrite: bool) -> None:
 
 
 def beside_each_other(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
-    """One uint8 picture of (prediction, truth) pairs ``[H, W, 3]`` in [0, 1]: a row each, a light grey gap
-    between.
+    """Return one picture of several pairs (prediction, truth), one row for each pair, with light grey gaps.
 
-    Small pictures are enlarged by whole factors, pixel by pixel, until a row is about 800 pixels wide.
+    Small pictures are enlarged by a whole factor, pixel by pixel, until a row is about 800 pixels wide.
+
+    Args:
+        pairs: predictions and truths ``[H, W, 3]`` in [0, 1], all of one size.
+
+    Returns:
+        A NumPy array, uint8 ``[rows, columns, 3]``.
     """
     height, width = pairs[0][0].shape[:2]
     factor, gap = max(1, 400 // width), 8
@@ -223,7 +277,7 @@ def beside_each_other(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
 
 
 def _is_run(path: Path) -> bool:
-    """Whether the folder has a ``config.json`` that says it is a run."""
+    """Return whether the folder has a ``config.json`` of a run."""
     try:
         about = json.loads((path / "config.json").read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The scene that a run's options name."""
+"""Loading of the scene that the options of a run name."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from nerf_metal.train.options import TrainConfig
 from nerf_metal.util.errors import InputError
 
 EMBEDDED_WIDTH = 800
-"""Pixels of the package's scene at ``--downscale 1``, as wide as the NeRF-synthetic scenes."""
+"""Width of the built-in scene at ``--downscale 1``, pixels. The NeRF-synthetic scenes have the same width."""
 EMBEDDED_DOWNSCALE = 4
-"""Where none is given: 200 x 200 pixels take seconds to make, 800 x 800 minutes."""
+"""Default ``--downscale`` of the built-in scene: 200 x 200 pixels take seconds to make, 800 x 800 pixels minutes."""
 
 IMAGE_SHARE = 0.5
-"""Of ``--max-memory``, for photographs: weights and activations have the rest."""
+"""Fraction of ``--max-memory`` for photographs. The rest is for weights and activations."""
 
 
 def open_scene(config: TrainConfig, splits: tuple[str, ...] = ("train", "test")) -> Scene:
-    """Load ``config.data``, or make the package's own scene, at ``config.downscale``.
+    """Load the scene ``config.data``, or make the built-in scene, at ``config.downscale``.
+
+    Args:
+        config: options of the run.
+        splits: names of the splits to load.
 
     Raises:
         InputError: the data cannot be used, or the pictures would be smaller than 8 pixels.
@@ -38,21 +42,26 @@ def open_scene(config: TrainConfig, splits: tuple[str, ...] = ("train", "test"))
     width = EMBEDDED_WIDTH // (config.downscale or EMBEDDED_DOWNSCALE)
     if width < 8:
         raise InputError(
-            f"[train] --downscale must leave at least 8 pixels of {EMBEDDED_WIDTH}, got {config.downscale}; "
-            f"use at most {EMBEDDED_WIDTH // 8}"
+            f"[train] --downscale must be at most {EMBEDDED_WIDTH // 8} for the built-in scene, got "
+            f"{config.downscale}; the pictures need at least 8 of {EMBEDDED_WIDTH} pixels"
         )
     return make_embedded_scene(resolution=width, splits=splits)
 
 
 def open_scene_of(run: Path, config: TrainConfig, splits: tuple[str, ...] = ("train", "test")) -> Scene:
-    """The scene that a run was trained on.
+    """Load the scene that a run was trained on.
+
+    Args:
+        run: path of the run folder.
+        config: options of the run.
+        splits: names of the splits to load.
 
     Raises:
-        InputError: it is not where it was, or cannot be used any more.
+        InputError: the images were moved or deleted, or cannot be used any more.
     """
     if config.data is not None and not Path(config.data).exists():
         raise InputError(
-            f"[run] the images of {run} must be at {config.data}, got nothing there; put them back, or write where "
-            f'they are as "data" into {run / "config.json"}'
+            f"[run] the images of {run} must be at {config.data}, got nothing there; put them back, or correct "
+            f'"data" in {run / "config.json"}'
         )
     return open_scene(config, splits=splits)

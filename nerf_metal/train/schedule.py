@@ -1,4 +1,4 @@
-"""What depends on how much of a run is done: the learning rate, and when something is due."""
+"""The schedule of a run: the learning rate, and the steps after which lines, evaluations and checkpoints are due."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from typing import NamedTuple
 from nerf_metal.train.options import TrainConfig
 
 LINE_EVERY_STEPS = 20
-"""Steps of a line in ``metrics.jsonl``: reading the loss waits for the device, so not every step."""
+"""Number of steps of a line in ``metrics.jsonl``. Reading a line waits for the device, so not every step has one."""
 
 
 def part_done(config: TrainConfig, step: int, train_seconds: float) -> float:
-    """Return how much of the run is done, in [0, 1]: by steps or by seconds, whichever is further."""
+    """Return the fraction of the run that is done, in [0, 1]: by steps or by seconds, whichever is larger.
+
+    Args:
+        config: options of the run.
+        step: number of steps done.
+        train_seconds: seconds of training done.
+    """
     by_steps = step / config.step_limit if config.step_limit else 0.0
     by_seconds = train_seconds / config.max_seconds if config.max_seconds else 0.0
     return min(1.0, max(by_steps, by_seconds))
@@ -25,9 +31,9 @@ def learning_rate(config: TrainConfig, step: int, done: float) -> float:
     ``lr * decay^x`` where ``x`` is ``step / lr_decay_steps``, or ``done`` where the decay follows the whole run.
 
     Args:
-        config: the options.
+        config: options of the run.
         step: number of steps done.
-        done: how much of the run is done, in [0, 1].
+        done: fraction of the run that is done, in [0, 1].
     """
     x = step / config.lr_decay_steps if config.lr_decay_steps else done
     warm = min(1.0, (step + 1) / (config.warmup_steps + 1))
@@ -35,8 +41,16 @@ def learning_rate(config: TrainConfig, step: int, done: float) -> float:
 
 
 class Due(NamedTuple):
-    """What comes after a step. Evaluations and checkpoints come right after a line that the watchdog has seen, so that
-    nothing is saved as good that went bad since the last line."""
+    """The tasks that are due after a step.
+
+    An evaluation or a checkpoint always comes with a line, which the watchdog checks first. So a checkpoint is not
+    saved as good if the run has failed since the last line.
+
+    Attributes:
+        line: whether a line of the record is due.
+        evaluation: whether an evaluation is due.
+        checkpoint: whether a checkpoint is due.
+    """
 
     line: bool
     evaluation: bool
@@ -44,11 +58,11 @@ class Due(NamedTuple):
 
 
 class Schedule:
-    """Decides what is due, by steps and by seconds of training.
+    """The times of lines, evaluations and checkpoints, by steps and by seconds of training.
 
     Args:
-        config: the options.
-        seconds: of training done.
+        config: options of the run.
+        seconds: seconds of training done.
     """
 
     def __init__(self, config: TrainConfig, seconds: float) -> None:
@@ -58,7 +72,12 @@ class Schedule:
         self._next_checkpoint = math.inf
 
     def due(self, step: int, seconds: float) -> Due:
-        """Return what is due after ``step`` if it starts after so many seconds of training."""
+        """Return the tasks that are due after a step.
+
+        Args:
+            step: number of the step, from 1.
+            seconds: seconds of training done when the step starts.
+        """
         config = self._config
         by_epochs = step % (config.report_every * config.steps_per_epoch) == 0
         evaluation = by_epochs or seconds >= self._next_evaluation

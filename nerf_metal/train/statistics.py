@@ -1,4 +1,4 @@
-"""Adds up what training steps say, on the device, until a line of the record is read."""
+"""Sums of the results of training steps. They stay on the device until a line of the record is read."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from nerf_metal.models import StepLoss
 from nerf_metal.train.lines import TrainLine
 
 EMPTY_OPACITY, OPAQUE_OPACITY = 0.01, 0.99
-"""Opacity of a ray below which nothing shows, above which nothing shines through: three steps of an 8-bit picture."""
+"""Opacity below which a ray counts as empty, and above which it counts as opaque: about three steps of an 8-bit picture
+from 0 and from 1."""
 
 
 @torch.no_grad()
 def batch_means(parts: Sequence[tuple[StepLoss, float]], batch: RayBatch) -> torch.Tensor:
-    """Return what a batch says of the run: loss, mse, blank_mse, empty_rays, opaque_rays, alpha; float32 ``[6]``.
+    """Return the means of a batch: loss, mse, blank_mse, empty_rays, opaque_rays and alpha, float32 ``[6]``.
 
     Args:
-        parts: the losses of the parts of the batch, in order, and each part's share of the rays.
-        batch: the whole batch.
+        parts: losses of the parts of the batch, in order, each with the part's fraction of the rays.
+        batch: whole batch.
     """
     if len(parts) == 1:
         out = parts[0][0]
@@ -49,24 +50,28 @@ def batch_means(parts: Sequence[tuple[StepLoss, float]], batch: RayBatch) -> tor
 def blank_mse(truth: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
     """Return the mean squared error of the best picture without content: one colour and one opacity for all rays.
 
-    Such a picture shows ``a + b * background``, and the least squares over ``a`` (a number for each channel) and ``b``
-    leave ``ss(truth) - sp(truth, background)^2 / ss(background)``, sums of squares and products about the means over
-    all rays and channels. Over one fixed background the second term is 0: the picture has the batch's mean colour. The
-    sum is divided by the degrees of freedom, not by the count of the numbers: a picture that is fitted to few rays fits
-    those better than others.
+    Such a picture shows ``a + b * background``. The least squares over ``a`` (a number for each channel) and ``b``
+    leave ``ss(truth) - sp(truth, background)^2 / ss(background)``, where ``ss`` and ``sp`` are sums of squares and of
+    products about the means, over all rays and channels. The second term is 0 over one fixed background: the picture
+    has the mean colour of the batch. The sum is divided by the degrees of freedom and not by the number of values,
+    because a picture that is fitted to few rays fits these better than others.
 
     Args:
-        truth: ``[R, 3]``, over ``background``.
-        background: ``[R, 3]``.
+        truth: true colours ``[R, 3]`` in [0, 1], over ``background``.
+        background: background of each ray, ``[R, 3]`` in [0, 1].
     """
     t, b = truth - truth.mean(0), background - background.mean(0)
     varies = b.square().sum()
-    left = t.square().sum() - (t * b).sum().square() / varies.clamp_min(1e-12)  # none varies by less but by 0
+    left = t.square().sum() - (t * b).sum().square() / varies.clamp_min(1e-12)  # a sum below this is 0
     return left / (t.numel() - 3 - (varies > 1e-12).to(left.dtype)).clamp_min(1.0)
 
 
 class Statistics:
-    """Sums over the steps since the last line. They stay on the device, which is waited for when they are read."""
+    """The sums over the steps since the last line. They stay on the device, so that only reading them waits for it.
+
+    Args:
+        device: device of the model.
+    """
 
     def __init__(self, device: torch.device) -> None:
         """Begin the first line."""
@@ -78,9 +83,9 @@ class Statistics:
         """Add one step. A number that is not finite stays so until the line is read.
 
         Args:
-            parts: as :func:`batch_means` takes them.
-            batch: the whole batch.
-            grad_norm: norm of the gradient before clipping; None where it was not measured.
+            parts: losses of the parts of the batch, in order, each with the part's fraction of the rays.
+            batch: whole batch.
+            grad_norm: norm of the gradient before clipping; None if it was not computed.
         """
         self._sums += batch_means(parts, batch)
         if grad_norm is not None:
@@ -94,7 +99,7 @@ class Statistics:
         return float(self._sums[:2].sum() + self._grad_norm)
 
     def read(self) -> TrainLine:
-        """Return the means over the steps so far, and begin a new line. Waits for the device."""
+        """Return the means over the steps so far, and begin a new line. The call waits for the device."""
         names = ("loss", "mse", "blank_mse", "empty_rays", "opaque_rays", "alpha", "grad_norm")
         means = torch.cat((self._sums / self._steps, self._grad_norm[None])).tolist()
         line = TrainLine(
@@ -104,28 +109,31 @@ class Statistics:
         return line
 
     def clear(self) -> None:
-        """Begin a new line."""
+        """Discard the sums and begin a new line."""
         self._sums.zero_()
         self._grad_norm = torch.zeros_like(self._grad_norm)
         self._steps = self._rays = self._samples = 0
 
 
 class Stopwatch:
-    """Adds up the seconds spent inside its ``with`` blocks.
+    """A stopwatch that adds up the seconds inside its ``with`` blocks.
+
+    Attributes:
+        seconds: seconds so far.
 
     Args:
-        seconds: to start from.
+        seconds: seconds to start from.
     """
 
     def __init__(self, seconds: float) -> None:
-        """Stand still."""
+        """Set the seconds. The stopwatch stands still."""
         self.seconds = seconds
         self._start = 0.0
 
     def __enter__(self) -> None:
-        """Start."""
+        """Start the stopwatch."""
         self._start = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        """Stop."""
+        """Stop the stopwatch."""
         self.seconds += time.perf_counter() - self._start

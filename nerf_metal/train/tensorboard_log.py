@@ -1,4 +1,4 @@
-"""The record of a run for TensorBoard, ``RUN/tensorboard``: an observer of the training (``--log tensorboard``)."""
+"""The record of a run for TensorBoard: an observer that writes ``RUN/tensorboard`` (``--log tensorboard``)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from nerf_metal.train.run_folder import RunFolder
 from nerf_metal.util.extras import require
 
 NO_CURVES = ("step", "epoch", "train_seconds", "views")
-"""Numbers of a line that say when and of what it is."""
+"""Numbers of a line that are not drawn as curves, because they only identify the line."""
 
 
 def open_log(config: TrainConfig, folder: RunFolder, step: int) -> TensorboardLog | None:
-    """The log that the options ask for, or None.
+    """Open the log that the options ask for, or return None if they ask for none.
 
     Args:
-        config: the options.
-        folder: of the run.
-        step: that the run begins after: 0, or that of the checkpoint it goes on from.
+        config: options of the run.
+        folder: run folder.
+        step: step after which the run begins: 0, or the step of the checkpoint that it continues from.
 
     Raises:
         InputError: the package is not installed.
@@ -32,24 +32,31 @@ def open_log(config: TrainConfig, folder: RunFolder, step: int) -> TensorboardLo
 
 
 class TensorboardLog:
-    """Writes the lines of ``metrics.jsonl`` as curves and texts, and the quick renders as pictures.
+    """An observer that writes the lines of ``metrics.jsonl`` as curves and texts, and quick renders as pictures.
 
-    What is there of steps after ``step`` disappears from the curves: a resumed run does them again. So does, at a
-    rollback, what it took back: a curve has each step once, and ``metrics.jsonl`` keeps the whole story.
+    Steps after ``step`` are removed from existing curves, because a resumed run repeats them. A rollback removes the
+    steps that it takes back. So a curve has each step once, while ``metrics.jsonl`` keeps all of them.
+
+    Args:
+        folder: run folder.
+        step: step after which the run begins.
+
+    Raises:
+        InputError: the package is not installed.
     """
 
     def __init__(self, folder: RunFolder, step: int) -> None:
-        """Begin a file of events beside those that there are."""
+        """Begin a new file of events next to the existing ones."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of their packages about each other: nothing that a person here can mend
+            warnings.simplefilter("ignore")  # they concern other packages, and the user cannot correct them
             require("tensorboard", extra="tensorboard", command="train --log")
             from torch.utils.tensorboard import SummaryWriter
         self._folder, self._new_writer = folder, SummaryWriter
-        self._picture: tuple[int, int] | None = None  # step and epoch of one that is due
+        self._picture: tuple[int, int] | None = None  # step and epoch of the one that is due
         self._open(step)
 
     def line(self, event: str, values: Mapping[str, Any]) -> None:
-        """A line of ``metrics.jsonl`` was written."""
+        """Write a line of ``metrics.jsonl``, see :meth:`nerf_metal.train.Observer.line`."""
         step = values["step"]
         if event == "watchdog":
             if values["action"] == "rollback":
@@ -57,7 +64,7 @@ class TensorboardLog:
                 self._writer.close()
                 self._open(values["to_step"])
             evidence = ", ".join(f"{name} {value}" for name, value in values["evidence"].items())
-            text = f"{values['name']}: {values['sentence']} Done: {values['action']}. {evidence}"
+            text = f"{values['name']}: {values['sentence']} Action: {values['action']}. {evidence}"
             self._writer.add_text(event, text.rstrip(), step)
         elif event == "self_test":
             self._writer.add_text(event, values["sentence"], step)
@@ -67,14 +74,14 @@ class TensorboardLog:
         if event == "eval":
             self._show_picture()
             self._picture = step, values["epoch"]
-        self._writer.flush()  # a run that is killed now has lost no line that metrics.jsonl has
+        self._writer.flush()  # if the run is killed now, the log has every line of metrics.jsonl
 
     def after_step(self, model: Model) -> None:
-        """A step was done: the picture of an evaluation before it is there."""
+        """Write the quick render of an evaluation before this step, if there was one."""
         self._show_picture()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the last quick render and close the file."""
         self._show_picture()
         self._writer.close()
 
@@ -82,7 +89,7 @@ class TensorboardLog:
         self._writer = self._new_writer(str(self._folder.path / "tensorboard"), purge_step=step + 1)
 
     def _show_picture(self) -> None:
-        """The quick render of the last evaluation, which is drawn after its line."""
+        """Write the quick render of the last evaluation. Its file is written after the line of the evaluation."""
         if self._picture is None:
             return
         (step, epoch), self._picture = self._picture, None
@@ -93,7 +100,7 @@ class TensorboardLog:
 
 
 def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Names and numbers of a line, those of layer groups by ``GROUP/NAME``."""
+    """Yield the names and numbers of a line. Numbers of layer groups have names ``GROUP/NAME``."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             prefix = "" if name == "groups" else f"{name}/"

@@ -113,7 +113,7 @@ def test_trunc_exp_gradient_is_cut():
 
 def test_unknown_activation_is_refused():
     """The message lists the known names."""
-    with pytest.raises(InputError, match=r"one of softplus, relu, trunc_exp, got 'swish'; softplus is the safe one"):
+    with pytest.raises(InputError, match=r"density_activation must be one of .*, got 'swish'; use softplus"):
         make_field(density_activation="swish")
 
 

@@ -187,7 +187,7 @@ def test_a_fault_that_comes_back_stops_the_run(cube_scene, tiny_config, monkeypa
     events, error, folder, lines = run_with(config, cube_scene, CoarseFineModel, spoil_a_gradient, monkeypatch, times=4)
     assert [event["action"] for event in events] == ["rollback"] * 3 + ["stop"]
     assert [event.get("lr_scale") for event in events] == [0.5, 0.25, 0.125, None]
-    assert isinstance(error, TrainingStoppedError) and "Stopped after 3 rollbacks" in str(error)
+    assert isinstance(error, TrainingStoppedError) and "stopped after 3 rollbacks" in str(error)
     best = find_checkpoint(folder.checkpoints, "best")
     assert best.psnr == max(line["psnr"] for line in lines if line["event"] == "eval")
     assert "non-finite" in folder.summary.read_text() and (folder.path / "report.html").exists()
@@ -266,7 +266,7 @@ def test_a_full_disk_for_the_record(cube_scene, tiny_config, monkeypatch):
     monkeypatch.setattr(RunFolder, "append_metrics", fail)
     config = frequency(tiny_config)
     folder = RunFolder.create(config, "cube")
-    with pytest.raises(TrainingStoppedError, match=r"must be writable, got No space left .*; make room, .* --resume"):
+    with pytest.raises(TrainingStoppedError, match=r"must be writable, got No space left .*; .* --resume"):
         train(config, cube_scene, folder, CPU)
     assert find_checkpoint(folder.checkpoints).step == 100
     monkeypatch.undo()

@@ -92,7 +92,7 @@ def test_stable_is_its_planned_repair():
         (("--rollback-lr", "2"), r"--rollback-lr must be more than 0 and at most 1, got 2\.0; "),
         (("--epochs", "0"), r"--epochs must be at least 1, got 0; "),
         (("--field", "hashgrid", "--ema-decay", "0"), r"--ema-decay must be more than 0 with a hash grid, got 0; "),
-        (("--max-seconds", "None"), r"--steps must be given where --epochs and --max-seconds are not, got None; "),
+        (("--max-seconds", "None"), r"--steps must be given if --epochs and --max-seconds are not, got None; "),
     ],
 )
 def test_values_out_of_range(args, message):

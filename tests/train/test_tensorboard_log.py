@@ -132,8 +132,8 @@ def test_a_rollback_takes_back_its_steps(tiny_config):
     log.close()
     assert curves(folder) == {"train/loss": [(20, 1.0), (40, 1.0), (60, 2.0), (80, 2.0)]}
     assert texts(folder, "watchdog") == [
-        "collapse: It fell. Done: rollback. db 3.5",
-        "collapse: It fell. Done: warn.",
+        "collapse: It fell. Action: rollback. db 3.5",
+        "collapse: It fell. Action: warn.",
     ]
 
 

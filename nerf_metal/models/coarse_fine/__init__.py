@@ -1,1 +1,1 @@
-"""The two networks of the NeRF paper, coarse and fine."""
+"""The model of the NeRF paper with its two networks, coarse and fine."""

@@ -1,4 +1,4 @@
-"""The NeRF network: from a point and a direction to a density and a colour."""
+"""The NeRF network, which maps a point and a direction to a density and a colour."""
 
 from __future__ import annotations
 
@@ -13,52 +13,59 @@ from nerf_metal.nn.encodings import FrequencyEncoding
 from nerf_metal.util.errors import InputError
 
 MAX_ROWS = 32_766
-"""Most rows any ``Linear`` is called with. On M1 and M2, torch before 2.14 computes wrong ``Linear`` weight
-gradients on MPS where a call reduces over 32 767 rows or more (pytorch #177116, #193487). Held on every
-device and version: it costs nothing."""
+"""Largest number of rows of a call of ``Linear``. On M1 and M2, torch before 2.14 computes wrong ``Linear`` weight
+gradients on MPS if a call reduces over 32 767 rows or more (pytorch #177116, #193487). The limit holds on every device
+and version, because it costs nothing."""
 
 CPU_ROWS = 8_192
-"""Rows of a call on a CPU: its activations stay in the cache, and far below the 32 MiB from which the
-allocator maps and page-faults fresh memory at each call. 4 layers of 64, forward and backward: 0.9 us a
-sample, 1.0 to 1.5 at 32 766."""
+"""Number of rows of a call on a CPU. The activations stay in the cache, and far below the 32 MiB from which the
+allocator maps and page-faults new memory in each call. With 4 layers of 64 units, forward and backward take 0.9 us for
+a sample, and 1.0 to 1.5 us at 32 766 rows."""
 
 RGB_PADDING = 0.001
-"""Colours reach slightly beyond [0, 1], so that a saturated pixel needs no infinite logit (mip-NeRF, Barron
-et al. 2021, section 3 of its supplement)."""
+"""Margin by which colours may exceed [0, 1], so that a saturated pixel needs no infinite logit (mip-NeRF, Barron et al.
+2021, section 3 of the supplement)."""
 
 
 class _TruncExp(torch.autograd.Function):
-    """``exp(x)`` whose gradient is cut at ``exp(15)``: large steps cannot run away (instant-ngp, Müller et
-    al. 2022)."""
+    """The function ``exp(x)`` with a gradient of at most ``exp(15)``, so that steps stay finite (instant-ngp, Müller
+    et al. 2022)."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> torch.Tensor:
+        """Return ``exp(x)``."""
         ctx.save_for_backward(x)
         return torch.exp(x)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, grad_y: torch.Tensor) -> torch.Tensor:
+        """Return the gradient to ``x``."""
         (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return grad_y * torch.exp(x.clamp(max=15.0))
 
 
 def trunc_exp(x: torch.Tensor) -> torch.Tensor:
-    """``exp(x)`` with the gradient of ``exp(min(x, 15))``."""
+    """Return ``exp(x)`` with the gradient ``exp(min(x, 15))``."""
     y: torch.Tensor = _TruncExp.apply(x)
     return y
 
 
 DENSITY_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    # The shift of -1 starts the scene nearly empty, and softplus has a gradient everywhere: a ReLU that is
-    # negative at the start never learns (mip-NeRF, Barron et al. 2021; the blank page of many a failed run).
+    # The shift of -1 makes the scene nearly empty at the start (mip-NeRF, Barron et al. 2021). softplus has a gradient
+    # everywhere, while a ReLU that is negative everywhere never learns and leaves a blank picture.
     "softplus": lambda x: F.softplus(x - 1.0),
-    "relu": F.relu,  # the paper's; can die at the start
+    "relu": F.relu,  # that of the paper; it can become 0 everywhere
     "trunc_exp": lambda x: trunc_exp(x - 1.0),
 }
 
 
 class FieldOutput(NamedTuple):
-    """Colours ``rgbs [R, S, 3]`` and densities ``sigmas [R, S]`` in 1 / world unit."""
+    """The output of the field at ``S`` samples on each of ``R`` rays.
+
+    Attributes:
+        rgbs: colours ``[R, S, 3]``.
+        sigmas: densities ``[R, S]``, 1 / world unit.
+    """
 
     rgbs: torch.Tensor
     sigmas: torch.Tensor
@@ -67,24 +74,25 @@ class FieldOutput(NamedTuple):
 class NerfField(nn.Module):
     """The multilayer perceptron of NeRF (Mildenhall et al. 2020, figure 7).
 
-    ``depth`` ReLU layers of ``hidden_width`` see the encoded position, which enters once more behind layer
-    ``skip``. From the last one come the density and, with the encoded direction, a layer of half the width
-    and the colour. The paper's further linear layer between trunk and colour branch has no activation: two
-    linear maps in a row are one, so it is left out.
+    ``depth`` ReLU layers of ``hidden_width`` units take the encoded position, which enters again after layer ``skip``.
+    The last of them gives the density. Together with the encoded direction it also gives the colour, through a layer of
+    half the width. The paper has one more linear layer between the trunk and the colour branch. It has no activation,
+    and two linear maps in a row are one, so it is left out.
 
     Args:
-        hidden_width: units of a layer.
-        depth: layers of the trunk, at least 1.
-        skip: the position enters again behind this many layers; 0 or ``>= depth`` never.
-        position_bands: frequency bands of the position encoding.
-        direction_bands: frequency bands of the direction encoding.
-        density_activation: a name of :data:`DENSITY_ACTIVATIONS`.
+        hidden_width: number of units in a layer.
+        depth: number of layers of the trunk, at least 1.
+        skip: number of layers after which the position enters again; never if it is 0 or at least ``depth``.
+        position_bands: number of frequency bands of the position encoding.
+        direction_bands: number of frequency bands of the direction encoding.
+        density_activation: name of the function for the density, see :data:`DENSITY_ACTIVATIONS`.
 
     Attributes:
-        max_rows: most rows of a call; less than :data:`MAX_ROWS` where a self-test found these wrong.
+        max_rows: largest number of rows of a call. It is less than :data:`MAX_ROWS` if a self-test found that larger
+            calls are wrong.
 
     Raises:
-        InputError: unknown density activation.
+        InputError: the density activation is unknown.
     """
 
     def __init__(
@@ -97,12 +105,12 @@ class NerfField(nn.Module):
         direction_bands: int,
         density_activation: str,
     ) -> None:
-        """Make the layers; their weights come from torch's random state."""
+        """Make the layers. Their initial weights are drawn from torch's random state."""
         super().__init__()
         if density_activation not in DENSITY_ACTIVATIONS:
             raise InputError(
                 f"[NerfField] density_activation must be one of {', '.join(DENSITY_ACTIVATIONS)}, "
-                f"got {density_activation!r}; softplus is the safe one"
+                f"got {density_activation!r}; use softplus if in doubt"
             )
         self.max_rows = MAX_ROWS
         self.skip = skip
@@ -115,13 +123,13 @@ class NerfField(nn.Module):
         ]
         self.trunk = nn.ModuleList(nn.Linear(width, hidden_width) for width in self.layer_widths)
         self.density = nn.Linear(hidden_width, 1)
-        # One linear layer on (features, direction), written as two: a ray's direction is encoded and
-        # multiplied once, not once for each of its samples.
+        # One linear layer on (features, direction), written as two, so that the direction of a ray is encoded and
+        # multiplied once and not for each sample.
         self.color_features = nn.Linear(hidden_width, hidden_width // 2)
         self.color_direction = nn.Linear(self.encode_direction.output_width, hidden_width // 2, bias=False)
         self.color = nn.Linear(hidden_width // 2, 3)
-        # Glorot and Bengio 2010, as in the authors' code: torch's own default starts the layers too small,
-        # and the first minute of training goes into their growth.
+        # Glorot and Bengio 2010, as in the authors' code. The initial weights of torch's default are too small: the
+        # first minute of training is lost while they grow.
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -129,19 +137,18 @@ class NerfField(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, positions: torch.Tensor, directions: torch.Tensor) -> FieldOutput:
-        """Evaluate the field at the samples of rays, in calls of at most ``max_rows`` rows
-        (:data:`CPU_ROWS` on a CPU).
+        """Evaluate the field at the samples of rays, in calls of at most ``max_rows`` rows (:data:`CPU_ROWS` on a CPU).
 
         Args:
-            positions: ``[R, S, 3]`` in [-1, 1], float32.
-            directions: ``[R, 3]``, unit length.
+            positions: positions of the samples, float32 ``[R, S, 3]`` in [-1, 1].
+            directions: directions of the rays, float32 ``[R, 3]``, unit length.
 
         Raises:
-            InputError: more than ``max_rows`` samples on one ray.
+            InputError: a ray has more than ``max_rows`` samples.
         """
         samples = positions.shape[1]
         if samples > self.max_rows:
-            raise InputError(f"[NerfField] samples of a ray must be at most {self.max_rows}, got {samples}; take fewer")
+            raise InputError(f"[NerfField] samples of a ray must be at most {self.max_rows}, got {samples}; use fewer")
         rays = max(1, self.rows(positions.device) // max(1, samples))
         parts = [self._chunk(p, d) for p, d in zip(positions.split(rays), directions.split(rays), strict=True)]
         if len(parts) == 1:
@@ -149,7 +156,7 @@ class NerfField(nn.Module):
         return FieldOutput(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
     def rows(self, device: torch.device) -> int:
-        """Most rows of a call on a device."""
+        """Return the largest number of rows of a call on a device."""
         return min(CPU_ROWS, self.max_rows) if device.type == "cpu" else self.max_rows
 
     def _chunk(self, positions: torch.Tensor, directions: torch.Tensor) -> FieldOutput:
@@ -169,11 +176,11 @@ class NerfField(nn.Module):
 
 
 class CoarseFineField(nn.Module):
-    """The two networks of NeRF and the box they live in (Mildenhall et al. 2020, section 5.2).
+    """The two networks of NeRF with their box (Mildenhall et al. 2020, section 5.2).
 
     Args:
-        aabb: the box ``[2, 3]`` float32, world units. Part of the weights: a checkpoint carries it.
-        options: of both :class:`NerfField`.
+        aabb: box float32 ``[2, 3]``, world units. It is a buffer, so a checkpoint holds it.
+        **options: options of both networks, see :class:`NerfField`.
     """
 
     aabb: torch.Tensor
@@ -186,5 +193,5 @@ class CoarseFineField(nn.Module):
         self.fine = NerfField(**options)  # type: ignore[arg-type]
 
     def normalized(self, positions: torch.Tensor) -> torch.Tensor:
-        """World positions ``[..., 3]`` to [-1, 1] over the box, axis by axis."""
+        """Map world positions ``[..., 3]`` in the box to [-1, 1], axis by axis."""
         return (positions - self.aabb[0]) * (2.0 / (self.aabb[1] - self.aabb[0])) - 1.0

@@ -1,4 +1,4 @@
-"""The model of the NeRF paper: two networks, coarse and fine (every preset but fast)."""
+"""The model of the NeRF paper with two networks, coarse and fine (all presets except fast)."""
 
 from __future__ import annotations
 
@@ -23,18 +23,24 @@ from nerf_metal.ops import Composited
 
 
 class CoarseFineModel(Model):
-    """Mildenhall et al. 2020, sections 4 and 5; see :class:`nerf_metal.models.base.Model`.
+    """The model of the NeRF paper (Mildenhall et al. 2020, sections 4 and 5).
 
     Attributes:
-        field: the two networks and their box.
-        corrections: of the training images.
+        field: the two networks with their box.
+        corrections: corrections of the poses and exposures of the training images.
+        sampler: sampler of the rays.
+        chunk_rays: number of rays that are rendered at once.
+
+    Args:
+        config: options of the model.
+        space: facts about the scene.
     """
 
     Config = CoarseFineConfig
     config: CoarseFineConfig
 
     def __init__(self, config: CoarseFineConfig, space: Space) -> None:
-        """Make the networks; their weights come from torch's random state."""
+        """Make the networks. Their initial weights are drawn from torch's random state."""
         super().__init__(config, space)
         self.batch_rays = config.batch_rays
         self.field = CoarseFineField(
@@ -48,20 +54,20 @@ class CoarseFineModel(Model):
         )
         self.corrections = ViewCorrections(config, space.views)
         self.sampler = Sampler(config.num_samples, config.num_importance, space.near, space.far, config.backend)
-        self.chunk_rays = 1024  # before anybody limits the memory: 40 MB of the widest preset
+        self.chunk_rays = 1024  # until limit_memory is called: 40 MB with the widest preset
 
     @property
     def box(self) -> torch.Tensor:
-        """The box of both networks."""
+        """Box ``[2, 3]`` of both networks, world units."""
         return self.field.aabb
 
     def fit_to(self, split: Split) -> None:
-        """Find the box that the object fills."""
+        """Set the box to the box of the object, which follows from the alpha of the images."""
         if self.config.tight_box:
             self.field.aabb.copy_(tight_box(split, self.field.aabb.cpu()))
 
     def loss(self, batch: RayBatch, step: int) -> StepLoss:
-        """Compute the mean squared errors of both networks, with gradients."""
+        """Compute the sum of the mean squared errors of both networks, with gradients."""
         rays_o, rays_d = self.corrections.rays(batch.rays_o, batch.rays_d, batch.views)
         rendered = render_rays(
             self.field, self.sampler, rays_o, rays_d, background=batch.background, stratified=True, seed=batch.seed
@@ -88,7 +94,7 @@ class CoarseFineModel(Model):
         return self._fine(positions, directions)[0]
 
     def batches(self, split: Split, *, background: str, seed: int, device: torch.device) -> RayBatches:
-        """Return batches of rays that hit the box, as far as there are enough of them."""
+        """Return batches of rays that hit the box, if there are enough of them."""
         return RayBatches(
             split,
             self.field.aabb.cpu(),
@@ -101,12 +107,12 @@ class CoarseFineModel(Model):
         )
 
     def optimizer(self, lr: float) -> torch.optim.Optimizer:
-        """Return Adam. ``eps`` is instant-ngp's (Müller et al. 2022): gradients of a mean over rays are small."""
+        """Return Adam with the ``eps`` of instant-ngp (Müller et al. 2022), because gradients of a mean are small."""
         field = {"params": list(self.field.parameters())}
         return torch.optim.Adam([field, *self.corrections.parameter_groups(lr)], lr=lr, eps=1e-15, fused=True)
 
     def layer_groups(self) -> LayerGroups:
-        """Return trunk, density and colour of each network, and the corrections that learn."""
+        """Return the trunk, density and colour layers of each network, and the corrections that learn."""
         return {
             f"{name}.{part}": [p for key, p in network.named_parameters() if key.startswith(part)]
             for name, network in (("coarse", self.field.coarse), ("fine", self.field.fine))
@@ -114,7 +120,7 @@ class CoarseFineModel(Model):
         } | {name: [parameter] for name, parameter in self.corrections.learning().items()}
 
     def limit_memory(self, max_memory: float, held_bytes: int, *, training: bool) -> None:
-        """Decide how many rays are rendered at once, and how many of a batch are trained on at once."""
+        """Choose the numbers of rays that are rendered at once and trained on at once."""
         fixed = memory.fixed_bytes(self, held_bytes)
         if training:
             per_ray = memory.training_bytes_per_ray(self.field, self.sampler)
@@ -122,7 +128,7 @@ class CoarseFineModel(Model):
         self.chunk_rays = memory.chunk_rays(max_memory, fixed, self.field, self.sampler)
 
     def self_test(self) -> MatmulFinding:
-        """Check every ``Linear`` at the rows of the field's calls, and on a GPU at those of calls that are not cut."""
+        """Check every ``Linear`` at the rows of the field's calls, and on a GPU also at the rows of a whole batch."""
         config, field, device = self.config, self.field, self.field.aabb.device
         samples = config.num_samples + config.num_importance
         rows_cut = min(config.batch_rays * samples, field.fine.rows(device))
@@ -140,12 +146,12 @@ class CoarseFineModel(Model):
         return finding
 
     def _exposed(self, composited: Composited, batch: RayBatch) -> Composited:
-        """Rays as their images were exposed."""
+        """Return rays with colours at the exposure of their images."""
         rgb = self.corrections.expose(composited.rgb, composited.opacity, batch.background, batch.views)
         return composited._replace(rgb=rgb)
 
     def _fine(self, positions: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Colours ``[S, 3]`` and densities ``[S]``: each point is a ray of one sample."""
+        """Return colours ``[S, 3]`` and densities ``[S]``. Each point is a ray with one sample."""
         inside = inside_box(positions, self.box)
         rgbs, sigmas = self.field.fine(self.field.normalized(positions)[:, None], directions)
         return rgbs[:, 0].clamp(0.0, 1.0), sigmas[:, 0] * inside

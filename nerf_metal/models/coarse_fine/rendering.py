@@ -1,4 +1,4 @@
-"""The story of a picture: rays, samples, network, composite; twice, coarse and fine."""
+"""Rendering with both networks: sample rays, evaluate a network and composite, first coarse and then fine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from nerf_metal.ops import Composited
 
 
 class RenderedRays(NamedTuple):
-    """Both passes; ``fine`` is the picture, ``coarse`` also gets a loss in training."""
+    """The composited rays of both passes.
+
+    Attributes:
+        fine: result of the fine network, which is the picture.
+        coarse: result of the coarse network, which also gets a loss in training.
+    """
 
     fine: Composited
     coarse: Composited
@@ -33,13 +38,13 @@ def render_rays(
     """Render rays with both networks (Mildenhall et al. 2020, sections 4 and 5.2).
 
     Args:
-        model: the networks and their box.
-        sampler: where to sample.
-        rays_o: ``[R, 3]``, world units.
-        rays_d: ``[R, 3]``, unit length.
-        background: ``[3]`` or ``[R, 3]``.
+        model: networks with their box.
+        sampler: sampler of the rays.
+        rays_o: origins of the rays, ``[R, 3]``, world units.
+        rays_d: directions of the rays, ``[R, 3]``, unit length.
+        background: background color, ``[3]`` or ``[R, 3]``.
         stratified: jitter the samples, for training.
-        seed: of the jitter.
+        seed: seed of the jitter.
     """
     edges = sampler.coarse_edges(rays_o, rays_d, model.aabb, stratified=stratified, seed=seed)
     coarse = _shade(model, model.coarse, sampler, rays_o, rays_d, edges, background)
@@ -57,7 +62,7 @@ def _shade(
     edges: torch.Tensor,
     background: torch.Tensor,
 ) -> Composited:
-    """Evaluate the network in the middle of every interval and composite."""
+    """Evaluate a network in the middle of every interval, and composite."""
     t_starts, t_ends = edges[:, :-1], edges[:, 1:]  # views: the kernels read them in place
     middles = 0.5 * (t_starts + t_ends)
     positions = rays_o[:, None] + middles[..., None] * rays_d[:, None]
@@ -75,23 +80,23 @@ def render_image(
     background: torch.Tensor,
     rays_per_chunk: int,
 ) -> RenderedPixels:
-    """Render many rays without gradients, a chunk at a time.
+    """Render many rays without gradients, one chunk at a time.
 
-    Rays that miss the box are background: the networks never see them.
+    Rays that miss the box show the background. The networks are not evaluated for them.
 
     Args:
-        model: the networks and their box.
-        sampler: where to sample.
-        rays_o: ``[R, 3]``, on the model's device.
-        rays_d: ``[R, 3]``.
-        background: ``[3]``.
-        rays_per_chunk: rays rendered at once, see :func:`nerf_metal.models.memory.rays_within`.
+        model: networks with their box.
+        sampler: sampler of the rays.
+        rays_o: origins of the rays, ``[R, 3]``, world units, on the model's device.
+        rays_d: directions of the rays, ``[R, 3]``, unit length.
+        background: background color, ``[3]``.
+        rays_per_chunk: number of rays rendered at once, see :func:`nerf_metal.models.memory.chunk_rays`.
     """
     bounds = ops.intersect_rays(rays_o, rays_d, model.aabb, near=sampler.near, far=sampler.far, backend=sampler.backend)
     nothing = torch.zeros_like(rays_o[:, 0])
     picture = RenderedPixels(background.expand(len(rays_o), 3).clone(), nothing, nothing.clone())
     hits = bounds.hits.nonzero()[:, 0]
-    for chunk in hits.split(rays_per_chunk) if len(hits) else ():  # split gives one empty chunk of nothing
+    for chunk in hits.split(rays_per_chunk) if len(hits) else ():  # split of an empty tensor gives one empty chunk
         rendered = render_rays(model, sampler, rays_o[chunk], rays_d[chunk], background=background)
         for whole, part in zip(picture, RenderedPixels.of(rendered.fine), strict=True):
             whole[chunk] = part

@@ -1,4 +1,4 @@
-"""Where a ray is sampled: evenly at first, then where the coarse network found something."""
+"""Sampling of rays: evenly for the coarse network, then at the densities that the coarse network found."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from nerf_metal import ops
 
 @dataclass(frozen=True)
 class Sampler:
-    """Edges of the intervals along rays (Mildenhall et al. 2020, section 4 and 5.2).
+    """The sampler that gives the edges of the intervals along rays (Mildenhall et al. 2020, sections 4 and 5.2).
 
     Attributes:
-        num_samples: intervals of the coarse pass.
-        num_importance: edges that the fine pass adds.
+        num_samples: number of intervals of the coarse pass.
+        num_importance: number of edges that the fine pass adds.
         near: least distance along a ray, world units.
-        far: greatest distance, world units.
-        backend: of the kernels, see :mod:`nerf_metal.ops`.
+        far: greatest distance along a ray, world units.
+        backend: implementation of the kernels, see :mod:`nerf_metal.ops`.
     """
 
     num_samples: int
@@ -30,7 +30,15 @@ class Sampler:
     def coarse_edges(
         self, rays_o: torch.Tensor, rays_d: torch.Tensor, aabb: torch.Tensor, *, stratified: bool, seed: int
     ) -> torch.Tensor:
-        """Edges ``[R, num_samples + 1]`` through the box for rays ``[R, 3]``, jittered if ``stratified``."""
+        """Return the edges ``[R, num_samples + 1]`` of the intervals of the coarse pass, from entry to exit of the box.
+
+        Args:
+            rays_o: origins of the rays, ``[R, 3]``, world units.
+            rays_d: directions of the rays, ``[R, 3]``, unit length.
+            aabb: box ``[2, 3]``, world units.
+            stratified: jitter the edges, for training.
+            seed: seed of the jitter.
+        """
         return ops.march_rays(
             rays_o,
             rays_d,
@@ -44,7 +52,15 @@ class Sampler:
         ).t_edges
 
     def fine_edges(self, t_edges: torch.Tensor, weights: torch.Tensor, *, stratified: bool, seed: int) -> torch.Tensor:
-        """The coarse edges and ``num_importance`` more where ``weights [R, num_samples]`` are, sorted."""
+        """Return the edges of the coarse pass together with ``num_importance`` new ones, sorted.
+
+        Args:
+            t_edges: edges of the coarse pass, ``[R, num_samples + 1]``.
+            weights: compositing weights of the coarse pass, ``[R, num_samples]``. The new edges lie where they are
+                large.
+            stratified: jitter the new edges, for training.
+            seed: seed of the jitter.
+        """
         return ops.sample_importance(
             t_edges,
             weights.detach(),

@@ -1,4 +1,4 @@
-"""The hash-grid field: from a point and a direction to a density and a colour."""
+"""The hash-grid field, which maps a point and a direction to a density and a colour."""
 
 from __future__ import annotations
 
@@ -11,41 +11,50 @@ from nerf_metal.models.coarse_fine.field import trunc_exp
 from nerf_metal.nn import FusedMLP, HashEncoding, SphericalHarmonics
 
 GEOMETRY = 16
-"""Outputs of the density network: the logarithm of the density, and all that the colour network is told of the place
-(Müller et al. 2022, section 5.4)."""
+"""Number of outputs of the density network (Müller et al. 2022, section 5.4). The first one is the logarithm of the
+density. All of them are inputs of the colour network."""
 SH_DEGREE = 4
-"""Degree of the directions' spherical harmonics: 16 numbers, and with the geometry two whole tiles of the fused
-network."""
+"""Degree of the spherical harmonics of directions. They are 16 numbers, which fill two whole tiles of the fused network
+together with the outputs of the density network."""
 
 
 class Geometry(NamedTuple):
-    """What the density network says of points: ``features [S, L * F]`` of the hash grid, ``values [S, 16]``."""
+    """The results of the hash grid and of the density network at ``S`` points.
+
+    Attributes:
+        features: features of the hash grid, ``[S, L * F]``.
+        values: outputs of the density network, ``[S, 16]``.
+    """
 
     features: torch.Tensor
     values: torch.Tensor
 
 
 class HashField(nn.Module):
-    """instant-ngp's field (Müller et al. 2022, section 5.4): a hash grid, a network of one hidden layer to density and
-    16 numbers, and one of two hidden layers from these and the direction's spherical harmonics to a colour.
+    """The field of instant-ngp (Müller et al. 2022, section 5.4).
+
+    A network with one hidden layer maps the features of a hash grid to 16 numbers. The first of them is the logarithm
+    of the density. A network with two hidden layers maps these numbers and the spherical harmonics of the direction to
+    a colour.
 
     Args:
-        aabb: the box ``[2, 3]`` float32, world units. Part of the weights: a checkpoint carries it.
-        cascades: number of boxes, each twice as large as the one before. What is outside of the first is contracted.
+        aabb: box float32 ``[2, 3]``, world units. It is a buffer, so a checkpoint holds it.
+        cascades: number of boxes, each twice as large as the one before. Positions outside of the first are contracted.
         levels: number of levels of the hash grid.
-        features: numbers of an entry: 1, 2, 4 or 8.
-        log2_table_size: most entries of a level, as a power of two.
-        base_resolution: cells of the coarsest level along an axis of the box.
-        finest_resolution: cells of the finest level along an axis of the box.
-        width: units of the hidden layers, at most 128.
+        features: number of features of an entry: 1, 2, 4 or 8.
+        log2_table_size: largest number of entries of a level, as a power of two.
+        base_resolution: number of cells of the coarsest level along an axis of the box.
+        finest_resolution: number of cells of the finest level along an axis of the box.
+        width: number of units of a hidden layer, at most 128.
         deterministic: make gradients equal in every run, also on a GPU.
-        backend: see :mod:`nerf_metal.ops`.
+        backend: implementation of the kernels, see :mod:`nerf_metal.ops`.
 
     Attributes:
-        encoding: the hash grid.
-        density_network: from its features to :data:`GEOMETRY` numbers.
-        direction_encoding: of the rays.
-        color_network: from these numbers and the direction to a colour.
+        reach: size of the last box, in sizes of the first.
+        encoding: hash grid.
+        density_network: network from the features to :data:`GEOMETRY` numbers.
+        direction_encoding: spherical harmonics of the directions.
+        color_network: network from these numbers and the encoded direction to a colour.
     """
 
     aabb: torch.Tensor
@@ -64,7 +73,7 @@ class HashField(nn.Module):
         deterministic: bool = False,
         backend: str = "auto",
     ) -> None:
-        """Make table and networks; their weights come from torch's random state."""
+        """Make the table and the networks. Their initial weights are drawn from torch's random state."""
         super().__init__()
         self.reach = 2.0 ** (cascades - 1)
         self.register_buffer("aabb", aabb.detach().clone())
@@ -75,7 +84,7 @@ class HashField(nn.Module):
             base_resolution,
             finest_resolution,
             deterministic=deterministic,
-            grad_in_place=True,  # a tensor as large as the table less in each step
+            grad_in_place=True,  # saves a tensor as large as the table in each step
             backend=backend,
         )
         self.density_network = FusedMLP(self.encoding.output_width, GEOMETRY, width, 1, backend=backend)
@@ -84,12 +93,13 @@ class HashField(nn.Module):
         self.color_network = FusedMLP(color_inputs, 3, width, 2, "sigmoid", backend=backend)
 
     def normalized(self, positions: torch.Tensor) -> torch.Tensor:
-        """World positions ``[S, 3]`` to [0, 1].
+        """Map world positions ``[S, 3]`` to [0, 1].
 
-        With one cascade over the box, axis by axis. With more the box takes the middle half or so, and what is around
-        it the rest: ``x`` in units of half the box goes to ``x`` inside and to ``(2 - 1 / |x|) x / |x|`` outside, where
-        ``|x|`` is the largest of the three, so that boxes stay boxes (Barron et al. 2022, "Mip-NeRF 360", equation 10,
-        with this norm as nerfstudio has it); the last box ends at ``2 - 1 / 2^(cascades - 1)``.
+        With one cascade, the box is mapped axis by axis. With more, positions outside of the box are contracted (Barron
+        et al. 2022, "Mip-NeRF 360", equation 10): ``x``, in units of half the box, is mapped to ``x`` inside and to
+        ``(2 - 1 / |x|) x / |x|`` outside. Here ``|x|`` is the largest of the three absolute values, as in nerfstudio,
+        so that boxes stay boxes. The last box is mapped to ``2 - 1 / 2^(cascades - 1)``, and the result is scaled so
+        that this becomes the end of [0, 1]. So the first box takes about the middle half of it.
         """
         unit = (positions - self.aabb[0]) / (self.aabb[1] - self.aabb[0])
         if self.reach == 1.0:
@@ -99,11 +109,11 @@ class HashField(nn.Module):
         return x * ((2.0 - 1.0 / norm) / norm * (0.5 / (2.0 - 1.0 / self.reach))) + 0.5
 
     def geometry(self, positions: torch.Tensor, known: Geometry | None = None) -> Geometry:
-        """Evaluate grid and density network at world positions ``[S, 3]``.
+        """Evaluate the hash grid and the density network.
 
         Args:
-            positions: ``[S, 3]``, world units.
-            known: the result, where an evaluation without gradients gave it.
+            positions: positions ``[S, 3]``, world units.
+            known: result of an evaluation without gradients at the same positions, which is then not computed again.
         """
         known_features, known_values = (None, None) if known is None else known
         features = self.encoding(self.normalized(positions), known=known_features)
@@ -121,11 +131,11 @@ class HashField(nn.Module):
         """Return the colours ``[S, 3]`` of samples on rays.
 
         Args:
-            geometry: of the samples.
-            directions: of the rays, ``[R, 3]``, unit length.
-            ray_indices: the ray of each sample, ``[S]``.
+            geometry: result of :meth:`geometry` at the samples.
+            directions: directions of the rays, ``[R, 3]``, unit length.
+            ray_indices: index of each sample's ray, ``[S]``.
         """
-        # a ray's direction is encoded once, not once for each of its samples
+        # the direction of a ray is encoded once and not for each sample
         along = self.direction_encoding(directions)
         rgbs: torch.Tensor = self.color_network(torch.cat((geometry.values, along.index_select(0, ray_indices)), -1))
         return rgbs

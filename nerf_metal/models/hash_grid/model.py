@@ -1,4 +1,4 @@
-"""The model of instant-ngp: a hash grid and small fused networks, sampled through an occupancy grid (preset fast)."""
+"""The model of instant-ngp: a hash grid with small fused networks, sampled through an occupancy grid (preset fast)."""
 
 from __future__ import annotations
 
@@ -22,53 +22,62 @@ from nerf_metal.nn.occupancy_grid import OccupancyGrid
 from nerf_metal.nn.optimizers import FusedAdam
 
 UPDATE_EVERY = 16
-"""Steps between updates of the occupancy grid, as in instant-ngp."""
+"""Number of steps between updates of the occupancy grid, as in instant-ngp."""
 UPDATE_CELLS = 2**17
-"""Cells looked at in an update: a sixteenth of 128^3, as many as in two steps."""
+"""Number of cells that an update evaluates: a sixteenth of 128^3, which is as many as the samples of two steps."""
 EARLY_DECAY, LATE_DECAY = 0.7, 0.95
-"""What an update keeps of a cell's density. At 0.95, instant-ngp's, empty space is remembered as full for hundreds of
-steps; while all cells are looked at often, less memory is as safe. Without alpha it is not: a fog fills the pictures at
-the start, and what lies thin in it is forgotten before it is looked at again."""
+"""Factor by which an update lowers the density of a cell, at the start and later. With 0.95, the value of instant-ngp,
+empty space counts as occupied for hundreds of steps. At the start all cells are evaluated often, and a smaller factor
+is as safe. It is not safe without alpha, where the scene starts as a fog: a thin part of the scene would count as empty
+before it is evaluated again."""
 OPAQUE_STEP = 0.01
-"""Opacity of a step from which a cell counts as occupied: instant-ngp's least optical thickness."""
+"""Opacity of one sample from which a cell counts as occupied: the least optical thickness of instant-ngp."""
 FEWEST_RAYS = 64
-"""Fewest rays of a step, however many samples each has."""
+"""Least number of rays of a step, whatever the number of their samples is."""
 FIRST_RAYS = 1024
-"""Rays of the first step; from then on as many as give the samples wanted."""
+"""Number of rays of the first step. Later steps have as many as give the wanted number of samples."""
 MOST_RAYS = 2**17
-"""Most rays of a step: where next to nothing is left to sample, more would only march through empty space."""
+"""Largest number of rays of a step. If there is almost nothing to sample, more rays would only cross empty space."""
 RENDER_RAYS = 8192
-"""Rays of a rendered chunk: as many samples as a few steps have."""
+"""Number of rays of a rendered chunk. They have as many samples as a few steps."""
 MOST_MARCHED = 4
-"""Samples marched for each one wanted, at most: fewer rays where more of them are hidden. Two or three are usual."""
+"""Largest number of marched samples for each wanted one. The number of rays is lowered if more samples are hidden. Two
+or three are usual."""
 MARCH_ROOM, MARCH_ROUND = 1.25, 2**14
-"""Room for samples on a GPU, which does not wait for their number: beyond what the step before had for as many rays,
-and rounded, so that memory is used again. The mean over thousands of rays moves by less from step to step."""
+"""Factor on the number of marched samples that is expected from the step before, and the multiple to which it is
+rounded. They set the memory for samples on a GPU, which does not wait for the true number. The mean over thousands of
+rays changes by less than the factor from step to step. The rounding lets the allocator use its memory again."""
 HALVE_STEP_EVERY = 50
-"""Steps in which the longer samples of the start come down by half: the grid has found most of the empty space by
-then."""
+"""Number of steps in which the length of the samples at the start is halved. The grid has found most of the empty space
+by then."""
 CONE_ANGLE = 1.0 / 256.0
-"""Growth of samples with their distance where there are several cascades: as in instant-ngp, about a pixel's."""
+"""Growth of the length of samples with their distance if there are several cascades: about that of a pixel, as in
+instant-ngp."""
 HULL_RESOLUTION = 128
-"""Voxels of the visual hull along an axis of the scene's box: finer ones take seconds and exclude little more."""
+"""Number of voxels of the visual hull along an axis of the box. More of them take seconds and exclude little more."""
 
 
 class HashGridModel(Model):
-    """Müller et al. 2022, section 5.4 and appendix E; see :class:`nerf_metal.models.base.Model`.
+    """The model of instant-ngp (Müller et al. 2022, section 5.4 and appendix E).
 
     Attributes:
-        field: what learns.
-        grid: the occupancy grid.
-        corrections: of the training images.
-        batch_rays: number of rays of the next batch. It follows the samples of the steps before, and is saved.
+        field: field that learns.
+        grid: occupancy grid.
+        corrections: corrections of the poses and exposures of the training images.
+        batch_rays: number of rays of the next batch. It follows from the samples of the earlier steps, and a checkpoint
+            holds it.
+
+    Args:
+        config: options of the model.
+        space: facts about the scene.
     """
 
     Config = HashGridConfig
     config: HashGridConfig
-    clips_gradients = False  # gradients of the table are scattered: no two steps touch the same entries
+    clips_gradients = False  # each step has gradients for other entries of the table
 
     def __init__(self, config: HashGridConfig, space: Space) -> None:
-        """Make the field and a full grid; the weights come from torch's random state."""
+        """Make the field and a full grid. The initial weights are drawn from torch's random state."""
         super().__init__(config, space)
         cascades = config.cascades or space.cascades
         self.field = HashField(
@@ -86,8 +95,8 @@ class HashGridModel(Model):
         self.grid = OccupancyGrid(space.aabb, config.grid_resolution, cascades, backend=config.backend)
         self.corrections = ViewCorrections(config, space.views)
         self.batch_rays = FIRST_RAYS
-        self._step_size: float | None = None  # of the box, once it is known
-        self._marched_per_ray: float | None = None  # of the step before, once it is known
+        self._step_size: float | None = None  # length of a sample; None until it is computed from the box
+        self._marched_per_ray: float | None = None  # mean of the step before; None if it is not known
         self._early_decay = LATE_DECAY
         self.register_load_state_dict_post_hook(HashGridModel._forget_box)
 
@@ -101,12 +110,15 @@ class HashGridModel(Model):
 
     @property
     def box(self) -> torch.Tensor:
-        """The box of the coarsest cascade."""
+        """Box ``[2, 3]`` of the largest cascade, world units."""
         return self.grid.outer_box
 
     def fit_to(self, split: Split) -> None:
-        """Find the box that the object fills, and where in it nothing can be: rays are sampled nowhere else from the
-        first step on. Without alpha there is no hull, and the grid finds empty space by itself."""
+        """Set the box to the box of the object, and mark the cells outside of the visual hull as empty.
+
+        So rays are sampled only inside the hull from the first step on. Images without alpha have no hull, and the
+        grid finds the empty space during training.
+        """
         if not (self.config.tight_box and split.has_alpha):
             return
         aabb = self.grid.aabb.clone()
@@ -118,7 +130,7 @@ class HashGridModel(Model):
         self._forget_box()
 
     def loss(self, batch: RayBatch, step: int) -> StepLoss:
-        """Compute the loss of the visible samples, with gradients, and set the rays of the next batch."""
+        """Compute the loss of a batch, with gradients, and set the number of rays of the next batch."""
         if step % UPDATE_EVERY == 0:
             self._update_grid(step, batch.seed)
         rays_o, rays_d = self.corrections.rays(batch.rays_o, batch.rays_d, batch.views)
@@ -157,7 +169,7 @@ class HashGridModel(Model):
 
     @torch.no_grad()
     def density(self, positions: torch.Tensor) -> torch.Tensor:
-        """Return the densities; 0 in empty cells, where no ray asks and anything may have been learnt."""
+        """Return the densities. They are 0 in empty cells, in which rays have no samples and the field is arbitrary."""
         densities = positions.new_zeros(len(positions))
         asked = self.grid.occupied(positions).nonzero()[:, 0]
         densities[asked] = self.field.density(positions[asked])
@@ -170,12 +182,12 @@ class HashGridModel(Model):
         return self.field.rgbs(self.field.geometry(positions), directions, each)
 
     def batches(self, split: Split, *, background: str, seed: int, device: torch.device) -> PixelBatches:
-        """Return batches of pixels near the object, where alpha says where it is."""
+        """Return batches of pixels near the object, if the images have alpha."""
         self._early_decay = EARLY_DECAY if split.has_alpha else LATE_DECAY
         return PixelBatches(split, background, near_object=self.config.tight_box, seed=seed, device=device)
 
     def optimizer(self, lr: float) -> FusedAdam:
-        """Return Adam in one pass over memory, and make the table's gradient once for all steps."""
+        """Return the fused Adam optimizer, and allocate the gradient of the table once for all steps."""
         table = self.field.encoding.table
         table.grad = torch.zeros_like(table)
         networks = [*self.field.density_network.weights, *self.field.color_network.weights]
@@ -186,7 +198,7 @@ class HashGridModel(Model):
                 *({**group, "sparse": False} for group in self.corrections.parameter_groups(lr)),
             ],
             lr=lr,
-            betas=(0.9, 0.99),  # as in instant-ngp: its tables see few gradients each
+            betas=(0.9, 0.99),  # as in instant-ngp, because an entry of the table gets few gradients
             eps=1e-15,
             backend=self.config.backend,
         )
@@ -201,13 +213,13 @@ class HashGridModel(Model):
         }
 
     def limit_memory(self, max_memory: float, held_bytes: int, *, training: bool) -> None:
-        """Check that training fits. A rendered chunk of rays takes no more than a step of the training."""
+        """Check that training fits into memory. A rendered chunk of rays takes no more than a training step."""
         if training:
             memory.keep_freed_memory()
             memory.check_hash_grid(max_memory, held_bytes, self.field, self.config.batch_samples)
 
     def self_test(self) -> MatmulFinding:
-        """Check the gradients of both networks at a step's samples."""
+        """Check the gradients of both networks with as many rows as a step has samples."""
         networks = [
             [layers[0].shape[1], *(len(weight) for weight in layers)]
             for layers in (self.field.density_network.weights, self.field.color_network.weights)
@@ -217,14 +229,14 @@ class HashGridModel(Model):
         )
 
     def bounded(self) -> bool:
-        """Whether the room for samples is bounded beforehand: reading their number back waits for a GPU."""
+        """Return whether the number of samples is bounded in advance. Reading it back would wait for the GPU."""
         return self.grid.aabb.device.type != "cpu"
 
     def _forget_box(self, *_: object) -> None:
         self._step_size = None
 
     def _sampler(self, step: int | None) -> GridSampler:
-        """Steps of a length of their own at the start, where a wall of samples would say little more than a few."""
+        """Return the sampler of a step, or that of rendering for None. Samples are longer in the first steps."""
         length = self._length()
         if step is not None:
             length *= max(1.0, self.config.first_step * 0.5 ** (step / HALVE_STEP_EVERY))
@@ -232,14 +244,14 @@ class HashGridModel(Model):
         return GridSampler(length, self.near, self.far, cone_angle=cone_angle, backend=self.config.backend)
 
     def _length(self) -> float:
-        """Length of a sample, world units; read back from the box once."""
+        """Return the length of a sample, world units. The box is read back from the device only once."""
         if self._step_size is None:
             aabb = self.grid.aabb
             self._step_size = float(torch.linalg.vector_norm(aabb[1] - aabb[0])) / self.config.march_steps
         return self._step_size
 
     def _room(self) -> int:
-        """Room for a step's marched samples."""
+        """Return the largest number of marched samples of a step, for which memory is allocated."""
         most = MOST_MARCHED * self.config.batch_samples
         if self._marched_per_ray is None:
             return most
@@ -247,9 +259,9 @@ class HashGridModel(Model):
         return min(most, math.ceil(expected / MARCH_ROUND) * MARCH_ROUND)
 
     def _follow(self, count: int, marched: int, *, bounded: bool) -> None:
-        """Set the rays of the next batch from the samples of this one."""
+        """Set the number of rays of the next batch from the numbers of samples of this one."""
         self._marched_per_ray = None if bounded else marched / self.batch_rays
-        # No more than twofold: the first counts are those of a full grid.
+        # At most twice as many, because the first numbers are those of a full grid.
         most_marched = MOST_MARCHED * self.config.batch_samples
         ratio = min(2.0, self.config.batch_samples / max(count, 1), most_marched / max(marched, 1))
         self.batch_rays = max(FEWEST_RAYS, min(MOST_RAYS, int(self.batch_rays * ratio)))

@@ -1,4 +1,4 @@
-"""The options of the hash grid. Nothing here imports torch: ``--help`` must come at once."""
+"""The options of the hash grid. Nothing here imports torch, because ``--help`` must be fast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nerf_metal.models.options import CommonOptions
 from nerf_metal.util.options import check_limits, option, reject
 
 MOST_WIDTH = 128
-"""Greatest width of a layer of the fused networks: their tiles live in registers."""
+"""Largest width of a layer of the fused networks, whose tiles are held in registers."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class HashGridOptions:
     levels: int = option(8, at_least=1, fixed=True)
     """Number of resolutions of the hash grid."""
     level_features: Literal[1, 2, 4, 8] = option(4, fixed=True)
-    """Number of features of an entry."""
-    log2_table_size: int = option(18, at_least=4, at_most=24, fixed=True)  # a level begins on a cache line of its own
+    """Number of features of an entry of the hash grid."""
+    log2_table_size: int = option(18, at_least=4, at_most=24, fixed=True)  # a level begins on a new cache line
     """Largest number of entries of a level, as a power of two."""
     base_resolution: int = option(16, at_least=1, fixed=True)  # instant-ngp's
     """Number of cells of the coarsest level along an axis of the box."""
@@ -42,14 +42,14 @@ class HashGridOptions:
 
 @dataclass(frozen=True)
 class HashGridConfig(CommonOptions, HashGridOptions):
-    """Everything that the hash-grid model takes.
+    """All options of the hash-grid model.
 
     Raises:
         InputError: a value is out of its range; the message names the option.
     """
 
     def __post_init__(self) -> None:
-        """Check every value, and those that depend on each other."""
+        """Check every value and their combinations."""
         check_limits(self)
         if self.hidden_width > MOST_WIDTH:
             reject("hidden_width", f"be at most {MOST_WIDTH} with a hash grid", self.hidden_width, "lower it")

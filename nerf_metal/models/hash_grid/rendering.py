@@ -1,4 +1,4 @@
-"""Rendering through an occupancy grid: packed samples, only where something is, only as far as one can see."""
+"""Rendering through an occupancy grid: packed samples in occupied cells, up to the first opaque surface."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from nerf_metal.nn.occupancy_grid import OccupancyGrid
 from nerf_metal.ops import Composited, pack_counts
 
 WINDOWS = (0, 16, 48, ops.MOST_SAMPLES_PER_RAY)
-"""A ray's samples are evaluated so many at a time, and the next ones only where light is left: half of what is marched
-lies behind a surface, and a launch for less than 16 samples of a ray costs more than they do."""
+"""Bounds of the windows in which the samples of a ray are evaluated. A window is evaluated only for rays whose
+transmittance is left, because half of the marched samples lie behind a surface. A launch for fewer than 16 samples of a
+ray would cost more than the samples."""
 
 
 @dataclass(frozen=True)
 class GridSampler:
-    """Where along rays the field is sampled.
+    """The sampler of rays through an occupancy grid.
 
     Attributes:
         step_size: length of a sample, world units.
         near: least distance along a ray, world units.
-        far: greatest distance, world units.
-        early_stop_eps: transmittance below which nothing behind counts.
-        cone_angle: growth of samples with their distance, in a grid of several cascades.
-        backend: of the kernels, see :mod:`nerf_metal.ops`.
+        far: greatest distance along a ray, world units.
+        early_stop_eps: transmittance below which samples behind are left out.
+        cone_angle: growth of the length of samples with their distance, in a grid of several cascades.
+        backend: implementation of the kernels, see :mod:`nerf_metal.ops`.
     """
 
     step_size: float
@@ -41,8 +42,16 @@ class GridSampler:
 
 
 class Samples(NamedTuple):
-    """Packed samples of ``R`` rays: ``packed_info [R, 2]`` (start, count), ``ray_indices [S]``, ``t_starts [S]``,
-    ``t_ends [S]``, ``positions [S, 3]``, world units, and what the density network says of them."""
+    """The ``S`` packed samples of ``R`` rays.
+
+    Attributes:
+        packed_info: index of the first sample and number of samples of each ray, int32 ``[R, 2]``.
+        ray_indices: index of each sample's ray, ``[S]``.
+        t_starts: distances along the rays at which the samples begin, ``[S]``, world units.
+        t_ends: distances at which they end, ``[S]``, world units.
+        positions: middles of the samples, ``[S, 3]``, world units.
+        geometry: results of the hash grid and of the density network.
+    """
 
     packed_info: torch.Tensor
     ray_indices: torch.Tensor
@@ -52,14 +61,25 @@ class Samples(NamedTuple):
     geometry: Geometry
 
     def on_rays(self, rays_o: torch.Tensor, rays_d: torch.Tensor) -> Samples:
-        """The same samples with positions that have gradients to their rays ``[R, 3]``; times are constants."""
+        """Return the samples with positions that have gradients to their rays. The distances have no gradients.
+
+        Args:
+            rays_o: origins of the rays, ``[R, 3]``, world units.
+            rays_d: directions of the rays, ``[R, 3]``, unit length.
+        """
         ray, middles = self.ray_indices, 0.5 * (self.t_starts + self.t_ends)
         return self._replace(positions=rays_o.index_select(0, ray) + middles[:, None] * rays_d.index_select(0, ray))
 
 
 class _Window(NamedTuple):
-    """Samples that are evaluated together: those of each ray from ``first`` on, where they lie (``packed_info``), how
-    many of them light reaches ``[R]``, and what the density network says of them."""
+    """The samples that are evaluated together.
+
+    Attributes:
+        first: index of the first sample of each ray.
+        packed_info: index of the first sample in the window and number of samples, of each ray, int32 ``[R, 2]``.
+        visible: number of visible samples of each ray, ``[R]``.
+        geometry: results of the hash grid and of the density network.
+    """
 
     first: int
     packed_info: torch.Tensor
@@ -79,25 +99,27 @@ def visible_samples(
     seed: int = 0,
     max_samples: int | None = None,
 ) -> tuple[Samples, int]:
-    """March rays through the grid and keep what transmittance reaches: samples behind a surface cost a density, no
-    colour and no gradient (Müller et al. 2022, appendix E.1).
+    """March rays through the grid and keep the visible samples.
 
-    With ``max_samples`` two numbers are read back, together and once: how many samples are visible, when they get
-    memory, and how many were marched. Without it each window's number is read as well: on a CPU that costs nothing, and
-    what lies behind the first windows' surfaces is not evaluated.
+    Samples behind a surface cost a density, but no colour and no gradient (Müller et al. 2022, appendix E.1).
+
+    With ``max_samples``, two numbers are read back from the device, once and together: the number of visible samples,
+    for which memory is then allocated, and the number of marched ones. Without it, the number of samples of each window
+    is read back too. This costs nothing on a CPU, and saves the evaluation behind the surfaces in the first windows.
 
     Args:
-        field: evaluated for densities, without gradients.
-        grid: of the same box.
-        sampler: where to sample.
-        rays_o: ``[R, 3]``, world units.
-        rays_d: ``[R, 3]``, unit length.
+        field: field that gives the densities, without gradients.
+        grid: occupancy grid with the same box.
+        sampler: sampler of the rays.
+        rays_o: origins of the rays, ``[R, 3]``, world units.
+        rays_d: directions of the rays, ``[R, 3]``, unit length.
         stratified: jitter the samples, for training.
-        seed: of the jitter.
-        max_samples: room for marched samples, all evaluated in one window; rays are cut where it ends.
+        seed: seed of the jitter.
+        max_samples: largest number of marched samples, which are all evaluated in one window. Further samples are left
+            out. None: no limit.
 
     Returns:
-        The visible samples, and how many were marched.
+        The visible samples, and the number of marched samples.
     """
     backend = sampler.backend
     marched = ops.traverse_grid(
@@ -142,7 +164,7 @@ def visible_samples(
         )
         windows.append(_Window(first, info, visible, geometry))
     info = pack_counts(torch.stack([window.visible for window in windows]).sum(0, dtype=torch.int32))
-    # The read-back: both numbers cross together.
+    # Both numbers are read back together, so the device is waited for once.
     total, total_marched = torch.stack((info[:, 1].sum(), counts.sum())).tolist()
     kept = ops.visibility_gather(rays_o, rays_d, *times, marched.packed_info, info, total, backend=backend)
     geometry = Geometry(*(rows.new_empty((total, rows.shape[1])) for rows in windows[0].geometry))
@@ -160,14 +182,14 @@ def render_samples(
     rays_d: torch.Tensor,
     background: torch.Tensor,
 ) -> Composited:
-    """Colours and composite of visible samples, with gradients to the field where they are enabled.
+    """Compute the colours of visible samples and composite them, with gradients to the field if they are enabled.
 
     Args:
-        field: evaluated at the samples; densities that are known are not evaluated again.
-        sampler: gives the backend.
-        samples: of :func:`visible_samples`.
-        rays_d: ``[R, 3]``, unit length.
-        background: ``[3]`` or ``[R, 3]``.
+        field: field that gives the colours. Known densities are not computed again.
+        sampler: sampler of the rays, which names the backend.
+        samples: samples of :func:`visible_samples`.
+        rays_d: directions of the rays, ``[R, 3]``, unit length.
+        background: background color, ``[3]`` or ``[R, 3]``.
     """
     geometry = field.geometry(samples.positions, samples.geometry) if torch.is_grad_enabled() else samples.geometry
     rgbs = field.rgbs(geometry, rays_d, samples.ray_indices)
@@ -193,16 +215,16 @@ def render_image(
     background: torch.Tensor,
     rays_per_chunk: int,
 ) -> RenderedPixels:
-    """Render many rays without gradients, a chunk at a time; nothing is sorted.
+    """Render many rays without gradients, one chunk at a time.
 
     Args:
-        field: on its device.
-        grid: of the same box.
-        sampler: where to sample.
-        rays_o: ``[R, 3]``, on the field's device.
-        rays_d: ``[R, 3]``.
-        background: ``[3]``.
-        rays_per_chunk: rays marched at once.
+        field: field to render.
+        grid: occupancy grid with the same box.
+        sampler: sampler of the rays.
+        rays_o: origins of the rays, ``[R, 3]``, world units, on the field's device.
+        rays_d: directions of the rays, ``[R, 3]``, unit length.
+        background: background color, ``[3]``.
+        rays_per_chunk: number of rays marched at once.
     """
     parts = []
     for o, d in zip(rays_o.split(rays_per_chunk), rays_d.split(rays_per_chunk), strict=True):

@@ -1,12 +1,15 @@
-"""Checkpoints: weights and optimizer as safetensors, and beside them JSON that says what they are.
+"""Checkpoints: weights and optimizer as safetensors, and a JSON file that describes them.
 
-``checkpoints/step_00001500.safetensors`` holds the weights, ``.optimizer.safetensors`` Adam's moments and ``.json`` all
-the rest, with the sizes and SHA-256 of the other two and a checksum of its own; behind the step stands ``_rollback_n``
-where the watchdog has rolled the run back ``n`` times. The JSON is written last and every file by a temporary name and
-a rename: a checkpoint without its JSON does not exist, an interrupted save leaves those before, and nothing whole is
-overwritten. What is read is checked first; nothing is unpickled.
+``checkpoints/step_00001500.safetensors`` holds the weights. ``step_00001500.optimizer.safetensors`` holds Adam's
+moments. ``step_00001500.json`` holds everything else, the sizes and SHA-256 of the other two files, and its own
+checksum. The names have ``_rollback_N`` after the step if the watchdog has rolled the run back ``N`` times.
 
-No random state is kept: what a step draws depends on the seed and the step alone (:mod:`nerf_metal.data.batches`).
+The JSON is written last, and every file gets its name by a rename. So a checkpoint without its JSON does not exist, an
+interrupted save leaves the earlier checkpoints as they were, and no undamaged file is overwritten. Every file is
+checked before it is used, and nothing is unpickled.
+
+No random state is saved, because the random numbers of a step depend on the seed and the step alone
+(:mod:`nerf_metal.data.batches`).
 """
 
 from nerf_metal.train.checkpoint.record import Checkpoint, checkpoint_files

@@ -1,4 +1,4 @@
-"""What a checkpoint's files are called, what its JSON says, and whether they are what was written."""
+"""The JSON file of a checkpoint, the names of the checkpoint's files, and the check that they are undamaged."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ from nerf_metal.train.options import TrainConfig, from_json
 from nerf_metal.util.errors import InputError
 
 FORMAT, READABLE = 3, (2, 3)
-"""The format that is written, and those that are read (:mod:`nerf_metal.train.checkpoint.upgrade`)."""
+"""Version of the format that is written, and the versions that can be read
+(:mod:`nerf_metal.train.checkpoint.upgrade`)."""
 WEIGHTS, OPTIMIZER = ".safetensors", ".optimizer.safetensors"
-"""Suffixes of the files beside the JSON."""
+"""Suffixes of the files next to the JSON file."""
 STEM = re.compile(r"step_(\d{8,})(?:_rollback_(\d+))?")
+"""Pattern of a checkpoint's file names without suffix: the step and the number of rollbacks."""
 
 
 class DamagedError(Exception):
-    """A file of a checkpoint is missing or not what was written; the text says which file and how."""
+    """Error raised when a file of a checkpoint is missing or damaged. The message names the file and the damage."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What the JSON of a checkpoint says.
+    """The contents of a checkpoint's JSON file.
 
     Attributes:
-        path: the JSON file.
+        path: path of the JSON file.
         config: options of the run.
-        step: training steps done.
+        step: number of training steps done.
         train_seconds: seconds of training done.
         near: least distance along a ray, world units.
-        far: greatest distance, world units.
-        shapes: of every weight, by name.
-        rollbacks: of the run by the watchdog, before this was saved.
-        psnr: of the evaluation at this step; None without one.
-        good: better than a blank page when it was saved, or the start of a run.
-        state: what the trainer keeps besides.
-        files: bytes and SHA-256 of the files beside the JSON, by suffix.
-        notes: sentences for people about how it was found.
-        format: of the files, one of :data:`READABLE`.
+        far: greatest distance along a ray, world units.
+        shapes: shape of every weight, by name.
+        rollbacks: number of rollbacks of the run before this checkpoint was saved.
+        psnr: PSNR of the evaluation at this step, dB; None without an evaluation.
+        good: whether the run was better than a blank picture when this was saved, or had only just started.
+        state: further state of the training run, as JSON holds it.
+        files: size in bytes and SHA-256 of the files next to the JSON file, by suffix.
+        notes: sentences for a person about how the checkpoint was chosen.
+        format: version of the format, one of :data:`READABLE`.
     """
 
     path: Path
@@ -61,7 +63,7 @@ class Checkpoint:
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The JSON files of a folder's checkpoints, the oldest first: by rollbacks, then by step."""
+    """Return the JSON files of a folder's checkpoints, sorted by rollbacks and then by step, so the oldest is first."""
     found = []
     for path in folder.glob("step_*.json"):
         if match := STEM.fullmatch(path.stem):
@@ -70,29 +72,29 @@ def checkpoint_files(folder: Path) -> list[Path]:
 
 
 def fingerprint(contents: bytes) -> dict[str, Any]:
-    """By what a file is known again."""
+    """Return the size in bytes and the SHA-256 of a file's contents."""
     return {"bytes": len(contents), "sha256": hashlib.sha256(contents).hexdigest()}
 
 
 def seal(about: dict[str, Any]) -> bytes:
-    """The contents of a JSON file that says ``about``, and a checksum of it."""
-    about = json.loads(json.dumps(about))  # keys as they will be read: numbers sort otherwise than their texts
+    """Return the contents of a JSON file that holds ``about`` and a checksum of it."""
+    about = json.loads(json.dumps(about))  # keys as they will be read: numbers sort differently from their texts
     return (json.dumps({**about, "checksum": _checksum(about)}, indent=1) + "\n").encode()
 
 
 def read(path: Path) -> Checkpoint:
-    """What a checkpoint's JSON says; its other files are not looked at.
+    """Read the JSON file of a checkpoint. The other files are not checked.
 
     Raises:
-        DamagedError: it is not what was written.
-        InputError: another version wrote it.
-        OSError: it cannot be read.
+        DamagedError: the file is damaged.
+        InputError: another version wrote the file.
+        OSError: the file cannot be read.
     """
     try:
         contents = path.read_bytes()
         about: dict[str, Any] = json.loads(contents.decode())
         version = about["format"]
-        # A flipped bit can look like another version, but not with its checksum; the first format had none.
+        # A flipped bit can look like another version, but the checksum shows it. The first format had no checksum.
         if version not in READABLE and about.get("checksum") in (None, _checksum(about)):
             age = "newer than this one: pip install -U nerf-metal" if version > FORMAT else "older than this one"
             raise InputError(
@@ -120,15 +122,22 @@ def read(path: Path) -> Checkpoint:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(
-            f"{path.name} is damaged: it is no checkpoint's JSON ({type(error).__name__}: {error})"
+            f"{path.name} is damaged: it is not the JSON of a checkpoint ({type(error).__name__}: {error})"
         ) from None
 
 
 def contents_of(checkpoint: Checkpoint, suffix: str) -> bytes:
-    """The contents of the file beside the JSON, found to be what was written.
+    """Read a file next to the JSON file of a checkpoint, and check it.
+
+    Args:
+        checkpoint: contents of the JSON file.
+        suffix: suffix of the file, see :data:`WEIGHTS` and :data:`OPTIMIZER`.
+
+    Returns:
+        The contents of the file.
 
     Raises:
-        DamagedError: they are not.
+        DamagedError: the file is missing or damaged.
         OSError: the file cannot be read.
     """
     path, expected = checkpoint.path.with_suffix(suffix), checkpoint.files[suffix]
@@ -144,12 +153,12 @@ def contents_of(checkpoint: Checkpoint, suffix: str) -> bytes:
 
 
 def open_whole(path: Path) -> Checkpoint:
-    """A checkpoint whose three files are all what was written.
+    """Read a checkpoint, and check all of its three files.
 
     Raises:
-        DamagedError: one of them is not.
-        InputError: another version wrote it.
-        OSError: one of them cannot be read.
+        DamagedError: a file is missing or damaged.
+        InputError: another version wrote the checkpoint.
+        OSError: a file cannot be read.
     """
     checkpoint = read(path)
     for suffix in checkpoint.files:
@@ -158,6 +167,6 @@ def open_whole(path: Path) -> Checkpoint:
 
 
 def _checksum(about: dict[str, Any]) -> str:
-    """SHA-256 of what a JSON file says, however it is laid out."""
+    """Return the SHA-256 of the values in a JSON file, whatever its layout is."""
     said = {name: value for name, value in about.items() if name != "checksum"}
     return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

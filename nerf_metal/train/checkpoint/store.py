@@ -1,4 +1,4 @@
-"""The folder of a run's checkpoints: what is put there, what stays, and which is taken."""
+"""The folder of a run's checkpoints: saving, choosing and deleting checkpoints."""
 
 from __future__ import annotations
 
@@ -47,18 +47,35 @@ def save_checkpoint(
     psnr: float | None = None,
     good: bool = True,
     state: dict[str, Any] | None = None,
-    keep: int = 2,  # the last, and one to fall back on
+    keep: int = 2,  # the last one, and one in case that the last is damaged
 ) -> Path:
-    """Write a checkpoint, read it back, and only then delete those that it replaces: all but the newest ``keep``, the
-    newest ``keep`` good ones, and the one with the greatest PSNR; of those of one step only the newest counts, since
-    what a rollback went back to is saved again behind it. One of the same name is replaced if it is damaged, and kept
-    if it is whole. See :class:`Checkpoint` for what is saved.
+    """Write a checkpoint, read it back, and then delete the checkpoints that are no longer needed.
+
+    The newest ``keep`` checkpoints stay, the newest ``keep`` good ones, and the one with the highest PSNR. Of several
+    checkpoints of one step only the newest counts, because a rollback saves the checkpoint that it returned to again.
+    An existing checkpoint of the same name is replaced if it is damaged, and kept if it is undamaged.
+
+    Args:
+        folder: the ``checkpoints`` folder of the run.
+        model: model whose weights are saved.
+        optimizer: Adam optimizer of the model.
+        config: options of the run.
+        average: averaged weights by name; None if there is no average.
+        step: number of training steps done.
+        train_seconds: seconds of training done.
+        near: least distance along a ray, world units.
+        far: greatest distance along a ray, world units.
+        rollbacks: number of rollbacks so far.
+        psnr: PSNR of the evaluation at this step, dB; None without an evaluation.
+        good: whether a rollback may return to this checkpoint.
+        state: further state of the training run, as JSON holds it.
+        keep: number of newest checkpoints to keep.
 
     Returns:
         The path of the weights.
 
     Raises:
-        OSError: it could not be saved; the other checkpoints are as they were.
+        OSError: the checkpoint could not be saved. The other checkpoints are unchanged.
     """
     contents = {WEIGHTS: dump_weights(model, average or {}), OPTIMIZER: dump_optimizer(model, optimizer)}
     path = folder / f"step_{step:08d}{f'_rollback_{rollbacks}' if rollbacks else ''}.json"
@@ -69,7 +86,7 @@ def save_checkpoint(
         "near": near,
         "far": far,
         "rollbacks": rollbacks,
-        "psnr": None if psnr is None or math.isnan(psnr) else psnr,  # NaN is no greater and no less than any
+        "psnr": None if psnr is None or math.isnan(psnr) else psnr,  # NaN cannot be compared
         "good": good,
         "state": state or {},
         "config": to_json(config),
@@ -85,18 +102,24 @@ def save_checkpoint(
 def find_checkpoint(
     folder: Path, which: Literal["last", "best", "good"] = "last", *, avoid: Collection[str] = ()
 ) -> Checkpoint:
-    """A checkpoint of a ``checkpoints`` folder, every file of it whole: the newest, the one with the greatest PSNR, or
-    the newest good one. Damaged ones are passed over and named in its notes; those whose JSON has a name to ``avoid``
-    are taken only where there is no other.
+    """Find an undamaged checkpoint.
+
+    Damaged checkpoints are skipped and named in the notes of the result.
+
+    Args:
+        folder: the ``checkpoints`` folder of a run.
+        which: ``last`` for the newest checkpoint, ``best`` for the one with the highest PSNR, ``good`` for the newest
+            good one.
+        avoid: names of JSON files whose checkpoints are used only if there is no other.
 
     Raises:
-        InputError: there is none, or another version wrote it.
+        InputError: there is no such checkpoint, or another version wrote it.
     """
     paths = checkpoint_files(folder)
     if not paths:
         raise InputError(
             f"[checkpoint] {folder} must hold a checkpoint (step_*.json), got none; "
-            "give a run folder whose training got as far as its first evaluation"
+            "give a run folder whose training has saved a checkpoint"
         )
     found: list[Checkpoint] = []
     damaged: list[str] = []
@@ -112,24 +135,24 @@ def find_checkpoint(
         if found and which != "best":
             break
     if not found:
-        wanted = "good" if which == "good" else "whole"
-        got = "; ".join(damaged) or "none that was better than a blank page"
-        cure = "restore one of them from a copy, or train anew" if damaged else "train anew with a smaller --lr"
-        raise InputError(f"[checkpoint] {folder} must hold a {wanted} checkpoint, got: {got}; {cure}")
-    chosen = max(found, key=_psnr)  # the first of equals: the newest
+        wanted = "a good" if which == "good" else "an undamaged"
+        got = "; ".join(damaged) or "none that was better than a blank picture"
+        cure = "restore one of them from a copy, or train again" if damaged else "train again with a smaller --lr"
+        raise InputError(f"[checkpoint] {folder} must hold {wanted} checkpoint, got: {got}; {cure}")
+    chosen = max(found, key=_psnr)  # of equal ones the first, which is the newest
     notes = [f"{what}; the checkpoint of step {chosen.step} is used" for what in damaged]
     if which == "best" and chosen.psnr is None:
-        notes.append(f"no checkpoint was evaluated; the last, of step {chosen.step}, is used")
+        notes.append(f"no checkpoint was evaluated; the last one, of step {chosen.step}, is used")
     return dataclasses.replace(chosen, notes=tuple(notes))
 
 
 def _psnr(checkpoint: Checkpoint) -> float:
-    """What the best has most of; the least for one that was not evaluated."""
+    """Return the PSNR of a checkpoint, or minus infinity if it was not evaluated."""
     return -math.inf if checkpoint.psnr is None else checkpoint.psnr
 
 
 def _whole(path: Path) -> Checkpoint | None:
-    """The checkpoint, if it is there and whole."""
+    """Return the checkpoint, or None if it is missing or damaged."""
     try:
         return open_whole(path)
     except (DamagedError, FileNotFoundError):
@@ -137,29 +160,32 @@ def _whole(path: Path) -> Checkpoint | None:
 
 
 def _write(path: Path, contents: dict[str, bytes]) -> Checkpoint:
-    """Write the files of the checkpoint ``path``, of which there is none or a damaged one, and read them back; on an
-    error none is left."""
+    """Write the files of the checkpoint ``path`` and read them back. After an error no file of it is left.
+
+    The checkpoint must be missing or damaged before.
+    """
     try:
-        path.unlink(missing_ok=True)  # first: no JSON may speak of other files than its own
+        path.unlink(missing_ok=True)  # first, because a JSON file must never describe files of another save
         for suffix, data in contents.items():
             write_atomically(path.with_suffix(suffix), functools.partial(Path.write_bytes, data=data))
         return open_whole(path)
     except DamagedError as error:
         _delete(path)
-        raise OSError(errno.EIO, f"the checkpoint reads back otherwise than written ({error})", str(path)) from None
+        what = f"the checkpoint differs from what was written when it is read back ({error})"
+        raise OSError(errno.EIO, what, str(path)) from None
     except BaseException:
         _delete(path)
         raise
 
 
 def _delete(path: Path) -> None:
-    """Delete a checkpoint, the JSON first: without it the others count for nothing."""
+    """Delete a checkpoint. The JSON file is deleted first, because the others do not count without it."""
     for suffix in (".json", OPTIMIZER, WEIGHTS):
         path.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _sweep(folder: Path) -> None:
-    """Delete what saves and deletions that were killed have left."""
+    """Delete the files that an interrupted save or deletion left behind."""
     sweep_temporaries(folder)
     for path in folder.glob("step_*.safetensors"):
         stem = path.name.partition(".")[0]
@@ -168,8 +194,11 @@ def _sweep(folder: Path) -> None:
 
 
 def _prune(folder: Path, keep: int, saved: Checkpoint) -> None:
-    """Delete whole checkpoints that nobody needs. Those that are damaged, of another version or out of reach at the
-    moment neither count nor go: what is wrong with them is for a person to judge."""
+    """Delete undamaged checkpoints that are not needed.
+
+    Checkpoints that are damaged, unreadable or of another version do not count and are not deleted: a person has to
+    decide about them.
+    """
     whole: list[Checkpoint] = []
     for path in reversed(checkpoint_files(folder)):
         try:
@@ -186,7 +215,7 @@ def _prune(folder: Path, keep: int, saved: Checkpoint) -> None:
 
 
 def _of_different_steps(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
-    """The first of each step."""
+    """Return the first checkpoint of each step."""
     first: dict[int, Checkpoint] = {}
     for checkpoint in checkpoints:
         first.setdefault(checkpoint.step, checkpoint)

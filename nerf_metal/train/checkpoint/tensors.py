@@ -1,4 +1,4 @@
-"""Weights and moments, to bytes and back."""
+"""Conversion of weights and Adam's moments to the contents of a file, and back."""
 
 from __future__ import annotations
 
@@ -14,23 +14,31 @@ from nerf_metal.train.checkpoint.upgrade import upgrade_moments, upgrade_weights
 from nerf_metal.util.errors import InputError
 
 AVERAGE = "average."
-"""Stands before the names of the averaged weights."""
+"""Prefix of the names of the averaged weights."""
 
 
 def named_weights(model: nn.Module, average: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return everything in the model's state, and the averaged weights, under the names that a checkpoint has."""
+    """Return everything in the model's state and the averaged weights, by their names in a checkpoint."""
     return {**model.state_dict(), **{AVERAGE + name: weight for name, weight in average.items()}}
 
 
 def dump_weights(model: nn.Module, average: Mapping[str, torch.Tensor]) -> bytes:
-    """Return everything in the model's state, and the averaged weights by name, as a file's contents."""
+    """Return everything in the model's state and the averaged weights, as the contents of a file.
+
+    Args:
+        model: model whose state is saved.
+        average: averaged weights by name, without the prefix.
+    """
     contents: bytes = save({name: _plain(tensor) for name, tensor in named_weights(model, average).items()})
     return contents
 
 
 def dump_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> bytes:
-    """Adam's moments and step counts, by the name of their parameter in ``model``. Its options are not here: they come
-    from the run's, and the learning rate from the step."""
+    """Return Adam's moments and step counts, by the name of their parameter in ``model``, as the contents of a file.
+
+    The options of the optimizer are not saved. They follow from the options of the run, and the learning rate follows
+    from the step.
+    """
     names = _learning(model)
     moments = {
         f"{names[index]}/{key}": _plain(torch.as_tensor(value))
@@ -44,9 +52,14 @@ def dump_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> bytes:
 def load_weights(checkpoint: Checkpoint, model: nn.Module, average: Mapping[str, torch.Tensor] | None = None) -> None:
     """Copy a checkpoint's weights into ``model`` and its averaged weights into ``average``, on the model's device.
 
+    Args:
+        checkpoint: checkpoint to load.
+        model: model that receives the weights.
+        average: tensors that receive the averaged weights, by name; None if there is no average.
+
     Raises:
-        InputError: the file is missing or damaged, or belongs to another model; the message names the first
-            tensor that differs.
+        InputError: the file is missing or damaged, or belongs to another model. The message names the first tensor
+            that differs.
     """
     average = average or {}
     expected = named_weights(model, average)
@@ -65,10 +78,10 @@ def load_weights(checkpoint: Checkpoint, model: nn.Module, average: Mapping[str,
 
 
 def load_pictured(checkpoint: Checkpoint, model: nn.Module) -> None:
-    """Copy a checkpoint's weights into ``model`` for pictures: the averaged ones where there are any.
+    """Copy the weights for pictures into ``model``: the averaged weights if the checkpoint has them, else the others.
 
     Raises:
-        InputError: as :func:`load_weights`.
+        InputError: the file is missing or damaged, or belongs to another model.
     """
     averaged = any(name.startswith(AVERAGE) for name in checkpoint.shapes)
     average = {name: weight.detach().clone() for name, weight in model.named_parameters()} if averaged else {}
@@ -77,7 +90,12 @@ def load_pictured(checkpoint: Checkpoint, model: nn.Module) -> None:
 
 
 def load_optimizer(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put Adam's moments back, for parameters named as in ``model``; they replace all that ``optimizer`` has.
+    """Load Adam's moments into ``optimizer``. They replace its whole state.
+
+    Args:
+        checkpoint: checkpoint to load.
+        model: model whose parameters the optimizer has, in the same order.
+        optimizer: Adam optimizer that receives the moments.
 
     Raises:
         InputError: the file is missing or damaged, or belongs to another model.
@@ -98,18 +116,18 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _learning(model: nn.Module) -> list[str]:
-    """Names of the parameters that an optimizer has, in its order."""
+    """Return the names of the parameters that learn, in the order of the optimizer."""
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def _load(checkpoint: Checkpoint, suffix: str) -> dict[str, torch.Tensor]:
-    """The tensors of the very bytes that were checked, in memory of their own: a mapped file could change later."""
+    """Return the tensors of a file, made from the bytes that were checked. A mapped file could change later."""
     try:
         tensors: dict[str, torch.Tensor] = load(contents_of(checkpoint, suffix))
     except (DamagedError, SafetensorError, OSError) as error:
         raise InputError(
-            f"[checkpoint] {checkpoint.path.with_suffix(suffix)} must be as it was saved, got: {error}; "
-            "try again: the checkpoint before it will be used"
+            f"[checkpoint] {checkpoint.path.with_suffix(suffix)} must be unchanged since it was saved, got: {error}; "
+            "try again, and the checkpoint before it will be used"
         ) from None
     return tensors
 
@@ -117,5 +135,5 @@ def _load(checkpoint: Checkpoint, suffix: str) -> dict[str, torch.Tensor]:
 def _other_model(checkpoint: Checkpoint, suffix: str, what: str, want: object, have: object) -> InputError:
     return InputError(
         f"[checkpoint] {checkpoint.path.with_suffix(suffix)} must hold {what} {want}, got {have}; "
-        "it is another model's: use the options in its run's config.json"
+        "the file belongs to another model: use the options in the config.json of its run"
     )

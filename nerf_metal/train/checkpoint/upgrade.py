@@ -1,7 +1,7 @@
-"""Reads what older versions wrote: the names that tensors had in format 2.
+"""Conversion of checkpoints of format 2, in which tensors had other names.
 
-There the names depended on options. The two networks stood alone, or below ``field.`` beside an average. The average of
-a hash grid was that of its field. Corrections that were off had no tensors.
+The names depended on options. The names of the two networks began with ``field.`` only if there was an average. The
+average of a hash grid covered its field only. Corrections that were off had no tensors.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ MOVED = {
     "field.density_weights.": "field.density_network.weights.",
     "field.color_weights.": "field.color_network.weights.",
 }
-"""Beginnings of names of the hash grid's field, and what they have become."""
+"""Old prefixes of names in the field of a hash grid, with the new prefixes."""
 AVERAGE, FIELD, CORRECTIONS = "average.", "field.", "corrections."
 
 
 def upgrade_weights(
     weights: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor], version: int
 ) -> dict[str, torch.Tensor]:
-    """Return a checkpoint's weights under the names that they have now.
+    """Return the weights of a checkpoint under their present names.
 
     Args:
-        weights: as the file has them.
-        expected: the names and tensors of the model that takes them.
-        version: the format of the file.
+        weights: weights under the names in the file.
+        expected: present names and tensors of the model that receives the weights.
+        version: format of the file.
     """
     if version > 2:
         return weights
     bare = not any(name.startswith(FIELD) for name in weights)
     named = {_now(name, bare): tensor for name, tensor in weights.items()}
-    # What was off had no tensors; and buffers are the model's own, not averaged.
+    # Corrections that were off had no tensors. Buffers are not averaged any more.
     kept = {name: tensor for name, tensor in named.items() if not name.startswith(AVERAGE) or name in expected}
     off = {name: tensor for name, tensor in expected.items() if CORRECTIONS in name and name not in kept}
     averaged = {name: kept[name.removeprefix(AVERAGE)] for name in off if name.removeprefix(AVERAGE) in kept}
-    # A correction was not averaged: pictures are made without it.
+    # Corrections were not averaged, because pictures are made without them.
     return {**kept, **off, **averaged}
 
 
@@ -55,7 +55,7 @@ def upgrade_moments(moments: dict[str, torch.Tensor], version: int) -> dict[str,
 
 
 def _now(name: str, bare: bool) -> str:
-    """The name that a tensor has now."""
+    """Return the present name of a tensor. ``bare`` says that the names in the file lack ``field.``."""
     if bare:
         return FIELD + name
     if name.startswith(AVERAGE):

@@ -105,8 +105,8 @@ def test_none_is_whole(tmp_path):
     one.with_suffix(".safetensors").unlink()
     two.write_bytes(b"{")
     message = (
-        r"must hold a (whole|good) checkpoint, got: step_00000002\.json is damaged: it is no .* JSON \(JSON.*\); "
-        r"step_00000001\.safetensors is missing; restore one of them from a copy, or train anew$"
+        r"must hold an? (undamaged|good) checkpoint, got: step_00000002\.json is damaged: .* \(JSON.*\); "
+        r"step_00000001\.safetensors is missing; restore one of them from a copy, or train again$"
     )
     for which in ("last", "best", "good"):
         with pytest.raises(InputError, match=message):
@@ -122,7 +122,7 @@ def test_damage_after_it_was_found(tmp_path):
         file = path.with_suffix(suffix)
         file.write_bytes(file.read_bytes()[:-1] + b"\xff")
         with pytest.raises(
-            InputError, match=rf"{suffix} must be as it was saved, got: .*: its sha256 differs; try again"
+            InputError, match=rf"{suffix} must be unchanged since it was saved, got: .*: its sha256 differs; try again"
         ):
             load(found, model, *([optimizer] if load is load_optimizer else []))
 
