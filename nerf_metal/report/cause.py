@@ -83,7 +83,7 @@ def short(value: object) -> str:
 def fill(text: str, record: Record) -> str:
     """Fill ``{lr}`` and ``{run}`` of a change: a fifth of the run's learning rate, and the run folder.
 
-    A fifth is the step from 5e-4 to 1e-4, which is known to mend such runs (see ``PAPER_LR``). Without a recorded
+    A fifth is the step from 5e-4 to 1e-4, which is known to repair such runs (see ``PAPER_LR``). Without a recorded
     learning rate, ``{lr}`` is 1e-4.
     """
     lr = record.option("lr")

@@ -33,7 +33,7 @@ FAST_UPDATE = 1e-2
 steps."""
 PAPER_LR = 5e-4
 """The NeRF paper's learning rate, for 8 layers of 256 units. With it, runs of that size end as a blank picture for some
-seeds (nerf_pl #46); a rate of 1e-4, warm-up or clipping mends them (nerf_pl #85)."""
+seeds (nerf_pl #46); a rate of 1e-4, warm-up or clipping repairs them (nerf_pl #85)."""
 PAPER_WIDTH = 256
 ALL_RAYS = 0.98
 """A fraction of rays from which on all of them count as empty, or as opaque: no scene with a background in its images

@@ -5,8 +5,9 @@ The public names are loaded when they are first used, because ``--help`` needs t
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nerf_metal.util.lazy import lazy_names
 
 if TYPE_CHECKING:
     from nerf_metal.train.evaluation import evaluate
@@ -42,10 +43,5 @@ _PLACES = {
 }
 
 
-if not TYPE_CHECKING:  # a type checker would accept any name
-
-    def __getattr__(name: str) -> Any:
-        """Load a public name when it is first used (PEP 562)."""
-        if name not in _PLACES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-        return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+if not TYPE_CHECKING:  # a type checker would take any name for one of the module's
+    __getattr__ = lazy_names(__name__, _PLACES)

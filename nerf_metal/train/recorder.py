@@ -111,8 +111,7 @@ class Recorder:
     def interrupted(self) -> None:
         """Save a checkpoint after an interruption, and forget the last evaluation, which belongs to earlier weights."""
         self.evaluation = None
-        if self._recovery.check_finite():
-            self._write(None)
+        self.save()
 
     def _health(self) -> HealthLine:
         """Return the norms by layer group, with the fractions of empty and opaque rays of the last line."""

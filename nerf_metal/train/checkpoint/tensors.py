@@ -10,11 +10,8 @@ from safetensors.torch import load, save
 from torch import nn
 
 from nerf_metal.train.checkpoint.record import OPTIMIZER, WEIGHTS, Checkpoint, DamagedError, contents_of
-from nerf_metal.train.checkpoint.upgrade import upgrade_moments, upgrade_weights
+from nerf_metal.train.checkpoint.upgrade import AVERAGE, upgrade_moments, upgrade_weights
 from nerf_metal.util.errors import InputError
-
-AVERAGE = "average."
-"""Prefix of the names of the averaged weights."""
 
 
 def named_weights(model: nn.Module, average: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

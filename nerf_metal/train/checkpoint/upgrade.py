@@ -17,6 +17,7 @@ MOVED = {
 }
 """Old prefixes of names in the field of a hash grid, with the new prefixes."""
 AVERAGE, FIELD, CORRECTIONS = "average.", "field.", "corrections."
+"""Beginnings of the names of averaged weights, of weights of the field, and of corrections of the images."""
 
 
 def upgrade_weights(
