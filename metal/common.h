@@ -1,4 +1,4 @@
-// What every shader starts from. Apple's compiler reads its own library here; on the host csrc/msl.h has been read
+// What every shader starts from. Apple's compiler reads its own library here; on the host csrc/host/msl.h has been read
 // before, and only the names below are added.
 #ifndef NERF_METAL_COMMON_H
 #define NERF_METAL_COMMON_H

@@ -1,5 +1,5 @@
 // Rows of a table, a few numbers each, read and added to at indices: what the hash grid does most. The host reads
-// csrc/rows_host.h in place of these loops.
+// csrc/host/rows_host.h in place of these loops.
 #ifndef NERF_METAL_ROWS_H
 #define NERF_METAL_ROWS_H
 

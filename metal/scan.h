@@ -1,4 +1,4 @@
-// Scans by one thread, over N numbers in its own memory. The host reads csrc/scan.h in place of these loops.
+// Scans by one thread, over N numbers in its own memory. The host reads csrc/host/scan_host.h in place of these loops.
 #ifndef NERF_METAL_SCAN_H
 #define NERF_METAL_SCAN_H
 

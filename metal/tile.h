@@ -1,4 +1,4 @@
-// Products of small matrices by one thread. The host reads csrc/tile_host.h in place of these loops; a SIMD-group
+// Products of small matrices by one thread. The host reads csrc/host/tile_host.h in place of these loops; a SIMD-group
 // has its own, mlp_simd.h.
 #ifndef NERF_METAL_TILE_H
 #define NERF_METAL_TILE_H

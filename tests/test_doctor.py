@@ -73,7 +73,7 @@ def test_keys_of_the_report(tmp_path, monkeypatch) -> None:
         *("chip", "model", "system", "architecture", "logical_cores", "threads", "memory_gib"),
     }
     assert set(report["software"]) == {
-        *("nerf_metal", "python", "torch", "packages", "backend", "host_level", "host_levels", "environment"),
+        *("nerf_metal", "python", "torch", "packages", "backend", "host_isa", "host_isas", "environment"),
     }
     assert set(report["totals"]) == {"ok", "failed", "known", "skipped"}
     assert {frozenset(row) for row in report["kernels"]} == {

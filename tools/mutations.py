@@ -57,7 +57,7 @@ _BARRIERS = tuple(
 MUTATIONS = (
     Mutation(
         "launcher-shifts-buffer-indices",
-        "csrc/metal.cpp",
+        "csrc/metal/metal.cpp",
         "abi.set_tensor(kernel, i, e.tensors[i])",
         "abi.set_tensor(kernel, i + 1, e.tensors[i])",
         "tests/kernels/test_metal_encoding.py::test_arguments_of_the_calls",
@@ -79,7 +79,7 @@ MUTATIONS = (
     ),
     Mutation(
         "host-forgets-the-storage-offset",
-        "csrc/tensors.cpp",
+        "csrc/launcher/tensors.cpp",
         "number(data_ptr.call(tensor))",
         "number(data_ptr.call(untyped_storage.call(tensor)))",
         "tests/kernels/test_metal_encoding.py::test_kernel_runs_on_what_was_bound",
@@ -94,21 +94,21 @@ MUTATIONS = (
     ),
     Mutation(
         "launcher-loses-a-handle",
-        "csrc/metal.cpp",
+        "csrc/metal/metal.cpp",
         "        abi.delete_tensor(handle_);",
         "        (void)handle_;",
         "tests/kernels/test_metal_encoding.py::test_order_of_the_calls",
     ),
     Mutation(
         "launcher-ignores-an-error",
-        "csrc/metal.cpp",
+        "csrc/metal/metal.cpp",
         "        e.code = code;",
         "        e.code = 0;",
         "tests/kernels/test_metal_failures.py::test_failure_of_every_call_of_every_kernel",
     ),
     Mutation(
         "launcher-keeps-the-interpreters-lock",
-        "csrc/bindings.cpp",
+        "csrc/launcher/bindings.cpp",
         "    const py::gil_scoped_release unlocked;\n    metal::run",
         "    metal::run",
         "tests/kernels/test_metal_encoding.py::test_order_of_the_calls",

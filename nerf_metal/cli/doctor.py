@@ -83,7 +83,7 @@ def _run_full(options: DoctorOptions) -> int:
     about, versions = machine(), software(backend)
     print(f"  {about['chip']}, {about['memory_gib']} GiB, {about['system']}")
     print(f"  nerf_metal {versions['nerf_metal']}, torch {versions['torch']}, Python {versions['python']}")
-    kind = f"host ({versions['host_level']})" if backend == "host" else backend
+    kind = f"host ({versions['host_isa']})" if backend == "host" else backend
     print(f"  backend {kind}; errors are against float64 on the CPU", flush=True)
     found = run_self_test(
         backend,
@@ -126,7 +126,7 @@ def _devices() -> list[tuple[str, str]]:
 def _backends() -> list[tuple[str, str]]:
     try:
         kernels = importlib.import_module("nerf_metal.kernels")
-        why_not, level, levels = kernels.why_not, kernels.host_level, kernels.available_host_levels
+        why_not, isa, isas = kernels.why_not, kernels.host_isa, kernels.available_host_isas
     except (ImportError, AttributeError) as error:
         broken = f"not usable: the compiled part does not load ({error}); install again with pip install ."
         return [("backend metal", broken), ("backend host", broken), ("backend torch", "usable")]
@@ -135,5 +135,5 @@ def _backends() -> list[tuple[str, str]]:
         reason = why_not(name)
         rows.append((f"backend {name}", f"usable, for {what}" if reason is None else f"not usable: {reason}"))
     if why_not("host") is None:
-        rows.append(("host kernels", f"{level()} (of {', '.join(levels())})"))
+        rows.append(("host kernels", f"{isa()} (of {', '.join(isas())})"))
     return rows

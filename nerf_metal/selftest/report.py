@@ -153,7 +153,7 @@ def check_report_path(path: Path) -> None:
 
 
 def software(backend: str) -> dict[str, Any]:
-    """Versions, the kernels' level, and the variables that change what torch and the kernels do."""
+    """Versions, the host kernels' instruction set, and the variables that change what torch and the kernels do."""
     known = ("NERF_METAL_", "PYTORCH_", "OMP_", "MTL_")
     return {
         "nerf_metal": nerf_metal.__version__,
@@ -161,8 +161,8 @@ def software(backend: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "packages": {name: package_version(name) for name in PACKAGES},
         "backend": backend,
-        "host_level": kernels.host_level(),
-        "host_levels": kernels.available_host_levels(),
+        "host_isa": kernels.host_isa(),
+        "host_isas": kernels.available_host_isas(),
         "environment": {k: impersonal(v) for k, v in sorted(os.environ.items()) if k.startswith(known)},
     }
 

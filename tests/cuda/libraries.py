@@ -45,7 +45,7 @@ def build_emulation(folder: Path, metal: Path = build.METAL) -> Path:
     common = [compiler(), "-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Werror", f"-I{EMULATION}"]
     # The attributes and pragmas are nvcc's. It makes one instruction of a product and a sum.
     common += ["-Wno-attributes", "-Wno-unknown-pragmas", "-ffp-contract=fast", *build.include_flags(folder, metal)]
-    if "avx2" in kernels.available_host_levels():
+    if "avx2" in kernels.available_host_isas():
         common.append("-mfma")
     objects = [str(folder / f"{stem}.o") for stem in stems]
     units = [["-x", "c++", str(folder / f"{stem}.cu")] for stem in stems]
@@ -53,7 +53,7 @@ def build_emulation(folder: Path, metal: Path = build.METAL) -> Path:
     for i in range(0, len(commands), 2):
         run_all(commands[i : i + 2])
     library = folder / "libemulated.so"
-    own = [str(build.HERE / "launcher.cpp"), str(build.ROOT / "csrc" / "fiber.cpp")]
+    own = [str(build.HERE / "launcher.cpp"), str(build.ROOT / "csrc" / "strict" / "fiber.cpp")]
     run_all([[*common, "-shared", "-Wl,-Bsymbolic", *own, *objects, "-o", str(library)]])
     return library
 

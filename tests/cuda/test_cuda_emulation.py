@@ -80,7 +80,7 @@ def test_places_at_the_end_of_the_largest_grid(launch: Launcher, tmp_path: Path)
     include = [f"-I{EMULATION}", *build.include_flags(tmp_path, METAL)]
     flags = ["-std=c++17", "-fPIC", "-shared", "-Wno-attributes", "-Wno-unknown-pragmas"]
     run_all([[compiler(), *flags, *include, str(tmp_path / "place.cpp"),
-              str(build.ROOT / "csrc" / "fiber.cpp"), "-o", str(library)]])  # fmt: skip
+              str(build.ROOT / "csrc" / "strict" / "fiber.cpp"), "-o", str(library)]])  # fmt: skip
     place = ctypes.CDLL(str(library)).place
     grid, group = 2**32 - 1, 100
     last, rest = divmod(grid - 1, group)

@@ -1,4 +1,4 @@
-"""What the launcher refuses, and in which words: csrc/launch.cpp, csrc/tensors.cpp and kernels/launch.py."""
+"""What the launcher refuses, and in which words: csrc/launcher and kernels/launch.py."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def names(metal: Double) -> set[str]:
 
 
 def equal(ours, theirs) -> None:
-    """The same kernel, the same numbers; only instructions differ between levels."""
+    """The same kernel, the same numbers; only instructions differ between instruction sets."""
     for a, b in zip(ours, theirs, strict=True):
         assert a.dtype == b.dtype
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)

@@ -1,7 +1,7 @@
 """Every named case on an emulated arm64 processor: ``python -m tests.macos_wheel.arm64 EMULATOR PROGRAM``.
 
 The host backend's launches go to ``launches_program.cpp`` instead of the extension, so that the kernels of another
-processor are compared with the references as those of this one are. The last line is that of ``tests.ops.level_check``.
+processor are compared with the references as those of this one are. The last line is that of ``tests.ops.isa_check``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from nerf_metal import _C  # type: ignore[attr-defined]
-from tests.ops import level_check
+from tests.ops import isa_check
 
 CODES = {torch.float32: 0, torch.float16: 1, torch.int32: 2, torch.uint32: 3, torch.uint8: 4, torch.bool: 4}
 FORMATS = {"float": "<f", "uint": "<I", "int": "<i"}
@@ -82,9 +82,9 @@ def main() -> None:
     """All cases; then how many launches they were."""
     elsewhere = Elsewhere(sys.argv[1:])
     _C.launch_host = elsewhere.launch_host
-    _C.host_level = lambda: "arm64"
+    _C.host_isa = lambda: "arm64"
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        level_check.main()
+        isa_check.main()
     print(f"{elsewhere.launches} launches")
     print(said.getvalue(), end="")
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "host.h"
-#include "launch.h"
+#include "host/host.h"
+#include "launcher/launch.h"
 
 namespace {
 

@@ -14,13 +14,13 @@ import pytest
 from tests.kernels.libraries import METAL
 from tools.sanitizers.__main__ import main, run_case
 from tools.sanitizers.build import FLAGS, Run, Tree, UnavailableError, build_module, copy_and_build, toolchain
-from tools.sanitizers.cases import cases, usual_levels
+from tools.sanitizers.cases import cases, usual_isas
 
 pytestmark = pytest.mark.sanitizers
 HERE = Path(__file__).resolve().parent
 BROKEN = (HERE / "broken.metal").read_text()
-LEVELS = usual_levels()
-CASES = {case.name: case for case in cases(LEVELS)}
+ISAS = usual_isas()
+CASES = {case.name: case for case in cases(ISAS)}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
         tools = toolchain(list(FLAGS))
     except UnavailableError as error:
         pytest.skip(str(error))
-    return copy_and_build(tmp_path_factory.mktemp("sanitizers"), tools, LEVELS)
+    return copy_and_build(tmp_path_factory.mktemp("sanitizers"), tools, ISAS)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def reports(tree: Tree) -> dict[str, str]:
     mutant = right.replace(RIGHT, WRONG).replace("kernel void occupancy_", "kernel void mutant_")
     (shaders / "mutant.metal").write_text(mutant)
     library = tree.folder / "libbroken.so"
-    build_module(shaders, library, tree.tools, tree.levels[:1])
+    build_module(shaders, library, tree.tools, tree.isas[:1])
     run = tree.run("broken", ["-m", "tests.sanitizers.broken", str(library), *HOST, *STRICT, *CONTROLS])
     assert run.code == 0, run.output
     found = {}

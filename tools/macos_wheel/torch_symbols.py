@@ -1,6 +1,6 @@
 """``python -m tools.macos_wheel.torch_symbols``: which torch has the functions that the metal backend looks up.
 
-Rows are the names that ``csrc/metal.cpp`` resolves when it runs, columns the versions of torch. Exit code 1 where a
+Rows are the names that ``csrc/metal/metal.cpp`` resolves when it runs, columns the versions of torch. Exit code 1 where a
 supported version lacks a name that it needs. A symbol is a name: only the mangled one says what the function takes.
 """
 
@@ -31,12 +31,12 @@ class Lookup:
 
 
 def lookups() -> list[Lookup]:
-    """All of ``csrc/metal.cpp``, in its order.
+    """All of ``csrc/metal/metal.cpp``, in its order.
 
     Raises:
         ToolError: for a call that is not understood.
     """
-    text = (ROOT / "csrc" / "metal.cpp").read_text(encoding="utf-8")
+    text = (ROOT / "csrc" / "metal" / "metal.cpp").read_text(encoding="utf-8")
     found = []
     for name, member, optional in _CALL.findall(text):
         substitute = _SUBSTITUTE.fullmatch(optional)
@@ -48,7 +48,7 @@ def lookups() -> list[Lookup]:
     calls = text.count("resolve(") - 1  # but its definition
     if len(found) != calls:
         raise ToolError(
-            f"[torch_symbols] csrc/metal.cpp must have {calls} calls of resolve that are understood, got {len(found)}"
+            f"[torch_symbols] csrc/metal/metal.cpp must have {calls} calls of resolve that are understood, got {len(found)}"
         )
     return found
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nerf_metal import kernels
 from tools.sanitizers.build import FLAGS, Run, Tree, UnavailableError, copy_and_build, toolchain
-from tools.sanitizers.cases import Case, cases, usual_levels
+from tools.sanitizers.cases import Case, cases, usual_isas
 
 # Of a report, whose stack goes on into Python for a hundred lines; and of what a process printed, its end.
 _REPORT_LINES, _OUTPUT_LINES, _COLUMNS = 24, 40, 160
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build, run, print."""
     parser = argparse.ArgumentParser(prog="python -m tools.sanitizers", description=__doc__)
     parser.add_argument("sanitizers", nargs="*", metavar="SANITIZER", help=f"of {', '.join(FLAGS)}; both by default")
-    parser.add_argument("--all-levels", action="store_true", help="not only the first and the best of this processor")
+    parser.add_argument("--all-isas", action="store_true", help="not only the first and the best of this processor")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.sanitizers if name not in FLAGS]:
         print(f"[sanitizers] SANITIZER must be one of {', '.join(FLAGS)}, got {unknown[0]}", file=sys.stderr)
@@ -33,20 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnavailableError as error:
         print(f"[sanitizers] {error}", file=sys.stderr)
         return 2
-    levels = kernels.available_host_levels() if options.all_levels else usual_levels()
+    isas = kernels.available_host_isas() if options.all_isas else usual_isas()
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         try:
-            tree = copy_and_build(Path(folder), tools, levels)
+            tree = copy_and_build(Path(folder), tools, isas)
         except RuntimeError as error:
             print(f"[sanitizers] nothing can be run: {error}".rstrip(), file=sys.stderr)
             return 2
         print(
-            f"built {', '.join(levels)}, strict in {time.monotonic() - start:.0f} s: {' '.join(tools.flags)}",
+            f"built {', '.join(isas)}, strict in {time.monotonic() - start:.0f} s: {' '.join(tools.flags)}",
             flush=True,
         )
         with ThreadPoolExecutor(2) as pool:  # each runs on a thread or two of its own
-            codes = list(pool.map(lambda case: _report(case, run_case(tree, case)), cases(levels)))
+            codes = list(pool.map(lambda case: _report(case, run_case(tree, case)), cases(isas)))
     return max(codes)
 
 

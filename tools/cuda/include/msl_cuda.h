@@ -7,7 +7,7 @@
 #include <cuda_runtime.h>
 
 #include "groups.h"
-#include "host_kernel.h"
+#include "host/host_kernel.h"
 
 #define __METAL_VERSION__ 310
 
@@ -20,7 +20,7 @@
 
 namespace nerf_metal_cuda {
 
-#include "msl_words.h"
+#include "host/msl_words.h"
 
 // ---- vectors: construction and components ----
 struct uint2 {

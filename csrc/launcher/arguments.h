@@ -2,8 +2,8 @@
 #pragma once
 #include <pybind11/pybind11.h>
 
-#include "launch.h"
-#include "tensors.h"
+#include "launcher/launch.h"
+#include "launcher/tensors.h"
 
 namespace nerf_metal {
 

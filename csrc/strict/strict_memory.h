@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "strict_api.h"
+#include "strict/strict_api.h"
 
 namespace nerf_metal::strict {
 

@@ -1,5 +1,5 @@
 // What threads do together, and the memory they share. Strict mode carries it out and checks it; the plain reading
-// has only kernels without it, and the names, which trap, for the others to parse. Part of csrc/msl.h.
+// has only kernels without it, and the names, which trap, for the others to parse. Part of csrc/host/msl.h.
 
 enum class mem_flags { mem_none = 0, mem_device = 1, mem_threadgroup = 2 };
 

@@ -4,12 +4,12 @@
 
 #include <cstring>
 
-#include "arguments.h"
-#include "host.h"
-#include "launch.h"
-#include "messages.h"
-#include "metal.h"
-#include "strict.h"
+#include "launcher/arguments.h"
+#include "host/host.h"
+#include "launcher/launch.h"
+#include "launcher/messages.h"
+#include "metal/metal.h"
+#include "strict/strict.h"
 
 namespace py = pybind11;
 using namespace nerf_metal;
@@ -152,8 +152,9 @@ PYBIND11_MODULE(_C, m)
     m.def("struct_table", &struct_table, "struct -> ((member, type), ...)");
     m.def("shader_sources", &shader_sources, "file name -> text, as embedded at build time");
     m.def("load_module", &load_module, "Load a shared library of further kernels.");
-    m.def("host_levels", &host::usable_levels, "Host kernel levels this processor can run, best last.");
-    m.def("host_level", &host::level, "The host kernel level in use.");
+    m.def("host_isas", &host::usable_isas,
+          "Instruction sets of the host kernels that this processor can run, best last.");
+    m.def("host_isa", &host::isa, "The instruction set of the host kernels in use.");
     m.def("launch_host", &launch_host, "Run a kernel on CPU memory, on threads.", py::arg("kernel"),
           py::arg("buffers"), py::arg("params"), py::arg("grid"), py::arg("group"), py::arg("threads"),
           py::arg("coarse") = false);

@@ -27,9 +27,14 @@ struct HostKernel {
     void (*thread)(void* const* buffers, const void* params, const ThreadIds& ids);
 };
 
+// Those of one shader file.
 struct HostKernelTable {
     const HostKernel* kernels;
     unsigned long count;
 };
 
 }  // namespace nerf_metal
+
+// The table of one shader file, compiled for one instruction set or in the strict reading (isa: strict).
+#define NERF_METAL_TABLE(isa, shader) NERF_METAL_JOIN(isa, shader)
+#define NERF_METAL_JOIN(isa, shader) nerf_metal_host_kernels_##isa##_##shader

@@ -1,4 +1,4 @@
-#include "metal.h"
+#include "metal/metal.h"
 
 #include <dlfcn.h>
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "module.h"
+#include "launcher/module.h"
 
 namespace nerf_metal {
 
@@ -19,7 +19,6 @@ struct Argument {
 struct Launch {
     const Module* module = nullptr;
     const KernelInfo* info = nullptr;
-    size_t index = 0;  // of the kernel in its module
     std::vector<Argument> arguments;
     std::string params;
     std::array<uint32_t, 3> grid{};   // threads
@@ -32,7 +31,7 @@ struct Launch {
 // Finds a kernel by name in the modules loaded. Throws std::invalid_argument.
 Launch find_kernel(const std::string& name);
 
-// Loads a module from a shared library that was built around csrc/module.cpp. Throws std::runtime_error.
+// Loads a module from a shared library that was built around csrc/launcher/module.cpp. Throws std::runtime_error.
 void load_module(const std::string& path);
 
 const std::vector<const Module*>& modules();

@@ -1,4 +1,4 @@
-#include "launch.h"
+#include "launcher/launch.h"
 
 #include <dlfcn.h>
 
@@ -44,7 +44,7 @@ void load_module(const std::string& path)
     const auto* module = static_cast<const Module*>(dlsym(library, "nerf_metal_module"));
     if (module == nullptr) {
         throw std::runtime_error("[load_module] " + path +
-                                 " must export nerf_metal_module; build it around csrc/module.cpp");
+                                 " must export nerf_metal_module; build it around csrc/launcher/module.cpp");
     }
     registry().push_back(module);
 }
@@ -57,7 +57,6 @@ Launch find_kernel(const std::string& name)
                 Launch launch;
                 launch.module = module;
                 launch.info = &module->kernels[i];
-                launch.index = i;
                 return launch;
             }
         }

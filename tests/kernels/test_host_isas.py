@@ -1,4 +1,4 @@
-"""Host levels: each can be forced, and an older processor meets none of the newer instructions."""
+"""Host instruction sets: each can be forced, and an older processor meets none of the newer instructions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nerf_metal import _C, kernels  # type: ignore[attr-defined]
-from tests.kernels.libraries import level_flags
+from tests.kernels.libraries import isa_flags
 
 pytestmark = pytest.mark.host_kernels
 
@@ -40,40 +40,40 @@ opacity = [1 - math.exp(-sum(values[r * samples : (r + 1) * samples]) / samples)
 worst = max(abs(a - b) for a, b in zip(out[2], opacity))
 c.launch_strict("composite_forward_simd_f32", described, params, (32 * rays, 1, 1), (32, 1, 1), "forward", 0)
 strict = max(abs(a - b) for a, b in zip(out[2], opacity))
-print(c.host_level(), worst < 1e-5, strict < 1e-5)
+print(c.host_isa(), worst < 1e-5, strict < 1e-5)
 """
 
 
-def launches(level: str | None, *emulator: str) -> subprocess.CompletedProcess[str]:
-    """The launches in another process, where the level has not been chosen yet."""
-    env = {k: v for k, v in os.environ.items() if k != "NERF_METAL_HOST_LEVEL"}
-    env |= {} if level is None else {"NERF_METAL_HOST_LEVEL": level}
+def launches(isa: str | None, *emulator: str) -> subprocess.CompletedProcess[str]:
+    """The launches in another process, where the instruction set has not been chosen yet."""
+    env = {k: v for k, v in os.environ.items() if k != "NERF_METAL_HOST_ISA"}
+    env |= {} if isa is None else {"NERF_METAL_HOST_ISA": isa}
     command = [*emulator, os.path.realpath(sys.executable), "-S", "-c", _LAUNCHES, _C.__file__]
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
 
-def test_levels_of_the_build_come_best_last() -> None:
-    names = list(level_flags())
-    usable = _C.host_levels()
+def test_isas_of_the_build_come_best_last() -> None:
+    names = list(isa_flags())
+    usable = _C.host_isas()
     assert usable[0] == names[0] == "baseline"
     assert usable == [name for name in names if name in usable]
-    assert kernels.available_host_levels() == usable
-    assert kernels.host_level() in usable
+    assert kernels.available_host_isas() == usable
+    assert kernels.host_isa() in usable
 
 
-@pytest.mark.parametrize("level", [*_C.host_levels(), "", None])
-def test_level_can_be_forced(level) -> None:
-    result = launches(level)
+@pytest.mark.parametrize("isa", [*_C.host_isas(), "", None])
+def test_isa_can_be_forced(isa) -> None:
+    result = launches(isa)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == f"{level or _C.host_levels()[-1]} True True"
+    assert result.stdout.strip() == f"{isa or _C.host_isas()[-1]} True True"
 
 
-def test_unknown_level() -> None:
+def test_unknown_isa() -> None:
     result = launches("avx9")
     assert result.returncode != 0
-    usable = ", ".join(_C.host_levels())
+    usable = ", ".join(_C.host_isas())
     assert result.stderr.splitlines()[-1] == (
-        f"ValueError: [host] NERF_METAL_HOST_LEVEL must be one of {usable} on this machine, got 'avx9'; "
+        f"ValueError: [host] NERF_METAL_HOST_ISA must be one of {usable} on this machine, got 'avx9'; "
         "unset it to use the best"
     )
 
@@ -95,14 +95,16 @@ def symbols(path: Path, *options: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads ELF objects")
-@pytest.mark.parametrize("level", [*level_flags(), "strict"])
-def test_kernel_objects_share_nothing(kernel_library: Path, level) -> None:
+@pytest.mark.parametrize("isa", [*isa_flags(), "strict"])
+def test_kernel_objects_share_nothing(kernel_library: Path, isa) -> None:
     """A weak function compiled for a newer processor could be the one that the linker keeps for all."""
-    found = symbols(kernel_library.with_name(f"{level}.o"))
-    assert found
-    external = [(kind, name) for kind, name in found if not kind.islower() or kind in "vwu"]
-    assert [name for _, name in external] == [f"nerf_metal_host_kernels_{level}"]
-    assert all(kind in "RD" for kind, _ in external)
+    objects = sorted(kernel_library.parent.glob(f"{isa}_*.o"))
+    assert len(objects) > 1
+    for path in objects:
+        found = symbols(path)
+        external = [(kind, name) for kind, name in found if not kind.islower() or kind in "vwu"]
+        assert [name for _, name in external] == [f"nerf_metal_host_kernels_{path.stem}"]
+        assert all(kind in "RD" for kind, _ in external)
 
 
 _FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
@@ -131,7 +133,7 @@ def test_shared_functions_have_no_newer_instruction() -> None:
             new.add(function)
     assert len(functions & shared) > 10
     assert not new & shared
-    if "avx2" in level_flags():  # or the search above sees nothing
+    if "avx2" in isa_flags():  # or the search above sees nothing
         assert any("range_composite" in name for name in new)
     owner = re.compile(r"range_|composite_|march_|importance_|_GLOBAL__|nerf_metal_host_kernels")
     assert not [name for name in new if not owner.search(name)]

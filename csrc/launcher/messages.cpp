@@ -1,4 +1,4 @@
-#include "messages.h"
+#include "launcher/messages.h"
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
-"""Compare the kernels of one processor level with the reference: ``python -m tests.ops.level_check``.
+"""Compare the kernels of one instruction set with the reference: ``python -m tests.ops.isa_check``.
 
-The level is chosen once for a process, by ``NERF_METAL_HOST_LEVEL``; the tests run this in one process for each. The
-last line is JSON: the level in use and the worst error over tolerance.
+It is chosen once for a process, by ``NERF_METAL_HOST_ISA``; the tests run this in one process for each. The
+last line is JSON: the one in use and the worst error over tolerance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def main() -> None:
     torch.set_num_threads(1)
     ratios = [op.compare(case, op.run(case, HOST)) for op in OPS for case in op.cases]
     worst = max(value for case in ratios for value in case.values())
-    print(json.dumps({"level": kernels.host_level(), "cases": len(ratios), "worst": worst}))
+    print(json.dumps({"isa": kernels.host_isa(), "cases": len(ratios), "worst": worst}))
 
 
 if __name__ == "__main__":

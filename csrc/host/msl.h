@@ -2,7 +2,7 @@
 // Included inside an anonymous namespace by host_kernels.cpp, so that nothing here has a symbol other units could
 // be given; for the same reason no standard header is included.
 
-#include "msl_words.h"
+#include "host/msl_words.h"
 #define kernel static inline
 
 // ---- vectors: construction and components ----
@@ -166,7 +166,7 @@ inline float atomic_fetch_add_explicit(atomic_float* at, float value, memory_ord
 }
 
 // ---- scans by one thread ----
-#include "scan_host.h"
+#include "host/scan_host.h"
 
 // ---- memory that will be needed soon ----
 inline void fetch_soon(const float* from, uint n)
@@ -178,7 +178,7 @@ inline void fetch_soon(const float* from, uint n)
 }
 
 // ---- rows of a table, and products of matrices, by one thread ----
-#include "rows_host.h"
-#include "tile_host.h"
+#include "host/rows_host.h"
+#include "host/tile_host.h"
 
-#include "collectives_host.h"
+#include "host/collectives_host.h"

@@ -1,4 +1,4 @@
-#include "arguments.h"
+#include "launcher/arguments.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <limits>
 #include <stdexcept>
 
-#include "messages.h"
+#include "launcher/messages.h"
 
 namespace py = pybind11;
 

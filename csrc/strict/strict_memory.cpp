@@ -1,4 +1,4 @@
-#include "strict_memory.h"
+#include "strict/strict_memory.h"
 
 namespace nerf_metal::strict {
 namespace {

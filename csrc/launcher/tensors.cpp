@@ -1,9 +1,9 @@
-#include "tensors.h"
+#include "launcher/tensors.h"
 
 #include <stdexcept>
 #include <tuple>
 
-#include "messages.h"
+#include "launcher/messages.h"
 
 namespace py = pybind11;
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "host_kernel.h"
+#include "host/host_kernel.h"
 
 namespace nerf_metal {
 
@@ -52,6 +52,8 @@ struct StructInfo {
 struct KernelInfo {
     const char* name;
     const char* library;  // stem of the shader file
+    size_t shader;        // which of the module's shader files that is
+    size_t place;         // of the kernel in it
     const BufferInfo* buffers;
     size_t buffer_count;
     const StructInfo* params;
@@ -66,9 +68,13 @@ struct SourceInfo {
     const char* text;
 };
 
-struct LevelInfo {
+// The kernels of each shader file, in the files' order.
+using HostTables = const HostKernelTable* const*;
+
+// The host kernels compiled for one instruction set.
+struct IsaInfo {
     const char* name;
-    const HostKernelTable* table;
+    HostTables shaders;
 };
 
 struct Module {
@@ -78,9 +84,9 @@ struct Module {
     size_t struct_count;
     const SourceInfo* sources;
     size_t source_count;
-    const LevelInfo* levels;  // best last
-    size_t level_count;
-    const HostKernelTable* strict;
+    const IsaInfo* isas;  // best last
+    size_t isa_count;
+    HostTables strict;
 };
 
 }  // namespace nerf_metal

@@ -1,4 +1,4 @@
-#include "host.h"
+#include "host/host.h"
 
 #include <pthread.h>
 
@@ -189,34 +189,34 @@ bool processor_has(const std::string&)
 }
 #endif
 
-const HostKernelTable& table_of(const Module& module, const std::string& name)
+HostTables tables_of(const Module& module, const std::string& name)
 {
-    for (size_t i = module.level_count; i-- > 0;) {
-        if (name == module.levels[i].name) {
-            return *module.levels[i].table;
+    for (size_t i = module.isa_count; i-- > 0;) {
+        if (name == module.isas[i].name) {
+            return module.isas[i].shaders;
         }
     }
-    return *module.levels[0].table;  // a loaded module may have been built for fewer levels
+    return module.isas[0].shaders;  // a loaded module may have been built for fewer instruction sets
 }
 
 }  // namespace
 
-std::vector<std::string> usable_levels()
+std::vector<std::string> usable_isas()
 {
     std::vector<std::string> names;
-    for (size_t i = 0; i < nerf_metal_module.level_count; ++i) {
-        if (processor_has(nerf_metal_module.levels[i].name)) {
-            names.emplace_back(nerf_metal_module.levels[i].name);
+    for (size_t i = 0; i < nerf_metal_module.isa_count; ++i) {
+        if (processor_has(nerf_metal_module.isas[i].name)) {
+            names.emplace_back(nerf_metal_module.isas[i].name);
         }
     }
     return names;
 }
 
-const std::string& level()
+const std::string& isa()
 {
     static const std::string chosen = [] {
-        const auto usable = usable_levels();
-        const char* asked = std::getenv("NERF_METAL_HOST_LEVEL");
+        const auto usable = usable_isas();
+        const char* asked = std::getenv("NERF_METAL_HOST_ISA");
         if (asked == nullptr || *asked == '\0') {
             return usable.back();
         }
@@ -225,7 +225,7 @@ const std::string& level()
             for (const auto& name : usable) {
                 list += (list.empty() ? "" : ", ") + name;
             }
-            throw std::invalid_argument("[host] NERF_METAL_HOST_LEVEL must be one of " + list +
+            throw std::invalid_argument("[host] NERF_METAL_HOST_ISA must be one of " + list +
                                         " on this machine, got '" + asked + "'; unset it to use the best");
         }
         return std::string(asked);
@@ -235,10 +235,11 @@ const std::string& level()
 
 void run(const Launch& launch, unsigned threads)
 {
-    const auto range = table_of(*launch.module, level()).kernels[launch.index].range;
+    const KernelInfo& kernel = *launch.info;
+    const auto range = tables_of(*launch.module, isa())[kernel.shader]->kernels[kernel.place].range;
     if (range == nullptr) {
         throw std::invalid_argument(
-            std::string("[") + launch.info->name +
+            std::string("[") + kernel.name +
             "] uses SIMD-group features, which the host runs in strict mode alone; use its plain twin");
     }
     const uint64_t total = launch.threads();

@@ -3,7 +3,7 @@
 #pragma once
 #include <pybind11/pybind11.h>
 
-#include "launch.h"
+#include "launcher/launch.h"
 
 namespace nerf_metal {
 

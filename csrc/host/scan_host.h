@@ -2,7 +2,7 @@
 // a compiler does not make vectors of by itself. Included by msl.h, in its anonymous namespace and under its
 // rules.
 
-// One vector of the level this is compiled for.
+// One vector of the instruction set this is compiled for.
 #if defined(__AVX512F__)
 constexpr uint SCAN_LANES = 16u;
 #elif defined(__AVX2__)

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "fiber.h"
-#include "host_kernel.h"
-#include "strict_api.h"
+#include "strict/fiber.h"
+#include "host/host_kernel.h"
+#include "strict/strict_api.h"
 
 namespace nerf_metal::strict {
 

@@ -1,4 +1,4 @@
-#include "strict.h"
+#include "strict/strict.h"
 
 #include <sys/mman.h>
 
@@ -8,10 +8,10 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "fiber.h"
-#include "strict_api.h"
-#include "strict_memory.h"
-#include "strict_simd.h"
+#include "strict/fiber.h"
+#include "strict/strict_api.h"
+#include "strict/strict_memory.h"
+#include "strict/strict_simd.h"
 
 namespace nerf_metal::strict {
 namespace {
@@ -34,7 +34,7 @@ public:
         : launch_(launch),
           order_(order),
           random_(seed),
-          entry_(launch.module->strict->kernels[launch.index].thread)
+          entry_(launch.module->strict[launch.info->shader]->kernels[launch.info->place].thread)
     {
         for (const Argument& argument : launch.arguments) {
             buffers_.push_back(argument.data);

@@ -1,4 +1,4 @@
-#include "fiber.h"
+#include "strict/fiber.h"
 
 #include <cstdint>
 #include <cstring>
@@ -46,7 +46,7 @@ __asm__(
 constexpr int kWords = 20;
 constexpr int kReturnWord = 11;  // x30
 #else
-#error "strict mode needs a stack switch for this processor: add one to csrc/fiber.cpp"
+#error "strict mode needs a stack switch for this processor: add one to csrc/strict/fiber.cpp"
 #endif
 
 namespace nerf_metal {

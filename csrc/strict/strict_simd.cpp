@@ -1,9 +1,9 @@
-#include "strict_simd.h"
+#include "strict/strict_simd.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "strict_memory.h"
+#include "strict/strict_memory.h"
 
 namespace nerf_metal::strict {
 namespace {

@@ -1,7 +1,7 @@
 // Strict mode: a launch run threadgroup by threadgroup with every SIMD-group and threadgroup feature carried out
 // exactly, lanes in any order, and every misuse reported.
 #pragma once
-#include "launch.h"
+#include "launcher/launch.h"
 
 namespace nerf_metal::strict {
 
