@@ -32,8 +32,9 @@ inline void hashgrid_forward(device const float* positions, device const T* tabl
         return;
     }
     const uint stride = p.n_levels * F;
-    hashgrid_interpolate<F>(positions + 3u * span.first, table + level.first * F,
-                            features + span.first * stride + gid.y * F, level, stride, span.count);
+    rows_sum<HashgridTile, HASHGRID_CORNERS, F>(features + span.first * stride + gid.y * F, stride,
+                                                table + level.first * F, positions + 3u * span.first, level,
+                                                span.count);
 }
 
 template <typename T>
@@ -91,8 +92,8 @@ inline void hashgrid_backward_level(device const float* positions, device const 
     if (level.entries == 0u) {
         return;
     }
-    hashgrid_scatter<F>(positions, grad_features + l * F, grad_table + level.first * F, level, p.n_levels * F,
-                        p.n_points);
+    rows_add<HashgridTile, HASHGRID_CORNERS, F>(grad_table + level.first * F, grad_features + l * F, p.n_levels * F,
+                                                positions, level, p.n_points);
 }
 
 // Adds to the gradient of the table, a level a thread, points in order: no two threads meet where levels do not
@@ -185,10 +186,10 @@ inline void hashgrid_backward_add(device const float* positions, device const fl
     HashgridTile tile;
     for (uint done = 0u; done < span.count;) {
         const uint point = span.first + done;
-        const uint n = hashgrid_tile(tile, positions + 3u * point, level, span.count - done);
+        const uint n = locate_rows(tile, positions + 3u * point, level, span.count - done);
         for (uint k = 0u; k < n; ++k) {
             const uint row = ((point + k) * p.n_levels + gid.y) * p.n_features;
-            for (uint c = k; c < HASHGRID_CORNERS * HASHGRID_TILE; c += HASHGRID_TILE) {
+            for (uint c = k; c < HASHGRID_CORNERS * TUNING_POINTS; c += TUNING_POINTS) {
                 const uint entry = (level.first + tile.index[c]) * p.n_features;
                 for (uint f = 0u; f < p.n_features; ++f) {
                     hashgrid_add(sums, entry + f, tile.weight[c] * grad_features[row + f]);
@@ -258,9 +259,9 @@ inline void hashgrid_slopes(device const float* positions, device const T* table
                             device const float* grad_features, device float* grad_positions,
                             constant HashgridParams& p, uint n)
 {
-    float gx[HASHGRID_TILE];
-    float gy[HASHGRID_TILE];
-    float gz[HASHGRID_TILE];
+    float gx[TUNING_POINTS];
+    float gy[TUNING_POINTS];
+    float gz[TUNING_POINTS];
     for (uint k = 0u; k < n; ++k) {
         gx[k] = gy[k] = gz[k] = 0.0f;
     }
@@ -270,17 +271,17 @@ inline void hashgrid_slopes(device const float* positions, device const T* table
         if (level.entries == 0u) {
             continue;
         }
-        hashgrid_tile(tile, positions, level, n);
+        locate_rows(tile, positions, level, n);
         device const T* entries = table + level.first * F;
         for (uint k = 0u; k < n; ++k) {
-            rows_fetch<HASHGRID_CORNERS, F>(entries, tile.index + k, HASHGRID_TILE);
+            fetch_indexed_soon<HASHGRID_CORNERS, F>(entries, tile.index + k, TUNING_POINTS);
         }
         for (uint k = 0u; k < n; ++k) {
             float along[HASHGRID_CORNERS];
             for (uint c = 0u; c < HASHGRID_CORNERS; ++c) {
                 along[c] = 0.0f;
                 for (uint f = 0u; f < F; ++f) {
-                    along[c] += float(entries[tile.index[c * HASHGRID_TILE + k] * F + f]) *
+                    along[c] += float(entries[tile.index[c * TUNING_POINTS + k] * F + f]) *
                                 grad_features[(k * p.n_levels + l) * F + f];
                 }
             }
@@ -315,9 +316,9 @@ inline void hashgrid_backward_positions(device const float* positions, device co
                                         device float* grad_positions, constant HashgridParams& p, uint x)
 {
     const HashgridSpan span = hashgrid_span(p, x);
-    for (uint done = 0u; done < span.count; done += HASHGRID_TILE) {
+    for (uint done = 0u; done < span.count; done += TUNING_POINTS) {
         const uint point = span.first + done;
-        const uint n = min(HASHGRID_TILE, span.count - done);
+        const uint n = min(TUNING_POINTS, span.count - done);
         device const float* at = positions + 3u * point;
         device const float* grad = grad_features + point * p.n_levels * p.n_features;
         device float* out = grad_positions + 3u * point;

@@ -6,12 +6,8 @@
 #include "params.h"
 #include "random.h"
 
-// Rays that a thread marches together: a vector of them on the host.
-#if defined(__METAL_VERSION__)
-constexpr constant uint TRAVERSE_TILE = 1u;
-#else
-constexpr constant uint TRAVERSE_TILE = 16u;
-#endif
+// Rays that a thread marches together.
+constexpr constant uint TRAVERSE_TILE = TUNING_ITEMS;
 
 // What no grid and no ray exceeds: it bounds the loops, whatever the arguments are.
 constexpr constant uint TRAVERSE_LEVELS = 8u;

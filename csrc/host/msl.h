@@ -1,9 +1,21 @@
 // The Metal Shading Language as the host's C++ compiler reads it: the names that the shaders use, and no others.
-// Included inside an anonymous namespace by host_kernels.cpp, so that nothing here has a symbol other units could
-// be given; for the same reason no standard header is included.
+// Included inside an anonymous namespace by each shader's unit (cmake/generate.py), so that nothing here has a symbol
+// other units could be given; for the same reason no standard header is included.
+//
+// Five headers of metal/ have a form of their own for the host. Nothing in metal/ asks who reads it: the form here
+// defines the guard of the file that it stands for, which is then skipped.
+//   metal/language.h  this file and collectives_host.h: the language and its library
+//   metal/tuning.h    tuning_host.h: sizes of tiles and blocks, prefetching
+//   metal/scan.h      scan_host.h: running products and sums
+//   metal/rows.h      rows_host.h: rows of the hash grid's table, located a tile ahead
+//   metal/tile.h      tile_host.h: products of matrices by one thread
+#define NERF_METAL_LANGUAGE_H
 
 #include "host/msl_words.h"
 #define kernel static inline
+// The build reads these lines itself and calls the instance.
+#define INSTANTIATE(name, function, ...) static_assert(true, #name)
+#define UNROLL
 
 // ---- vectors: construction and components ----
 struct uint2 {
@@ -165,19 +177,9 @@ inline float atomic_fetch_add_explicit(atomic_float* at, float value, memory_ord
     return before;
 }
 
-// ---- scans by one thread ----
+// ---- what is vectors and cache lines here, and plain loops for Metal ----
+#include "host/tuning_host.h"
 #include "host/scan_host.h"
-
-// ---- memory that will be needed soon ----
-inline void fetch_soon(const float* from, uint n)
-{
-    constexpr uint LINE = 16u;  // floats of a cache line; of half of one on Apple silicon
-    for (uint j = 0u; j < n; j += LINE) {
-        __builtin_prefetch(from + j);
-    }
-}
-
-// ---- rows of a table, and products of matrices, by one thread ----
 #include "host/rows_host.h"
 #include "host/tile_host.h"
 

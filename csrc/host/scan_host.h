@@ -1,6 +1,7 @@
 // What metal/scan.h declares for Metal as plain loops, for the host as vectors: a scan is the one thing here that
 // a compiler does not make vectors of by itself. Included by msl.h, in its anonymous namespace and under its
-// rules.
+// rules; its guard has metal/scan.h skipped.
+#define NERF_METAL_SCAN_H
 
 // One vector of the instruction set this is compiled for.
 #if defined(__AVX512F__)

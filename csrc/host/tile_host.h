@@ -1,5 +1,9 @@
 // What metal/tile.h declares for Metal as plain loops, for the host as products of vectors held in registers.
-// Included by msl.h, in its anonymous namespace and under its rules.
+// Included by msl.h, in its anonymous namespace and under its rules; its guard has metal/tile.h skipped.
+#define NERF_METAL_TILE_H
+
+#include "tile_shape.h"
+
 typedef ScanVector TileVector;
 constexpr uint TILE_LANES = SCAN_LANES;
 
@@ -9,10 +13,6 @@ constexpr uint TILE_SUMS = 24u;
 #else
 constexpr uint TILE_SUMS = 12u;
 #endif
-
-// As in metal/tile.h, which is read later.
-constexpr uint TILE_END_RELU = 1u;
-constexpr uint TILE_END_GATE = 2u;
 
 // ROWS rows of the product, VECTORS vectors wide.
 template <uint ROWS, uint VECTORS, bool ADD, uint END>
@@ -61,9 +61,9 @@ inline void tile_registers(float* c, uint ldc, const float* a, uint a_row, uint 
 #pragma GCC unroll 8
         for (uint v = 0u; v < VECTORS; ++v) {
             TileVector s = sum[r][v];
-            if (END == TILE_END_RELU) {
+            if (END == TILE_RELU) {
                 s = s > TileVector{} ? s : TileVector{};
-            } else if (END == TILE_END_GATE) {
+            } else if (END == TILE_GATE) {
                 s = scan_load(gate + r * ldc + v * TILE_LANES) > TileVector{} ? s : TileVector{};
             }
             scan_store(c + r * ldc + v * TILE_LANES, s);

@@ -110,8 +110,8 @@ def without_barriers(text: str) -> str:
 
 def copy_headers(metal: Path) -> None:
     """The package's headers that the test shaders include."""
-    for header in ("common.h", "exponential.h", "scan.h", "tile.h"):
-        shutil.copy(METAL / header, metal)
+    for header in ("common", "exponential", "language", "scan", "tile", "tile_shape", "tuning"):
+        shutil.copy(METAL / f"{header}.h", metal)
 
 
 def build_kernels(folder: Path) -> Path:

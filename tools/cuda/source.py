@@ -38,7 +38,7 @@ def entry(kernel: signature.Kernel) -> list[str]:
         "{",
         "    const ThreadAttributes ids = thread_attributes(grid);",
         "    if (ids.inside) {",
-        f"        {kernel.name}({', '.join([*names, 'p', *builtins])});",
+        f"        {kernel.function}({', '.join([*names, 'p', *builtins])});",
         "    }",
         "}",
         f'extern "C" int {entry_name(kernel)}(void* const* buffers, const void* params, const uint32_t* grid,',
