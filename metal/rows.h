@@ -1,18 +1,20 @@
 // Rows of a table, a few numbers each, read and added to at indices: what the hash grid does most. The host reads
-// csrc/host/rows_host.h in place of this file: a row is a vector there, and points are located ahead of their reading.
+// csrc/host/rows_host.h in place of this file: a row is a vector there, and points are located ahead of their
+// reading.
 //
-// Tile is the caller's: `index` and `weight` of N rows for each of TUNING_POINTS points, a row's all together, so that
-// what belongs to one point lies TUNING_POINTS apart. So is locate_rows(tile, positions, level, left), which fills it
-// for whole tiles, or for the `left` points that there are, and returns how many.
+// Tile is the caller's: `index` and `weight` of N rows for each of TUNING_POINTS points, a row's all together, so
+// that what belongs to one point lies TUNING_POINTS apart. So is locate_rows(tile, positions, level, left), which
+// fills it for whole tiles, or for the `left` points that there are, and returns how many.
 #ifndef NERF_METAL_ROWS_H
 #define NERF_METAL_ROWS_H
 
 #include "common.h"
 
-// out[f] = the sum over N rows of weight * table[index], for each of `count` points, whose results lie `stride` apart.
+// out[f] = the sum over N rows of weight * table[index], for each of `count` points, whose results lie `stride`
+// apart.
 template <typename Tile, uint N, uint F, typename T, typename Level>
-inline void rows_sum(device float* out, uint stride, device const T* table, device const float* positions, Level level,
-                     uint count)
+inline void rows_sum(device float* out, uint stride, device const T* table, device const float* positions,
+                     Level level, uint count)
 {
     Tile tile;
     uint n = 0u;
@@ -35,7 +37,8 @@ inline void rows_sum(device float* out, uint stride, device const T* table, devi
     }
 }
 
-// table[index] += weight * value at N rows, for each of `count` points in their order, whose values lie `stride` apart.
+// table[index] += weight * value at N rows, for each of `count` points in their order, whose values lie `stride`
+// apart.
 template <typename Tile, uint N, uint F, typename Level>
 inline void rows_add(device float* table, device const float* values, uint stride, device const float* positions,
                      Level level, uint count)

@@ -1,5 +1,5 @@
-// Scans by one thread, over N numbers in its own memory. The host reads csrc/host/scan_host.h in place of this file: no
-// compiler makes vectors of a running product or sum.
+// Scans by one thread, over N numbers in its own memory. The host reads csrc/host/scan_host.h in place of this
+// file: no compiler makes vectors of a running product or sum.
 #ifndef NERF_METAL_SCAN_H
 #define NERF_METAL_SCAN_H
 

@@ -1,5 +1,5 @@
-// Products of small matrices by one thread. The host reads csrc/host/tile_host.h in place of this file; a SIMD-group
-// has its own, mlp_simd.h.
+// Products of small matrices by one thread. The host reads csrc/host/tile_host.h in place of this file; a
+// SIMD-group has its own, mlp_simd.h.
 #ifndef NERF_METAL_TILE_H
 #define NERF_METAL_TILE_H
 

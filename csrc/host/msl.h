@@ -1,6 +1,6 @@
 // The Metal Shading Language as the host's C++ compiler reads it: the names that the shaders use, and no others.
-// Included inside an anonymous namespace by each shader's unit (cmake/generate.py), so that nothing here has a symbol
-// other units could be given; for the same reason no standard header is included.
+// Included inside an anonymous namespace by each shader's unit (cmake/generate.py), so that nothing here has a
+// symbol other units could be given; for the same reason no standard header is included.
 //
 // Five headers of metal/ have a form of their own for the host. Nothing in metal/ asks who reads it: the form here
 // defines the guard of the file that it stands for, which is then skipped.

@@ -1,6 +1,6 @@
-// What metal/rows.h does for Metal point by point, for the host with a row as one vector, and with each tile of points
-// located and fetched a turn before it is read. Included by msl.h, in its anonymous namespace and under its rules; its
-// guard has metal/rows.h skipped.
+// What metal/rows.h does for Metal point by point, for the host with a row as one vector, and with each tile of
+// points located and fetched a turn before it is read. Included by msl.h, in its anonymous namespace and under its
+// rules; its guard has metal/rows.h skipped.
 #define NERF_METAL_ROWS_H
 
 template <uint F>
@@ -61,8 +61,8 @@ inline void row_add(float* table, const float* value, const uint* index, const f
     }
 }
 
-// Tiles that there are, and the turn more by which reading lags behind locating. Rows lie anywhere, in no cache nearby:
-// fetched a tile ahead they come twice as fast.
+// Tiles that there are, and the turn more by which reading lags behind locating. Rows lie anywhere, in no cache
+// nearby: fetched a tile ahead they come twice as fast.
 inline uint rows_turns(uint count)
 {
     return (count + TUNING_POINTS - 1u) / TUNING_POINTS + 1u;
@@ -92,7 +92,8 @@ inline void rows_sum(float* out, uint stride, const T* table, const float* posit
 }
 
 template <typename Tile, uint N, uint F, typename Level>
-inline void rows_add(float* table, const float* values, uint stride, const float* positions, Level level, uint count)
+inline void rows_add(float* table, const float* values, uint stride, const float* positions, Level level,
+                     uint count)
 {
     Tile tiles[2];
     uint read = 0u;
