@@ -217,8 +217,9 @@ def readings(text: str) -> list[str]:
                 return match[0]
             same = found[match["name"]]
             one = same[min(k, len(same) - 1)]
-            definition = match[0].partition("\n")[2]
-            return "\n" + one.of(definition.replace(one.function.partition("<")[0], one.name, 1))
+            start = match.start()
+            head, rest = match[0][: match.start("name") - start], match[0][match.end("name") - start :]
+            return "\nkernel" + head.partition("kernel")[2] + one.name + one.of(rest)
 
         def line(match: re.Match[str]) -> str:
             return "" if any(part.strip() in found for part in match[1].split(",")[1:2]) else match[0]

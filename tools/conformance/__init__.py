@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.conformance.clang import compile_shader
+from tools.conformance.clang import Compilation, compile_shader
 from tools.conformance.diagnostics import diagnostic_findings
 from tools.conformance.divergence import divergence_findings
 from tools.conformance.flow import ATTRIBUTE_LEVELS, GROUP, Flow
@@ -30,14 +30,20 @@ def check(path: Path) -> list[Finding]:
     """Everything that is wrong with one shader, in the order of its text."""
     path = path.resolve()
     found = _ascii_findings(path)
-    compilation = compile_shader(path)
-    found += diagnostic_findings(compilation.diagnostics)
+    for compilation in compile_shader(path):
+        found += _reading_findings(compilation)
+    return distinct(found)
+
+
+def _reading_findings(compilation: Compilation) -> list[Finding]:
+    """What is wrong with one reading of a shader's templates."""
+    found = diagnostic_findings(compilation.diagnostics)
     found += syntax_findings(compilation.tree)
     kernels = declared_kernels(compilation.tree)
     found += kernel_findings(kernels)
     found += argument_findings(compilation.tree, kernels)
     if compilation.ir:
-        module = parse_module(compilation.ir)
+        module = parse_module(compilation.ir, compilation.names)
         found += _recursion_findings(module)
         found += memory_findings(kernels, module)
         for kernel in kernels:
@@ -46,7 +52,7 @@ def check(path: Path) -> list[Finding]:
             found += divergence_findings(module, flow)
             found += unwritten_findings(module, flow)
             found += race_findings(module, flow)
-    return distinct(found)
+    return found
 
 
 def _ascii_findings(path: Path) -> list[Finding]:

@@ -8,6 +8,8 @@ import os
 import re
 import shlex
 import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,12 +50,20 @@ _FLAGS = [
     "-Wconditional-uninitialized",
     "-Wglobal-constructors",
 ]
+# By its path: the package would load torch, and its extension.
+_spec = importlib.util.spec_from_file_location("signature", METAL.parent / "nerf_metal" / "kernels" / "signature.py")
+assert _spec is not None and _spec.loader is not None
+signature = importlib.util.module_from_spec(_spec)
+sys.modules["signature"] = signature  # its dataclasses look themselves up there
+_spec.loader.exec_module(signature)
+
 # A function that is called from two places is looked at in each: all are inlined.
 _TEXT = """#include "keywords.h"
 #pragma clang attribute push(__attribute__((always_inline)), apply_to = function)
 #include "{}"
 #pragma clang attribute pop
 """
+_READINGS: list[tempfile.TemporaryDirectory[str]] = []  # gone with the process
 _DIAGNOSTIC = re.compile(r"^(.+?):(\d+):\d+: (fatal error|error|warning|note): (.*?)(?: \[(-W[^\]]+)\])?$")
 
 
@@ -71,11 +81,13 @@ class Diagnostic:
 
 @dataclass(frozen=True)
 class Compilation:
-    """What clang makes of one shader; ``ir`` is empty where there are errors."""
+    """What clang makes of one shader; ``ir`` is empty where there are errors, and ``names`` says what the files in it are
+    called."""
 
     diagnostics: list[Diagnostic]
     tree: dict[str, Any]
     ir: str
+    names: dict[str, str]
 
 
 def compiler() -> list[str]:
@@ -88,12 +100,30 @@ def compiler() -> list[str]:
     return [str(Path(found.submodule_search_locations[0]) / "zig"), "clang"]
 
 
-def compile_shader(path: Path) -> Compilation:
-    """Diagnostics, tree and code of one file, whose includes lie beside it or in metal/."""
-    text = _TEXT.format(path)
-    code = _run(text, "-S", "-emit-llvm", "-o", "-")
-    tree = _run(text, "-fsyntax-only", "-Xclang", "-ast-dump=json")
-    diagnostics = [d for d in _parse_diagnostics(code.stderr) if d.error or not is_own(d.file)]
+def compile_shader(path: Path) -> list[Compilation]:
+    """Diagnostics, tree and code of one file, whose includes lie beside it or in metal/: one of each for every reading
+    of its templates (``signature.readings``), since C++ for OpenCL has no template kernels."""
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    readings = signature.readings(text)
+    return [_compile(path, None if reading == text else reading) for reading in readings]
+
+
+def _compile(path: Path, reading: str | None) -> Compilation:
+    """One reading, or the file as it is. The reading's lines are the file's, and it is called by the file's name."""
+    if reading is None:
+        return _read(path, path)
+    _READINGS.append(tempfile.TemporaryDirectory(prefix="conformance-"))  # its text is looked up later
+    read = Path(_READINGS[-1].name).resolve() / path.name
+    read.write_text(reading, encoding="utf-8", errors="surrogateescape")
+    return _read(path, read)
+
+
+def _read(path: Path, read: Path) -> Compilation:
+    beside = ["-iquote", str(path.parent)]
+    code = _run(_TEXT.format(read), *beside, "-S", "-emit-llvm", "-o", "-")
+    tree = _run(_TEXT.format(read), *beside, "-fsyntax-only", "-Xclang", "-ast-dump=json")
+    diagnostics = _parse_diagnostics(code.stderr.replace(str(read), str(path)))
+    diagnostics = [d for d in diagnostics if d.error or not is_own(d.file)]
     if not tree.stdout.startswith("{") or (code.returncode and not any(d.error for d in diagnostics)):
         raise RuntimeError(
             f"[conformance] CLANGXX must be a clang++ of version 19 or later, got {shlex.join(compiler())}, which "
@@ -103,7 +133,8 @@ def compile_shader(path: Path) -> Compilation:
     for d in diagnostics:
         if is_own(d.file):  # the shader ends too early
             d.file, d.line = str(path), last
-    return Compilation(diagnostics, load_tree(tree.stdout), code.stdout if code.returncode == 0 else "")
+    names = {str(read): str(path)}
+    return Compilation(diagnostics, load_tree(tree.stdout, names), code.stdout if code.returncode == 0 else "", names)
 
 
 def _run(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -137,15 +168,16 @@ def _parse_diagnostics(text: str) -> list[Diagnostic]:
     return found
 
 
-def load_tree(text: str) -> dict[str, Any]:
-    """The syntax tree, in which every place has its file and line: clang writes them only where they change."""
+def load_tree(text: str, names: dict[str, str] | None = None) -> dict[str, Any]:
+    """The syntax tree, in which every place has its file and line: clang writes them only where they change. ``names``
+    says what a file that was read is called; where its offsets lead is kept as ``read``."""
     file, line = "", 0
 
     def place(node: dict[str, Any]) -> dict[str, Any]:
         nonlocal file, line
         if "offset" in node:
             file, line = node.get("file", file), node.get("line", line)
-            node["file"], node["line"] = file, line
+            node["file"], node["line"], node["read"] = (names or {}).get(file, file), line, file
         return node
 
     return json.loads(text, object_hook=place) if text else {}

@@ -58,6 +58,7 @@ class Module:
     functions: dict[str, Function]
     shared: dict[str, int]
     metadata: dict[str, str]
+    names: dict[str, str] = field(default_factory=dict)  # of files that were read under another
 
     def place(self, debug: str) -> tuple[str, int]:
         """File and line of an instruction, in the function it was written in."""
@@ -73,7 +74,8 @@ class Module:
             return ""
         text = self.metadata[found[1]]
         name, folder = re.search(r'filename: "([^"]*)"', text), re.search(r'directory: "([^"]*)"', text)
-        return os.path.normpath(os.path.join(folder[1] if folder else "", name[1] if name else ""))
+        path = os.path.normpath(os.path.join(folder[1] if folder else "", name[1] if name else ""))
+        return self.names.get(path, path)
 
 
 def split_top(text: str) -> list[str]:
@@ -94,8 +96,8 @@ def split_top(text: str) -> list[str]:
     return [*parts, text[start:].strip()] if text.strip() else []
 
 
-def parse_module(text: str) -> Module:
-    """A module as clang prints it."""
+def parse_module(text: str, names: dict[str, str] | None = None) -> Module:
+    """A module as clang prints it; ``names`` says what a file is called."""
     functions: dict[str, Function] = {}
     metadata: dict[str, str] = {}
     types: dict[str, str] = {}
@@ -133,7 +135,7 @@ def parse_module(text: str) -> Module:
             block.instructions.append(instruction)
             if match[2] in ("br", "switch"):
                 block.successors = tuple(label[1:] for label in re.findall(rf"label (%{_NAME})", line))
-    return Module(functions, {name: size_of(kind, types) for name, kind in shared.items()}, metadata)
+    return Module(functions, {name: size_of(kind, types) for name, kind in shared.items()}, metadata, names or {})
 
 
 def _until_bracket(lines: Iterator[str]) -> list[str]:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tools.conformance.clang import METAL, is_own
+from tools.conformance.clang import is_own, signature
 from tools.conformance.ir import Module
 from tools.conformance.report import Finding
 from tools.conformance.syntax import Node, is_kernel, place_of
-
-# By its path: the package would load torch, and its extension.
-_spec = importlib.util.spec_from_file_location("signature", METAL.parent / "nerf_metal" / "kernels" / "signature.py")
-assert _spec is not None and _spec.loader is not None
-signature = importlib.util.module_from_spec(_spec)
-sys.modules["signature"] = signature  # its dataclasses look themselves up there
-_spec.loader.exec_module(signature)
 
 SHARED_LIMIT = 32768  # bytes of threadgroup memory, Metal feature set tables
 _VECTOR = re.compile(r"^(?:const )?(?:__private )?(uint|ushort)([23]?)$")
