@@ -25,7 +25,7 @@ def outermost_box(aabb: torch.Tensor, cascades: int) -> torch.Tensor:
 class OccupancyGrid(nn.Module):
     """The occupancy grid of instant-ngp (Müller et al., SIGGRAPH 2022, appendix E.2).
 
-    Each of ``levels`` cascades has ``resolution^3`` cells; cascade ``k`` covers the scene's box scaled by ``2^k`` about
+    Each cascade has ``resolution^3`` cells; cascade ``k`` covers the scene's box scaled by ``2^k`` about
     its centre. Cell ``(x, y, z)`` of cascade ``k`` has the index
     ``x + resolution (y + resolution (z + resolution k))``.
 
@@ -33,8 +33,8 @@ class OccupancyGrid(nn.Module):
 
     Attributes:
         aabb: the box of the finest cascade ``[2, 3]``, world units.
-        density: what is remembered of each cell ``[levels * resolution^3]``.
-        bits: one for each cell, int32 ``[levels * resolution^3 / 32]``: bit ``i % 32`` of word ``i / 32``.
+        density: what is remembered of each cell ``[cascades * resolution^3]``.
+        bits: one for each cell, int32 ``[cascades * resolution^3 / 32]``: bit ``i % 32`` of word ``i / 32``.
         allowed: the same; cells that :meth:`mark` excluded have a 0 for ever.
     """
 
@@ -47,7 +47,7 @@ class OccupancyGrid(nn.Module):
         self,
         aabb: torch.Tensor,
         resolution: int = 128,
-        levels: int = 1,
+        cascades: int = 1,
         *,
         warmup_updates: int = WARMUP_UPDATES,
         backend: str = "auto",
@@ -57,14 +57,14 @@ class OccupancyGrid(nn.Module):
         Args:
             aabb: the box of the finest cascade ``[2, 3]``, least corner first.
             resolution: cells of a cascade along an axis, a multiple of 4 from 8 to 256; 128 as in instant-ngp.
-            levels: cascades, 1 to 8.
+            cascades: how many boxes there are, 1 to 8.
             warmup_updates: see :meth:`update`.
             backend: of the kernels, see :mod:`nerf_metal.ops`.
         """
         super().__init__()
-        self.resolution, self.levels = resolution, levels
+        self.resolution, self.cascades = resolution, cascades
         self.warmup_updates, self.backend = warmup_updates, backend
-        cells = levels * resolution**3
+        cells = cascades * resolution**3
         self.register_buffer("aabb", aabb.detach().clone())
         self.register_buffer("density", torch.full((cells,), float("inf"), device=aabb.device))
         self.register_buffer("bits", torch.full((cells // 32,), -1, dtype=torch.int32, device=aabb.device))
@@ -74,7 +74,7 @@ class OccupancyGrid(nn.Module):
     @property
     def outer_box(self) -> torch.Tensor:
         """The box of the coarsest cascade ``[2, 3]``."""
-        return outermost_box(self.aabb, self.levels)
+        return outermost_box(self.aabb, self.cascades)
 
     @torch.no_grad()
     def mark(self, mask: torch.Tensor) -> None:
@@ -155,14 +155,14 @@ class OccupancyGrid(nn.Module):
         middle, half = self.aabb.mean(0), 0.5 * (self.aabb[1] - self.aabb[0])
         place = (positions - middle) / half
         reach = place.abs().amax(-1, keepdim=True)
-        level = torch.zeros_like(reach, dtype=torch.int32)
-        for k in range(self.levels - 1):
-            level += reach >= 2**k
-        cell = ((place / 2**level + 1.0) * (0.5 * self.resolution)).floor().clamp(0, self.resolution - 1).long()
-        x, y, z, level = (*cell.unbind(-1), level[:, 0].long())
-        index = x + self.resolution * (y + self.resolution * (z + self.resolution * level))
+        cascade = torch.zeros_like(reach, dtype=torch.int32)
+        for k in range(self.cascades - 1):
+            cascade += reach >= 2**k
+        cell = ((place / 2**cascade + 1.0) * (0.5 * self.resolution)).floor().clamp(0, self.resolution - 1).long()
+        x, y, z, cascade = (*cell.unbind(-1), cascade[:, 0].long())
+        index = x + self.resolution * (y + self.resolution * (z + self.resolution * cascade))
         bit = (self.bits[index >> 5] >> (index & 31).to(torch.int32)) & 1
-        return (bit != 0) & (reach[:, 0] <= 2 ** (self.levels - 1))
+        return (bit != 0) & (reach[:, 0] <= 2 ** (self.cascades - 1))
 
     def _choose(
         self, bits: torch.Tensor, num_uniform: int, num_occupied: int, seed: int, first_cell: int | None = None
@@ -173,7 +173,7 @@ class OccupancyGrid(nn.Module):
             num_uniform,
             num_occupied,
             resolution=self.resolution,
-            levels=self.levels,
+            cascades=self.cascades,
             seed=seed,
             first_cell=first_cell,
             backend=self.backend,

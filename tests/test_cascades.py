@@ -45,7 +45,7 @@ def test_one_cascade_contracts_nothing():
 def test_contraction_is_continuous_and_stays_inside():
     points = 20.0 * torch.randn(2000, 3)
     unit = field(8).normalized(points)
-    outer = OccupancyGrid(BOX, 8, levels=8).outer_box
+    outer = OccupancyGrid(BOX, 8, cascades=8).outer_box
     inside = ((points >= outer[0]) & (points <= outer[1])).all(-1)
     assert inside.any() and ((unit[inside] >= 0) & (unit[inside] <= 1)).all()
     nearby = field(8).normalized(points + 1e-3)

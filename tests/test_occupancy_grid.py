@@ -19,7 +19,7 @@ def ball(positions: torch.Tensor) -> torch.Tensor:
 
 
 def mask_of(grid: OccupancyGrid) -> torch.Tensor:
-    return unpack_bits(grid.bits).view(grid.levels, SIDE, SIDE, SIDE)
+    return unpack_bits(grid.bits).view(grid.cascades, SIDE, SIDE, SIDE)
 
 
 def distance_of_centres() -> torch.Tensor:

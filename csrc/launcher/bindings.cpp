@@ -145,24 +145,29 @@ py::dict shader_sources()
 
 PYBIND11_MODULE(_C, m)
 {
+    // nerf_metal/_C.pyi says the same for type checkers; tests/kernels/test_stub.py compares the two.
     m.doc() = "Kernel tables and launches. Use nerf_metal.ops; nerf_metal.kernels wraps this.";
     m.def("kernel_table", &kernel_table, py::arg("loaded") = true,
           "name -> (library, ((buffer, type, writable), ...), struct, collective); loaded: also of shaders loaded "
           "since");
     m.def("struct_table", &struct_table, "struct -> ((member, type), ...)");
     m.def("shader_sources", &shader_sources, "file name -> text, as embedded at build time");
-    m.def("load_module", &load_module, "Load a shared library of further kernels.");
+    m.def("load_module", &load_module, py::arg("path"), "Load a shared library of further kernels.");
     m.def("host_isas", &host::usable_isas,
           "Instruction sets of the host kernels that this processor can run, best last.");
     m.def("host_isa", &host::isa, "The instruction set of the host kernels in use.");
     m.def("launch_host", &launch_host, "Run a kernel on CPU memory, on threads.", py::arg("kernel"),
           py::arg("buffers"), py::arg("params"), py::arg("grid"), py::arg("group"), py::arg("threads"),
           py::arg("coarse") = false);
-    m.def("launch_strict", &launch_strict, "Run a kernel on CPU memory lane by lane, with every misuse reported.");
-    m.def("launch_metal", &launch_metal, "Encode a kernel on MPS tensors into torch's stream.");
-    m.def("metal_load", &metal::load, "Resolve torch's Metal C ABI.");
-    m.def("metal_compile", &metal::compile, "Compile a shader library from source.");
-    m.def("metal_is_compiled", &metal::is_compiled, "Whether a shader library is compiled.");
+    m.def("launch_strict", &launch_strict, "Run a kernel on CPU memory lane by lane, with every misuse reported.",
+          py::arg("kernel"), py::arg("buffers"), py::arg("params"), py::arg("grid"), py::arg("group"),
+          py::arg("order"), py::arg("seed"));
+    m.def("launch_metal", &launch_metal, "Encode a kernel on MPS tensors into torch's stream.", py::arg("kernel"),
+          py::arg("tensors"), py::arg("params"), py::arg("grid"), py::arg("group"));
+    m.def("metal_load", &metal::load, "Resolve torch's Metal C ABI.", py::arg("libtorch"), py::arg("provider"));
+    m.def("metal_compile", &metal::compile, "Compile a shader library from source.", py::arg("library"),
+          py::arg("source"));
+    m.def("metal_is_compiled", &metal::is_compiled, py::arg("library"), "Whether a shader library is compiled.");
 }
 
 // For a library that stands in for Metal in the tests: runs a launch on CPU memory. 0, or 1 with the text in

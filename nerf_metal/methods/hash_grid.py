@@ -251,7 +251,7 @@ class HashGridMethod:
         length = self._step_size
         if step is not None:
             length *= max(1.0, self.config.first_step * 0.5 ** (step / HALVE_STEP_EVERY))
-        cone_angle = CONE_ANGLE if self.module.grid.levels > 1 else 0.0
+        cone_angle = CONE_ANGLE if self.module.grid.cascades > 1 else 0.0
         return GridSampler(length, self._near, self._far, cone_angle=cone_angle, backend=self.config.backend)
 
     def _room(self) -> int:
@@ -269,6 +269,6 @@ class HashGridMethod:
             step=update,
             seed=seed,
             threshold=OPAQUE_STEP / self._step_size,
-            num_cells=UPDATE_CELLS * grid.levels,
+            num_cells=UPDATE_CELLS * grid.cascades,
             decay=self._early_decay if update < grid.warmup_updates else LATE_DECAY,
         )

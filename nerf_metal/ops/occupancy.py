@@ -27,7 +27,7 @@ def occupancy_cells(
     num_occupied: int,
     *,
     resolution: int,
-    levels: int = 1,
+    cascades: int = 1,
     seed: int = 0,
     first_cell: int | None = None,
     backend: str = "auto",
@@ -35,12 +35,12 @@ def occupancy_cells(
     """Choose cells to look at; :func:`nerf_metal.reference.occupancy_cells` says exactly how.
 
     Args:
-        bits: int32 ``[levels * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
+        bits: int32 ``[cascades * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
         aabb: the box of the finest cascade ``[2, 3]``, float32 (the torch backend takes any float), world units.
         num_uniform: cells drawn from all.
         num_occupied: cells drawn from the occupied ones.
         resolution: cells of a cascade along an axis, a multiple of 4 from 8 to 256.
-        levels: cascades, 1 to 8.
+        cascades: how many boxes there are, 1 to 8.
         seed: the low 32 bits count. Equal seeds give equal numbers on every backend.
         first_cell: take the ``num_uniform`` cells from this one on instead, the first following the last;
             ``num_occupied`` must then be 0.
@@ -56,7 +56,7 @@ def occupancy_cells(
     op = "occupancy_cells"
     check_tensor(op, "aabb", aabb)
     check_match(op, "aabb", aabb, "aabb", aabb, (2, 3))
-    total = check_grid(op, resolution, levels)
+    total = check_grid(op, resolution, cascades)
     check_integers(op, "bits", bits, (total // 32,), "aabb", aabb)
     check_count(op, "num_uniform", num_uniform, least=0)
     check_count(op, "num_occupied", num_occupied, least=0)
@@ -74,7 +74,7 @@ def occupancy_cells(
             num_uniform,
             num_occupied,
             resolution=resolution,
-            levels=levels,
+            cascades=cascades,
             seed=seed,
             first_cell=first_cell,
         )
@@ -105,7 +105,7 @@ def occupancy_update(
     """Remember new densities, in place; :func:`nerf_metal.reference.occupancy_update` says exactly how.
 
     Args:
-        density: ``[levels * resolution^3]``, contiguous, at least 0, float32 (the torch backend takes any float).
+        density: ``[cascades * resolution^3]``, contiguous, at least 0, float32 (the torch backend takes any float).
         cells: int32 ``[M]``, in any order, also more than once.
         values: densities found there ``[M]``; NaN and negative ones count as 0.
         decay: what every cell is multiplied by before, 0 to 1; 0.95 as in instant-ngp.
@@ -144,13 +144,13 @@ def occupancy_pack(
     """Bits of the cells that are dense enough; :func:`nerf_metal.reference.occupancy_pack` says exactly how.
 
     Args:
-        density: ``[levels * resolution^3]``, contiguous, float32 (the torch backend takes any float).
+        density: ``[cascades * resolution^3]``, contiguous, float32 (the torch backend takes any float).
         threshold: in the unit of density, at least 0.
-        out: int32 ``[levels * resolution^3 / 32]``, contiguous, to be written instead of a new tensor.
+        out: int32 ``[cascades * resolution^3 / 32]``, contiguous, to be written instead of a new tensor.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        int32 ``[levels * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
+        int32 ``[cascades * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
 
     Raises:
         ValueError: for wrong shapes, devices, a wrong threshold or an unusable backend.
@@ -181,6 +181,6 @@ def _check_density(op: str, density: torch.Tensor) -> None:
     check_tensor(op, "density", density)
     if density.dim() != 1 or len(density) % 32:
         raise ValueError(
-            f"[{op}] density must have shape (levels * resolution^3,), a multiple of 32, got {tuple(density.shape)}"
+            f"[{op}] density must have shape (cascades * resolution^3,), a multiple of 32, got {tuple(density.shape)}"
         )
     check_contiguous(op, "density", density)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nerf_metal import _C, kernels  # type: ignore[attr-defined]
+from nerf_metal import _C, kernels
 from tests.kernels.double import Double, doubles, on_double
 from tests.kernels.libraries import build_kernels, load_modules
 

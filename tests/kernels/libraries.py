@@ -19,7 +19,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal import _C
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from nerf_metal import _C, kernels, ops  # type: ignore[attr-defined]
+from nerf_metal import _C, kernels, ops
 from nerf_metal.kernels import backends, extension
 from tests.kernels.double import Double, doubles
 

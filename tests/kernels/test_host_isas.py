@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nerf_metal import _C, kernels  # type: ignore[attr-defined]
+from nerf_metal import _C, kernels
 from tests.kernels.libraries import isa_flags
 
 pytestmark = pytest.mark.host_kernels

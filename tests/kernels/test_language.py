@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal import _C
 from tests.kernels.conftest import described
 from tests.kernels.libraries import isa_flags
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from nerf_metal import _C, kernels  # type: ignore[attr-defined]
+from nerf_metal import _C, kernels
 from tests.kernels.launches import KERNELS, launch, pack
 from tests.kernels.libraries import ROOT
 

@@ -15,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal import _C
 from tests.kernels.launches import (
     DTYPES,
     KERNELS,

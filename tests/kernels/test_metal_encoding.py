@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from nerf_metal import _C, kernels  # type: ignore[attr-defined]
+from nerf_metal import _C, kernels
 from nerf_metal.kernels import signature
 from tests.kernels.conftest import described
 from tests.kernels.double import Double, doubles

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal import _C
 from nerf_metal.kernels import signature
 from tests.kernels.launches import KERNELS, SOURCES, STRUCTS
 from tests.kernels.libraries import generator

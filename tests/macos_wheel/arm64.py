@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal import _C
 from tests.ops import isa_check
 
 CODES = {torch.float32: 0, torch.float16: 1, torch.int32: 2, torch.uint32: 3, torch.uint8: 4, torch.bool: 4}

@@ -211,9 +211,9 @@ GRID_REFUSALS: list[Refusal] = [  # of both ops that take bits
     ),
     ({"resolution": 4}, ValueError, "resolution must be at least 8, got 4"),
     ({"resolution": 8.0}, TypeError, "resolution must be an int, got float"),
-    ({"levels": 0}, ValueError, "levels must be at least 1, got 0"),
-    ({"levels": 9}, ValueError, "levels must be 1 to 8, got 9"),
-    ({"levels": 2}, ValueError, "bits must have shape (32,), got (16,)"),
+    ({"cascades": 0}, ValueError, "cascades must be at least 1, got 0"),
+    ({"cascades": 9}, ValueError, "cascades must be 1 to 8, got 9"),
+    ({"cascades": 2}, ValueError, "bits must have shape (32,), got (16,)"),
     ({"bits": None}, TypeError, "bits must be a torch.Tensor, got NoneType"),
     ({"bits": WORDS.long()}, TypeError, "bits must be torch.int32, got torch.int64; convert it with .int()"),
     ({"seed": 1.0}, TypeError, "seed must be an int, got float"),
@@ -265,7 +265,7 @@ DENSITY_REFUSALS: list[Refusal] = [  # of both ops that take densities
         (
             {"density": torch.zeros(shape)},
             ValueError,
-            f"density must have shape (levels * resolution^3,), a multiple of 32, got {shape}",
+            f"density must have shape (cascades * resolution^3,), a multiple of 32, got {shape}",
         )
         for shape in ((33,), (2, 32))
     ),
