@@ -44,9 +44,7 @@ def axes(kernel: signature.Kernel) -> int:
     return max((b.components for b in kernel.builtins if b.attribute in VECTOR_IDS), default=1)
 
 
-def table(
-    by_shader: dict[str, tuple[signature.Kernel, ...]], structs: dict[str, tuple[tuple[str, str], ...]]
-) -> str:
+def table(by_shader: dict[str, tuple[signature.Kernel, ...]], structs: dict[str, tuple[tuple[str, str], ...]]) -> str:
     """The launcher's table as C++ initialisers."""
     kernels = [kernel for found in by_shader.values() for kernel in found]
     out = ["// Made by cmake/generate.py from the shaders.", "namespace nerf_metal {", "namespace {"]
@@ -101,7 +99,9 @@ def thread_id(builtin: signature.Builtin) -> str:
 
 def host_kernel(kernel: signature.Kernel) -> list[str]:
     """One thread of a kernel for strict mode, else a loop over threads where it has no collectives."""
-    arguments = [f"static_cast<{'' if b.writable else 'const '}{b.written}*>(buffers[{b.index}])" for b in kernel.buffers]
+    arguments = [
+        f"static_cast<{'' if b.writable else 'const '}{b.written}*>(buffers[{b.index}])" for b in kernel.buffers
+    ]
     # A copy whose address goes nowhere else: stores through the buffers cannot change it, so loops vectorise.
     params = f"    const {kernel.params} p = *static_cast<const {kernel.params}*>(params);"
     unpack = [f"    auto* a{i} = {a};" for i, a in enumerate(arguments)]

@@ -19,8 +19,8 @@ namespace {
 #define ADDRESS(isa, shader) &NERF_METAL_TABLE(isa, shader),
 #define X(isa) const nerf_metal::HostKernelTable* const shaders_##isa[] = {NERF_METAL_SHADERS(ADDRESS, isa)};
 NERF_METAL_ISAS
-X(strict)
 #undef X
+const nerf_metal::HostKernelTable* const strict_shaders[] = {NERF_METAL_SHADERS(ADDRESS, strict)};
 
 const nerf_metal::IsaInfo isas[] = {
 #define X(isa) {#isa, shaders_##isa},
@@ -38,5 +38,5 @@ const nerf_metal::Module nerf_metal_module = {
     nerf_metal::kSourceCount,
     isas,
     sizeof(isas) / sizeof(isas[0]),
-    shaders_strict,
+    strict_shaders,
 };

@@ -256,9 +256,7 @@ def _parse_kernel(library: str, instance: Instance, match: re.Match[str], length
     collective = any(word in match["body"] for word in COLLECTIVES) or any(b.attribute in LANES for b in builtins)
     if "SIMD" in instance.values:
         collective = instance.values["SIMD"] == "true"
-    return Kernel(
-        name, library, tuple(buffers), params, params_index, tuple(builtins), collective, instance.function
-    )
+    return Kernel(name, library, tuple(buffers), params, params_index, tuple(builtins), collective, instance.function)
 
 
 def _named_lengths(part: str, lengths: dict[str, str]) -> str:

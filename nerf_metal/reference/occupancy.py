@@ -1,6 +1,7 @@
 """The occupancy grid in pure torch: the specification of ``metal/occupancy.metal``.
 
-The grid of instant-ngp (Müller et al., SIGGRAPH 2022, appendix E): each cascade has ``resolution^3`` cells; cascade ``k`` covers the scene's box scaled by ``2^k`` about its centre. Cell ``(x, y, z)`` of cascade ``k`` has the
+The grid of instant-ngp (Müller et al., SIGGRAPH 2022, appendix E): each cascade has ``resolution^3`` cells;
+cascade ``k`` covers the scene's box scaled by ``2^k`` about its centre. Cell ``(x, y, z)`` of cascade ``k`` has the
 index ``x + resolution (y + resolution (z + resolution k))`` and is bit ``i % 32`` of word ``i / 32``.
 """
 

@@ -19,9 +19,9 @@ from nerf_metal import kernels
 from nerf_metal.checkpoint import write_atomically
 from nerf_metal.errors import InputError
 from nerf_metal.machine import machine
-from nerf_metal.selftest.versions import PACKAGES, package_version
+from nerf_metal.selftest.versions import PACKAGES, package_version, private_arguments
 
-KIND, FORMAT = "nerf_metal doctor report", 1
+KIND, FORMAT = "nerf_metal doctor report", 2
 WIDTH = 80  # columns of a plain terminal
 SHOWN = 3  # findings of a kind on the terminal; the report has all
 Result = Literal["ok", "failed", "known", "skipped"]
@@ -153,7 +153,8 @@ def check_report_path(path: Path) -> None:
 
 
 def software(backend: str) -> dict[str, Any]:
-    """Versions, the host kernels' instruction set, and the variables that change what torch and the kernels do."""
+    """Versions, what is to be said of torch's on a Mac, the host kernels' instruction set, and the variables that change
+    what torch and the kernels do."""
     known = ("NERF_METAL_", "PYTORCH_", "OMP_", "MTL_")
     return {
         "nerf_metal": nerf_metal.__version__,
@@ -161,6 +162,7 @@ def software(backend: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "packages": {name: package_version(name) for name in PACKAGES},
         "backend": backend,
+        "metal_arguments": private_arguments(torch.__version__),
         "host_isa": kernels.host_isa(),
         "host_isas": kernels.available_host_isas(),
         "environment": {k: impersonal(v) for k, v in sorted(os.environ.items()) if k.startswith(known)},

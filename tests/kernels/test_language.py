@@ -41,7 +41,8 @@ Runner = Callable[..., None]
 
 @pytest.fixture(params=[*(name for name in isa_flags() if name in _C.host_isas()), "launched"])
 def run(request: pytest.FixtureRequest, kernel_library: Path) -> Runner:
-    """Calls a kernel of one instruction set, past the launcher's choice of the best; or launches it, small results flushed."""
+    """Calls a kernel of one instruction set, past the launcher's choice of the best; or launches it, with small results
+    flushed."""
 
     def launch(kernel: str, n: int, *arrays: np.ndarray) -> None:
         _C.launch_host(kernel, [described(a) for a in arrays], struct.pack("I", n), (n, 1, 1), (128, 1, 1), 2)

@@ -81,7 +81,7 @@ class Diagnostic:
 
 @dataclass(frozen=True)
 class Compilation:
-    """What clang makes of one shader; ``ir`` is empty where there are errors, and ``names`` says what the files in it are
+    """What clang makes of one shader; ``ir`` is empty where there are errors, ``names`` says what the files in it are
     called."""
 
     diagnostics: list[Diagnostic]

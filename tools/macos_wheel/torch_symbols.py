@@ -1,7 +1,7 @@
 """``python -m tools.macos_wheel.torch_symbols``: which torch has the functions that the metal backend looks up.
 
-Rows are the names that ``csrc/metal/metal.cpp`` resolves when it runs, columns the versions of torch. Exit code 1 where a
-supported version lacks a name that it needs. A symbol is a name: only the mangled one says what the function takes.
+Rows are the names that ``csrc/metal/metal.cpp`` resolves when it runs, columns the versions of torch. Exit code 1 where
+a supported version lacks a name that it needs. A symbol is a name: only the mangled one says what the function takes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def lookups() -> list[Lookup]:
     calls = text.count("resolve(") - 1  # but its definition
     if len(found) != calls:
         raise ToolError(
-            f"[torch_symbols] csrc/metal/metal.cpp must have {calls} calls of resolve that are understood, got {len(found)}"
+            f"[torch_symbols] csrc/metal/metal.cpp must have {calls} calls of resolve that are understood, "
+            f"got {len(found)}"
         )
     return found
 

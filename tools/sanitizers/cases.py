@@ -34,16 +34,13 @@ def usual_isas() -> list[str]:
 
 
 def cases(isas: Sequence[str]) -> tuple[Case, ...]:
-    """Every named case of every op in each instruction set, the SIMD-group kernels, the launcher and the metal backend; any
-    arguments. The longest comes first: two run side by side, and all others fit beside it."""
+    """Every named case of every op in each instruction set, the SIMD-group kernels, the launcher and the metal backend;
+    any arguments. The longest comes first: two run side by side, and all others fit beside it."""
     selected = [f"--ignore={path}" for path in (*(f"tests/kernels/{name}" for name in _LEFT_OUT), *_FUZZ)]
     selected += [f"--deselect=tests/kernels/{name}" for name in _DESELECTED]
     return (
         Case("kernels", "launcher, strict mode's refusals, metal backend", (*_PYTEST, "tests/kernels", *selected)),
         Case("strict", "SIMD-group kernels on fibers", (*_PYTEST, "tests/ops", "-k", "strict-simd-forward")),
-        *(
-            Case(isa, "every named case", ("-m", "tests.ops.isa_check"), {"NERF_METAL_HOST_ISA": isa})
-            for isa in isas
-        ),
+        *(Case(isa, "every named case", ("-m", "tests.ops.isa_check"), {"NERF_METAL_HOST_ISA": isa}) for isa in isas),
         Case("fuzz", "any arguments of every launch and every op", (*_PYTEST, *_FUZZ)),
     )
