@@ -153,7 +153,7 @@ def check_report_path(path: Path) -> None:
 
 
 def software(backend: str) -> dict[str, Any]:
-    """Versions, what is to be said of torch's on a Mac, the host kernels' instruction set, and the variables that change
+    """Versions, what to say of torch on a Mac, the host kernels' instruction set, and the variables that change
     what torch and the kernels do."""
     known = ("NERF_METAL_", "PYTORCH_", "OMP_", "MTL_")
     return {

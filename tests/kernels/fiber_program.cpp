@@ -1,5 +1,6 @@
 // The strict executor in a program of its own, to be run on an emulated processor: the stack switch of
-// csrc/strict/fiber.cpp is written by hand for each. It prints what it computed; every processor must print the same.
+// csrc/strict/fiber.cpp is written by hand for each. It prints what it computed; every processor must print the
+// same.
 #include <cmath>
 #include <cstdio>
 #include <stdexcept>

@@ -6,7 +6,10 @@ struct Params {
     float s;
 };
 
-kernel void k(device float* a [[buffer(0)]], uint index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]], uint simd [[simdgroup_index_in_threadgroup]])
+kernel void k(device float* a [[buffer(0)]],
+              uint index [[thread_index_in_threadgroup]],
+              uint lane [[thread_index_in_simdgroup]],
+              uint simd [[simdgroup_index_in_threadgroup]])
 {
     SHARED(float, part, 4);
     const float s = simd_sum(a[index]);

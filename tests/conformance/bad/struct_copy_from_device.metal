@@ -6,7 +6,9 @@ struct Params {
     float s;
 };
 
-kernel void k(device float* a [[buffer(0)]], device const Params* all [[buffer(1)]], uint gid [[thread_position_in_grid]])
+kernel void k(device float* a [[buffer(0)]],
+              device const Params* all [[buffer(1)]],
+              uint gid [[thread_position_in_grid]])
 {
     Params q = all[gid];  // mistake
     a[gid] = q.s;

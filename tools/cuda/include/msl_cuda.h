@@ -88,8 +88,8 @@ inline ThreadAttributes thread_attributes(dim3 grid)
 
 #include "common.h"
 
-// Three of the shaders' own macros mean what only Metal's compiler knows: a declaration in threadgroup memory, where
-// CUDA has no such pointers, clang's way to unroll, and a kernel's name that is not its function's.
+// Three of the shaders' own macros mean what only Metal's compiler knows: a declaration in threadgroup memory,
+// where CUDA has no such pointers, clang's way to unroll, and a kernel's name that is not its function's.
 #undef SHARED
 #define SHARED(T, name, n) __shared__ T name[n]
 #undef UNROLL
