@@ -23,5 +23,6 @@ def private_arguments(torch_version: str) -> str | None:
         return None
     return (
         "with torch before 2.14 kernel arguments above 8 bytes go through a private\n"
-        "C++ symbol of torch, MetalKernelFunction::setArg; torch >= 2.14 is recommended on a Mac"
+        "C++ symbol of torch, MetalKernelFunction::setArg;\n"
+        "torch >= 2.14 is recommended on a Mac"
     )
