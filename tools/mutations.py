@@ -1,6 +1,6 @@
 """Faults put in on purpose, each of which a named test must find: ``python -m tools.mutations [NAME ...]``.
 
-A copy of the tree is built once (two minutes on two cores), then each fault is made in it, what it touches is built
+A copy of the tree is built once, then each fault is made in it, what it touches is built
 again, its test must fail, and the fault is taken back. Prints a table; exit code 1 where a fault went unseen.
 """
 

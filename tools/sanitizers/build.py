@@ -150,7 +150,7 @@ def copy_and_build(folder: Path, tools: Toolchain, isas: Sequence[str]) -> Tree:
     tree = folder / "tree"
     for name in _COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("_C.*", "__pycache__"))
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("_C.*so", "__pycache__"))
         else:
             shutil.copy(ROOT / name, tree / name)
     (tree / "sitecustomize.py").write_text(_SITE)
