@@ -18,7 +18,7 @@ def checks(arguments: list[str]) -> list[tuple[str, list[str]]]:
     """Name and command of each check."""
     python = [sys.executable, "-m"]
     shaders = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "metal").glob("[!.]*"))
-    sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").iterdir())
+    sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.*"))
     native = sorted(
         str(p.relative_to(ROOT))
         for folder in ("tests", "benchmarks", "proof")
