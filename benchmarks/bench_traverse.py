@@ -32,7 +32,7 @@ NOTES["traverse"] = (
 class Case(NamedTuple):
     name: str
     share: float  # thickness of the shell in half sides
-    levels: int = 1
+    cascades: int = 1
     cone_angle: float = 0.0
 
     def __str__(self) -> str:
@@ -47,12 +47,12 @@ CASES = [
 ]
 
 
-def shell(thickness: float, levels: int) -> torch.Tensor:
+def shell(thickness: float, cascades: int) -> torch.Tensor:
     """Return the bits of the cells of a shell: from radius 0.8 - ``thickness`` to 0.8, in half sides."""
     axis = (torch.arange(RESOLUTION) + 0.5) * (2.0 / RESOLUTION) - 1.0
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     radius = (x * x + y * y + z * z).sqrt().flatten()
-    return pack_bits(torch.cat([(radius * 2**k < 0.8) & (radius * 2**k > 0.8 - thickness) for k in range(levels)]))
+    return pack_bits(torch.cat([(radius * 2**k < 0.8) & (radius * 2**k > 0.8 - thickness) for k in range(cascades)]))
 
 
 @functools.cache
@@ -87,7 +87,7 @@ def march(case: Case, bits: torch.Tensor, backend: str) -> TraversedRays:
         *shot(),
         bits,
         resolution=RESOLUTION,
-        levels=case.levels,
+        cascades=case.cascades,
         step_size=STEP,
         cone_angle=case.cone_angle,
         backend=backend,
@@ -99,21 +99,21 @@ def jumps(case: Case, bits: torch.Tensor) -> int:
     if case.cone_angle > 0:
         return len(march(case, torch.full_like(bits, -1), HOST).t_starts) - len(march(case, bits, HOST).t_starts)
     rays_o, rays_d = (x.double() for x in shot()[:2])
-    occupied = unpack_bits(bits).view(case.levels, *[RESOLUTION] * 3)
+    occupied = unpack_bits(bits).view(case.cascades, *[RESOLUTION] * 3)
     blocks = torch.nn.functional.max_pool3d(occupied[:, None].float(), 4)[:, 0] > 0
-    half, reach = 0.5 * RESOLUTION, 2.0 ** (case.levels - 1)
+    half, reach = 0.5 * RESOLUTION, 2.0 ** (case.cascades - 1)
     t0, t1 = (-reach - rays_o) / rays_d, (reach - rays_o) / rays_d
     t = torch.minimum(t0, t1).amax(-1)
     end = torch.maximum(t0, t1).amin(-1)
     count = 0
     while len(t):
         place = rays_o + (t + 0.5 * STEP)[:, None] * rays_d
-        level = torch.frexp(place.abs().amax(-1)).exponent.clamp(0, case.levels - 1)
-        scale = 2.0 ** level[:, None]
+        cascade = torch.frexp(place.abs().amax(-1)).exponent.clamp(0, case.cascades - 1)
+        scale = 2.0 ** cascade[:, None]
         cell = ((place / scale + 1) * half).long().clamp(0, RESOLUTION - 1)
         x, y, z = cell.unbind(-1)
-        full = occupied[level.long(), z, y, x]
-        size = torch.where(blocks[level.long(), z // 4, y // 4, x // 4], 1, 4)[:, None]
+        full = occupied[cascade.long(), z, y, x]
+        size = torch.where(blocks[cascade.long(), z // 4, y // 4, x // 4], 1, 4)[:, None]
         border = (torch.where(rays_d > 0, cell // size + 1, cell // size) * size / half - 1) * scale
         leave = ((border - rays_o) / rays_d).amin(-1)
         count += int((~full).sum())
@@ -124,14 +124,14 @@ def jumps(case: Case, bits: torch.Tensor) -> int:
 
 
 def build(case: Case) -> Contest:
-    bits = shell(case.share, case.levels)
+    bits = shell(case.share, case.cascades)
 
     def sums(run: Callable[[], TraversedRays]) -> list[torch.Tensor]:
         found = run()
         return [torch.tensor(float(len(found.t_starts))), found.t_starts.sum(), found.t_ends.sum()]
 
     calls = {name: functools.partial(march, case, bits, name) for name in (HOST, TORCH)}
-    if case.levels == 1:
+    if case.cascades == 1:
         calls[IDIOM] = functools.partial(idiom, *shot(), bits)
     found = march(case, bits, HOST)
     return Contest(

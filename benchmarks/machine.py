@@ -56,7 +56,7 @@ def describe(load_before: float) -> list[str]:
     lines = [
         f"{name}, {os.cpu_count()} logical cores, load {load_before:.1f} before; "
         f"{threads} thread{'s' if threads > 1 else ''} a side, {time}",
-        f"host kernels {kernels.host_level()}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"host kernels {kernels.host_isa()}, torch {torch.__version__}, Python {platform.python_version()}, "
         f"copies {copy_bandwidth() / 1e9:.1f} GB/s (256 MB, read + write); freed memory is kept",
     ]
     if load_before > _QUIET and threads > 1:

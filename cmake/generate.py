@@ -3,7 +3,8 @@
 ``python generate.py METAL_DIR OUT_DIR`` writes
 
 - ``kernel_table.inc``: what the launcher knows of each kernel, the argument structs, the shader texts;
-- ``host_kernels.inc``: for each kernel a loop over its grid (or one thread of it), for the host.
+- ``kernels_NAME.cpp`` for each shader file: its kernels for the host, each a loop over its grid or one thread of it.
+  The build compiles it once for each instruction set, and once in the strict reading.
 
 The shaders are the only place where a kernel is described; this file holds no kernel's name.
 """
@@ -19,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "nerf_metal" / "
 import signature  # type: ignore[import-not-found]  # through the path above: the package is not built yet
 
 PARAMS_HEADER = "params.h"
-# Attribute -> member of ThreadIds in csrc/host_kernel.h.
+# Attribute -> member of ThreadIds in csrc/host/host_kernel.h.
 SCALAR_IDS = {
     "thread_index_in_threadgroup": "index_in_group",
     "thread_index_in_simdgroup": "lane",
@@ -43,8 +44,9 @@ def axes(kernel: signature.Kernel) -> int:
     return max((b.components for b in kernel.builtins if b.attribute in VECTOR_IDS), default=1)
 
 
-def table(kernels: list[signature.Kernel], structs: dict[str, tuple[tuple[str, str], ...]]) -> str:
+def table(by_shader: dict[str, tuple[signature.Kernel, ...]], structs: dict[str, tuple[tuple[str, str], ...]]) -> str:
     """The launcher's table as C++ initialisers."""
+    kernels = [kernel for found in by_shader.values() for kernel in found]
     out = ["// Made by cmake/generate.py from the shaders.", "namespace nerf_metal {", "namespace {"]
     for name, members in structs.items():
         out.append(f'static_assert(sizeof({name}) == {4 * len(members)}, "{name}");')
@@ -61,13 +63,16 @@ def table(kernels: list[signature.Kernel], structs: dict[str, tuple[tuple[str, s
     out += ["}  // namespace", "const StructInfo kStructs[] = {"]
     out += [f'    {{"{n}", members_{n}, {len(m)}, sizeof({n})}},' for n, m in structs.items()]
     out += ["};", f"const size_t kStructCount = {len(structs)};", "const KernelInfo kKernels[] = {"]
-    for k in kernels:
-        params = f"&kStructs[{list(structs).index(k.params)}]"
-        out.append(
-            f'    {{"{k.name}", "{k.library}", buffers_{k.name}, {len(k.buffers)}, {params},'
-            f" {str(k.collective).lower()}, {axes(k)}, &elements_{k.name}}},"
-        )
+    for shader, found in enumerate(by_shader.values()):
+        for place, k in enumerate(found):
+            params = f"&kStructs[{list(structs).index(k.params)}]"
+            out.append(
+                f'    {{"{k.name}", "{k.library}", {shader}, {place}, buffers_{k.name}, {len(k.buffers)}, {params},'
+                f" {str(k.collective).lower()}, {axes(k)}, &elements_{k.name}}},"
+            )
     out += ["};", f"const size_t kKernelCount = {len(kernels)};", "}  // namespace nerf_metal"]
+    # For csrc/launcher/module.cpp: every shader file, with what is asked of it.
+    out.append(f"#define NERF_METAL_SHADERS(F, isa) {' '.join(f'F(isa, {name})' for name in by_shader)}")
     return "\n".join(out) + "\n"
 
 
@@ -83,7 +88,7 @@ def sources_table(sources: dict[str, str]) -> str:
 
 
 def thread_id(builtin: signature.Builtin) -> str:
-    """A thread attribute out of ThreadIds (csrc/host_kernel.h)."""
+    """A thread attribute out of ThreadIds (csrc/host/host_kernel.h)."""
     if builtin.attribute in SCALAR_IDS:
         return f"ids.{SCALAR_IDS[builtin.attribute]}"
     member = f"ids.{VECTOR_IDS[builtin.attribute]}"
@@ -92,65 +97,79 @@ def thread_id(builtin: signature.Builtin) -> str:
     return f"uint{builtin.components}({', '.join(f'{member}.{c}' for c in 'xyz'[: builtin.components])})"
 
 
-def host_kernels(kernels: list[signature.Kernel]) -> str:
-    """For each kernel: plain ones a loop over threads, and all of them one thread for strict mode."""
-    out = ["// Made by cmake/generate.py from the shaders."]
-    for kernel in kernels:
-        arguments = [
-            f"static_cast<{'' if b.writable else 'const '}{b.written}*>(buffers[{b.index}])" for b in kernel.buffers
-        ]
-        # A copy whose address goes nowhere else: stores through the buffers cannot change it, so loops vectorise.
-        params = f"    const {kernel.params} p = *static_cast<const {kernel.params}*>(params);"
-        unpack = [f"    auto* a{i} = {a};" for i, a in enumerate(arguments)]
-        names = [f"a{i}" for i in range(len(arguments))] + ["p"]
-        builtins = [thread_id(b) for b in kernel.builtins]
+def host_kernel(kernel: signature.Kernel) -> list[str]:
+    """One thread of a kernel for strict mode, else a loop over threads where it has no collectives."""
+    arguments = [
+        f"static_cast<{'' if b.writable else 'const '}{b.written}*>(buffers[{b.index}])" for b in kernel.buffers
+    ]
+    # A copy whose address goes nowhere else: stores through the buffers cannot change it, so loops vectorise.
+    params = f"    const {kernel.params} p = *static_cast<const {kernel.params}*>(params);"
+    unpack = [f"    auto* a{i} = {a};" for i, a in enumerate(arguments)]
+    names = [f"a{i}" for i in range(len(arguments))] + ["p"]
+    builtins = [thread_id(b) for b in kernel.builtins]
+    out = [
+        "#if NERF_METAL_STRICT",
+        f"void thread_{kernel.name}(void* const* buffers, const void* params, const ThreadIds& ids)",
+        "{",
+        params,
+        *unpack,
+        f"    {kernel.function}({', '.join(names + builtins)});",
+        "}",
+    ]
+    if kernel.collective:
+        return [*out, "#endif"]
+    first, *others = kernel.builtins
+    if first.attribute != "thread_position_in_grid" or any(b.attribute not in signature.LANES for b in others):
+        raise ValueError(f"[{kernel.name}] a plain kernel must take thread_position_in_grid alone")
+    position = {1: "uint(i)", 2: "uint2(x, y)", 3: "uint3(x, y, z)"}[first.components]
+    out += [
+        "#else",
+        # Everything inline, as on a GPU: constants are loaded once for all threads of the range.
+        "__attribute__((flatten))",
+        f"void range_{kernel.name}(void* const* buffers, const void* params, const uint* grid, "
+        "unsigned long begin, unsigned long end)",
+        "{",
+        params,
+        *unpack,
+    ]
+    lanes = ["0u"] * len(others)  # not looked at
+    call = f"{kernel.function}({', '.join([*names, position, *lanes])});"
+    if first.components == 1:
+        out += ["    (void)grid;", "    for (unsigned long i = begin; i < end; ++i) {", f"        {call}", "    }"]
+    else:
         out += [
-            "#if NERF_METAL_STRICT",
-            f"void thread_{kernel.name}(void* const* buffers, const void* params, const ThreadIds& ids)",
-            "{",
-            params,
-            *unpack,
-            f"    {kernel.name}({', '.join(names + builtins)});",
-            "}",
+            "    uint x = uint(begin % grid[0]);",
+            "    uint y = uint(begin / grid[0] % grid[1]);",
+            "    uint z = uint(begin / grid[0] / grid[1]);",
+            "    (void)z;",
+            "    for (unsigned long i = begin; i < end; ++i) {",
+            f"        {call}",
+            "        if (++x == grid[0]) {",
+            "            x = 0;",
+            "            if (++y == grid[1]) {",
+            "                y = 0;",
+            "                ++z;",
+            "            }",
+            "        }",
+            "    }",
         ]
-        if kernel.collective:
-            out.append("#endif")
-            continue
-        if [b.attribute for b in kernel.builtins] != ["thread_position_in_grid"]:
-            raise ValueError(f"[{kernel.name}] a plain kernel must take thread_position_in_grid alone")
-        position = {1: "uint(i)", 2: "uint2(x, y)", 3: "uint3(x, y, z)"}[kernel.builtins[0].components]
-        out += [
-            "#else",
-            # Everything inline, as on a GPU: constants are loaded once for all threads of the range.
-            "__attribute__((flatten))",
-            f"void range_{kernel.name}(void* const* buffers, const void* params, const uint* grid, "
-            "unsigned long begin, unsigned long end)",
-            "{",
-            params,
-            *unpack,
-        ]
-        call = f"{kernel.name}({', '.join([*names, position])});"
-        if kernel.builtins[0].components == 1:
-            out += ["    (void)grid;", "    for (unsigned long i = begin; i < end; ++i) {", f"        {call}", "    }"]
-        else:
-            out += [
-                "    uint x = uint(begin % grid[0]);",
-                "    uint y = uint(begin / grid[0] % grid[1]);",
-                "    uint z = uint(begin / grid[0] / grid[1]);",
-                "    (void)z;",
-                "    for (unsigned long i = begin; i < end; ++i) {",
-                f"        {call}",
-                "        if (++x == grid[0]) {",
-                "            x = 0;",
-                "            if (++y == grid[1]) {",
-                "                y = 0;",
-                "                ++z;",
-                "            }",
-                "        }",
-                "    }",
-            ]
-        out += ["}", "#endif"]
-    out.append("const HostKernel kHostKernels[] = {")
+    return [*out, "}", "#endif"]
+
+
+def host_unit(stem: str, kernels: tuple[signature.Kernel, ...]) -> str:
+    """One shader file as a C++ file. The build says NERF_METAL_ISA, and NERF_METAL_STRICT for the strict reading."""
+    out = [
+        f"// Made by cmake/generate.py from {stem}.metal.",
+        '#include "host/host_kernel.h"',
+        '#include "strict/strict_api.h"',
+        "namespace {",
+        '#include "host/msl.h"',
+        f'#include "{stem}.metal"',
+        "using nerf_metal::HostKernel;",
+        "using nerf_metal::ThreadIds;",
+        *(line for kernel in kernels for line in host_kernel(kernel)),
+        "const HostKernel kernels[] = {",
+    ]
     for kernel in kernels:
         plain = "nullptr" if kernel.collective else f"&range_{kernel.name}"
         out += [
@@ -160,29 +179,34 @@ def host_kernels(kernels: list[signature.Kernel]) -> str:
             f'    {{"{kernel.name}", {plain}, nullptr}},',
             "#endif",
         ]
-    out.append("};")
+    out += [
+        "};",
+        "}  // namespace",
+        f'extern "C" const nerf_metal::HostKernelTable NERF_METAL_TABLE(NERF_METAL_ISA, {stem}) = {{',
+        "    kernels, sizeof(kernels) / sizeof(kernels[0])};",
+    ]
     return "\n".join(out) + "\n"
+
+
+def unit_name(stem: str) -> str:
+    """The C++ file of a shader file."""
+    return f"kernels_{stem}.cpp"
 
 
 def main(metal: Path, out: Path) -> None:
     """Write the generated files, each only when its text changed, so that a build stays incremental."""
     sources = signature.read_sources(metal)
     structs = signature.parse_structs(sources[PARAMS_HEADER])
-    kernels: list[signature.Kernel] = []
-    includes = []
+    by_shader: dict[str, tuple[signature.Kernel, ...]] = {}
     for name, text in sources.items():
         signature.inline_includes(name, sources)
         if name.endswith(".metal"):
-            kernels += signature.parse_kernels(Path(name).stem, text)
-            includes.append(f'#include "{name}"')
-    for kernel in kernels:
+            by_shader[Path(name).stem] = signature.parse_kernels(Path(name).stem, text)
+    for kernel in (k for found in by_shader.values() for k in found):
         if kernel.params not in structs:
             raise ValueError(f"[{kernel.name}] argument struct {kernel.params} must stand in {PARAMS_HEADER}")
-    files = {
-        "kernel_table.inc": table(kernels, structs) + sources_table(sources),
-        "shaders.inc": "\n".join(includes) + "\n",
-        "host_kernels.inc": host_kernels(kernels),
-    }
+    files = {"kernel_table.inc": table(by_shader, structs) + sources_table(sources)}
+    files |= {unit_name(stem): host_unit(stem, found) for stem, found in by_shader.items()}
     out.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         path = out / name

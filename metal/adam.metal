@@ -3,16 +3,10 @@
 #include "common.h"
 #include "params.h"
 
-// Elements that are skipped together where none has a gradient: on the host two cache lines of each array, since a
-// step of one costs more than is saved. And how many such blocks are looked at before the first is worked on: a
-// branch at each would be guessed wrong and wait for memory every time.
-#if defined(__METAL_VERSION__)
-constexpr constant uint ADAM_BLOCK = 4u;
-constexpr constant uint ADAM_BLOCKS = 1u;
-#else
-constexpr constant uint ADAM_BLOCK = 32u;
-constexpr constant uint ADAM_BLOCKS = 64u;
-#endif
+// Elements that are skipped together where none has a gradient, and how many such blocks are looked at before the
+// first is worked on.
+constexpr constant uint ADAM_BLOCK = TUNING_BLOCK;
+constexpr constant uint ADAM_BLOCKS = TUNING_BLOCKS;
 
 // Not 0 for every number but 0 and -0, NaN and denormals included, which a GPU's comparison may take for 0.
 inline uint adam_bits(float grad)

@@ -1,4 +1,5 @@
-// What every exponential here is made of: the composite's on all backends, and the host's own exp in csrc/msl.h.
+// What every exponential here is made of: the composite's on all backends, and the host's own exp in
+// csrc/host/msl.h.
 #ifndef NERF_METAL_EXPONENTIAL_H
 #define NERF_METAL_EXPONENTIAL_H
 

@@ -7,16 +7,6 @@
 #include "params.h"
 #include "rows.h"
 
-// Points that a thread locates together: vectors of them on the host, which locates a tile ahead of the one it
-// reads and fetches its entries meanwhile. They lie anywhere, in no cache nearby: fetched so early they come twice
-// as fast, and a tile of 64 is no longer in the way of what it fetches.
-#if defined(__METAL_VERSION__)
-constexpr constant uint HASHGRID_TILE = 1u;
-constexpr constant uint HASHGRID_AHEAD = 0u;
-#else
-constexpr constant uint HASHGRID_TILE = 64u;
-constexpr constant uint HASHGRID_AHEAD = 1u;
-#endif
 constexpr constant uint HASHGRID_CORNERS = 8u;
 
 // Primes of the spatial hash (Teschner et al. 2003; Mueller et al. 2022, eq. 4).
@@ -47,11 +37,11 @@ inline HashgridLevel hashgrid_level(device const int* levels, constant HashgridP
 // For each of eight corners: the entry within the level, and the weight of trilinear interpolation. Corner c is
 // the far one along x, y, z where bits 0, 1, 2 of c are set.
 struct HashgridTile {
-    uint index[HASHGRID_CORNERS * HASHGRID_TILE];
-    float weight[HASHGRID_CORNERS * HASHGRID_TILE];
-    float fx[HASHGRID_TILE];
-    float fy[HASHGRID_TILE];
-    float fz[HASHGRID_TILE];
+    uint index[HASHGRID_CORNERS * TUNING_POINTS];
+    float weight[HASHGRID_CORNERS * TUNING_POINTS];
+    float fx[TUNING_POINTS];
+    float fy[TUNING_POINTS];
+    float fz[TUNING_POINTS];
 };
 
 inline float hashgrid_inside(float x)
@@ -92,45 +82,45 @@ inline void hashgrid_locate(thread HashgridTile& tile, device const float* posit
         tile.fy[k] = fy;
         tile.fz[k] = fz;
         tile.weight[k] = (1.0f - fx) * w00;
-        tile.weight[HASHGRID_TILE + k] = fx * w00;
-        tile.weight[2u * HASHGRID_TILE + k] = (1.0f - fx) * w10;
-        tile.weight[3u * HASHGRID_TILE + k] = fx * w10;
-        tile.weight[4u * HASHGRID_TILE + k] = (1.0f - fx) * w01;
-        tile.weight[5u * HASHGRID_TILE + k] = fx * w01;
-        tile.weight[6u * HASHGRID_TILE + k] = (1.0f - fx) * w11;
-        tile.weight[7u * HASHGRID_TILE + k] = fx * w11;
+        tile.weight[TUNING_POINTS + k] = fx * w00;
+        tile.weight[2u * TUNING_POINTS + k] = (1.0f - fx) * w10;
+        tile.weight[3u * TUNING_POINTS + k] = fx * w10;
+        tile.weight[4u * TUNING_POINTS + k] = (1.0f - fx) * w01;
+        tile.weight[5u * TUNING_POINTS + k] = fx * w01;
+        tile.weight[6u * TUNING_POINTS + k] = (1.0f - fx) * w11;
+        tile.weight[7u * TUNING_POINTS + k] = fx * w11;
         if (HASHED) {  // entries are a power of two
             tile.index[k] = (x0 ^ y0 ^ z0) & last;
-            tile.index[HASHGRID_TILE + k] = (x1 ^ y0 ^ z0) & last;
-            tile.index[2u * HASHGRID_TILE + k] = (x0 ^ y1 ^ z0) & last;
-            tile.index[3u * HASHGRID_TILE + k] = (x1 ^ y1 ^ z0) & last;
-            tile.index[4u * HASHGRID_TILE + k] = (x0 ^ y0 ^ z1) & last;
-            tile.index[5u * HASHGRID_TILE + k] = (x1 ^ y0 ^ z1) & last;
-            tile.index[6u * HASHGRID_TILE + k] = (x0 ^ y1 ^ z1) & last;
-            tile.index[7u * HASHGRID_TILE + k] = (x1 ^ y1 ^ z1) & last;
+            tile.index[TUNING_POINTS + k] = (x1 ^ y0 ^ z0) & last;
+            tile.index[2u * TUNING_POINTS + k] = (x0 ^ y1 ^ z0) & last;
+            tile.index[3u * TUNING_POINTS + k] = (x1 ^ y1 ^ z0) & last;
+            tile.index[4u * TUNING_POINTS + k] = (x0 ^ y0 ^ z1) & last;
+            tile.index[5u * TUNING_POINTS + k] = (x1 ^ y0 ^ z1) & last;
+            tile.index[6u * TUNING_POINTS + k] = (x0 ^ y1 ^ z1) & last;
+            tile.index[7u * TUNING_POINTS + k] = (x1 ^ y1 ^ z1) & last;
         } else {
             tile.index[k] = min(x0 + y0 + z0, last);
-            tile.index[HASHGRID_TILE + k] = min(x1 + y0 + z0, last);
-            tile.index[2u * HASHGRID_TILE + k] = min(x0 + y1 + z0, last);
-            tile.index[3u * HASHGRID_TILE + k] = min(x1 + y1 + z0, last);
-            tile.index[4u * HASHGRID_TILE + k] = min(x0 + y0 + z1, last);
-            tile.index[5u * HASHGRID_TILE + k] = min(x1 + y0 + z1, last);
-            tile.index[6u * HASHGRID_TILE + k] = min(x0 + y1 + z1, last);
-            tile.index[7u * HASHGRID_TILE + k] = min(x1 + y1 + z1, last);
+            tile.index[TUNING_POINTS + k] = min(x1 + y0 + z0, last);
+            tile.index[2u * TUNING_POINTS + k] = min(x0 + y1 + z0, last);
+            tile.index[3u * TUNING_POINTS + k] = min(x1 + y1 + z0, last);
+            tile.index[4u * TUNING_POINTS + k] = min(x0 + y0 + z1, last);
+            tile.index[5u * TUNING_POINTS + k] = min(x1 + y0 + z1, last);
+            tile.index[6u * TUNING_POINTS + k] = min(x0 + y1 + z1, last);
+            tile.index[7u * TUNING_POINTS + k] = min(x1 + y1 + z1, last);
         }
     }
 }
 
-// A whole tile, whose loop of known length becomes whole vectors, or what is left of one; returns how many points.
-inline uint hashgrid_tile(thread HashgridTile& tile, device const float* positions, HashgridLevel level, uint left)
+// For rows.h: a whole tile, whose loop has a known length, or what is left of one; returns how many points.
+inline uint locate_rows(thread HashgridTile& tile, device const float* positions, HashgridLevel level, uint left)
 {
-    if (left >= HASHGRID_TILE) {
+    if (left >= TUNING_POINTS) {
         if (level.hashed) {
-            hashgrid_locate<true>(tile, positions, level, HASHGRID_TILE);
+            hashgrid_locate<true>(tile, positions, level, TUNING_POINTS);
         } else {
-            hashgrid_locate<false>(tile, positions, level, HASHGRID_TILE);
+            hashgrid_locate<false>(tile, positions, level, TUNING_POINTS);
         }
-        return HASHGRID_TILE;
+        return TUNING_POINTS;
     }
     if (level.hashed) {
         hashgrid_locate<true>(tile, positions, level, left);
@@ -138,64 +128,6 @@ inline uint hashgrid_tile(thread HashgridTile& tile, device const float* positio
         hashgrid_locate<false>(tile, positions, level, left);
     }
     return left;
-}
-
-// Tiles there are, and those turns more by which reading lags behind locating.
-inline uint hashgrid_turns(uint count)
-{
-    return (count + HASHGRID_TILE - 1u) / HASHGRID_TILE + HASHGRID_AHEAD;
-}
-
-// Points 0 to count, whose features lie `stride` apart.
-template <uint F, typename T>
-inline void hashgrid_interpolate(device const float* positions, device const T* table, device float* features,
-                                 HashgridLevel level, uint stride, uint count)
-{
-    HashgridTile tiles[HASHGRID_AHEAD + 1u];
-    uint read = 0u;
-    for (uint turn = 0u, located = 0u; turn < hashgrid_turns(count); ++turn) {
-        thread HashgridTile& ahead = tiles[turn % (HASHGRID_AHEAD + 1u)];
-        thread HashgridTile& tile = tiles[(turn + HASHGRID_AHEAD) % (HASHGRID_AHEAD + 1u)];
-        const uint fetch = hashgrid_tile(ahead, positions + 3u * located, level, count - located);
-        located += fetch;
-        const uint n = turn < HASHGRID_AHEAD ? 0u : min(HASHGRID_TILE, count - read);
-        for (uint k = 0u; k < max(fetch, n); ++k) {
-            if (k < fetch) {
-                rows_fetch<HASHGRID_CORNERS, F>(table, ahead.index + k, HASHGRID_TILE);
-            }
-            if (k < n) {
-                rows_sum<HASHGRID_CORNERS, F>(features + (read + k) * stride, table, tile.index + k,
-                                              tile.weight + k, HASHGRID_TILE);
-            }
-        }
-        read += n;
-    }
-}
-
-// The gradient of a level's entries from all points, in their order.
-template <uint F>
-inline void hashgrid_scatter(device const float* positions, device const float* grad_features,
-                             device float* grad_table, HashgridLevel level, uint stride, uint count)
-{
-    HashgridTile tiles[HASHGRID_AHEAD + 1u];
-    uint read = 0u;
-    for (uint turn = 0u, located = 0u; turn < hashgrid_turns(count); ++turn) {
-        thread HashgridTile& ahead = tiles[turn % (HASHGRID_AHEAD + 1u)];
-        thread HashgridTile& tile = tiles[(turn + HASHGRID_AHEAD) % (HASHGRID_AHEAD + 1u)];
-        const uint fetch = hashgrid_tile(ahead, positions + 3u * located, level, count - located);
-        located += fetch;
-        const uint n = turn < HASHGRID_AHEAD ? 0u : min(HASHGRID_TILE, count - read);
-        for (uint k = 0u; k < max(fetch, n); ++k) {
-            if (k < fetch) {
-                rows_fetch<HASHGRID_CORNERS, F>(grad_table, ahead.index + k, HASHGRID_TILE);
-            }
-            if (k < n) {
-                rows_add<HASHGRID_CORNERS, F>(grad_table, grad_features + (read + k) * stride, tile.index + k,
-                                              tile.weight + k, HASHGRID_TILE);
-            }
-        }
-        read += n;
-    }
 }
 
 #endif

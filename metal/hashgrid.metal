@@ -23,8 +23,8 @@ inline HashgridSpan hashgrid_span(constant HashgridParams& p, uint x)
 }
 
 template <uint F, typename T>
-inline void hashgrid_forward(device const float* positions, device const T* table, device const int* levels,
-                             device float* features, constant HashgridParams& p, uint2 gid)
+inline void hashgrid_forward_level(device const float* positions, device const T* table, device const int* levels,
+                                   device float* features, constant HashgridParams& p, uint2 gid)
 {
     const HashgridSpan span = hashgrid_span(p, gid.x);
     const HashgridLevel level = hashgrid_level(levels, p, gid.y);
@@ -32,55 +32,39 @@ inline void hashgrid_forward(device const float* positions, device const T* tabl
         return;
     }
     const uint stride = p.n_levels * F;
-    hashgrid_interpolate<F>(positions + 3u * span.first, table + level.first * F,
-                            features + span.first * stride + gid.y * F, level, stride, span.count);
+    rows_sum<HashgridTile, HASHGRID_CORNERS, F>(features + span.first * stride + gid.y * F, stride,
+                                                table + level.first * F, positions + 3u * span.first, level,
+                                                span.count);
 }
 
+// Features of points.
+// Dispatched threads: ceil(n_points / points_per_thread) x n_levels.
+// Not handled: positions outside [0, 1] (they count as the nearest inside); other than 1, 2, 4 or 8 features.
 template <typename T>
-inline void hashgrid_forward_any(device const float* positions, device const T* table, device const int* levels,
-                                 device float* features, constant HashgridParams& p, uint2 gid)
+kernel void hashgrid_forward(
+    device const float* positions [[buffer(0)]],  // [n_points, 3] in [0, 1]
+    device const T* table [[buffer(1)]],          // [n_entries, n_features]
+    device const int* levels [[buffer(2)]],       // [n_levels, 4] resolution, first entry, entries, hashed
+    device float* features [[buffer(3)]],         // [n_points, n_levels * n_features]
+    constant HashgridParams& p [[buffer(4)]],
+    uint2 gid [[thread_position_in_grid]])
 {
     if (gid.y >= p.n_levels) {
         return;
     }
     if (p.n_features == 1u) {
-        hashgrid_forward<1u>(positions, table, levels, features, p, gid);
+        hashgrid_forward_level<1u>(positions, table, levels, features, p, gid);
     } else if (p.n_features == 2u) {
-        hashgrid_forward<2u>(positions, table, levels, features, p, gid);
+        hashgrid_forward_level<2u>(positions, table, levels, features, p, gid);
     } else if (p.n_features == 4u) {
-        hashgrid_forward<4u>(positions, table, levels, features, p, gid);
+        hashgrid_forward_level<4u>(positions, table, levels, features, p, gid);
     } else if (p.n_features == 8u) {
-        hashgrid_forward<8u>(positions, table, levels, features, p, gid);
+        hashgrid_forward_level<8u>(positions, table, levels, features, p, gid);
     }
 }
 
-// Features of points, float tables.
-// Dispatched threads: ceil(n_points / points_per_thread) x n_levels.
-// Not handled: positions outside [0, 1] (they count as the nearest inside); other than 1, 2, 4 or 8 features.
-kernel void hashgrid_forward_f32(
-    device const float* positions [[buffer(0)]],  // [n_points, 3] in [0, 1]
-    device const float* table [[buffer(1)]],  // [n_entries, n_features]
-    device const int* levels [[buffer(2)]],  // [n_levels, 4] resolution, first entry, entries, hashed
-    device float* features [[buffer(3)]],  // [n_points, n_levels * n_features]
-    constant HashgridParams& p [[buffer(4)]],
-    uint2 gid [[thread_position_in_grid]])
-{
-    hashgrid_forward_any(positions, table, levels, features, p, gid);
-}
-
-// Features of points, half tables.
-// Dispatched threads: ceil(n_points / points_per_thread) x n_levels.
-// Not handled: positions outside [0, 1] (they count as the nearest inside); other than 1, 2, 4 or 8 features.
-kernel void hashgrid_forward_f16(
-    device const float* positions [[buffer(0)]],  // [n_points, 3] in [0, 1]
-    device const half* table [[buffer(1)]],  // [n_entries, n_features]
-    device const int* levels [[buffer(2)]],  // [n_levels, 4] resolution, first entry, entries, hashed
-    device float* features [[buffer(3)]],  // [n_points, n_levels * n_features]
-    constant HashgridParams& p [[buffer(4)]],
-    uint2 gid [[thread_position_in_grid]])
-{
-    hashgrid_forward_any(positions, table, levels, features, p, gid);
-}
+INSTANTIATE(hashgrid_forward_f32, hashgrid_forward, float);
+INSTANTIATE(hashgrid_forward_f16, hashgrid_forward, half);
 
 template <uint F>
 inline void hashgrid_backward_level(device const float* positions, device const float* grad_features,
@@ -91,8 +75,8 @@ inline void hashgrid_backward_level(device const float* positions, device const 
     if (level.entries == 0u) {
         return;
     }
-    hashgrid_scatter<F>(positions, grad_features + l * F, grad_table + level.first * F, level, p.n_levels * F,
-                        p.n_points);
+    rows_add<HashgridTile, HASHGRID_CORNERS, F>(grad_table + level.first * F, grad_features + l * F, p.n_levels * F,
+                                                positions, level, p.n_points);
 }
 
 // Adds to the gradient of the table, a level a thread, points in order: no two threads meet where levels do not
@@ -170,9 +154,19 @@ inline void hashgrid_add(device atomic_uint* sums, uint i, float value)
     atomic_fetch_add_explicit(&sums[2u * i + 1u], addend.high + carry, memory_order_relaxed);
 }
 
-template <typename A>
-inline void hashgrid_backward_add(device const float* positions, device const float* grad_features,
-                                  device const int* levels, device A* sums, constant HashgridParams& p, uint2 gid)
+// Adds to the gradient of the table by atomics: floats, whose order is the machine's; or in fixed point, WORDS = 2, low
+// word and high word, the exact sums of addends cut to whole 2^-48.
+// Dispatched threads: ceil(n_points / points_per_thread) x n_levels.
+// Not handled: as floats the same sums twice; in fixed point addends beyond 2^14 (cut), sums beyond 2^15 (they wrap),
+// NaN (counts as 2^14).
+template <typename A, uint WORDS>
+kernel void hashgrid_backward_add(
+    device const float* positions [[buffer(0)]],      // [n_points, 3] in [0, 1]
+    device const float* grad_features [[buffer(1)]],  // [n_points, n_levels * n_features]
+    device const int* levels [[buffer(2)]],           // [n_levels, 4]
+    device A* sums [[buffer(3)]],                     // [n_entries, n_features, WORDS]
+    constant HashgridParams& p [[buffer(4)]],
+    uint2 gid [[thread_position_in_grid]])
 {
     if (gid.y >= p.n_levels) {
         return;
@@ -185,10 +179,10 @@ inline void hashgrid_backward_add(device const float* positions, device const fl
     HashgridTile tile;
     for (uint done = 0u; done < span.count;) {
         const uint point = span.first + done;
-        const uint n = hashgrid_tile(tile, positions + 3u * point, level, span.count - done);
+        const uint n = locate_rows(tile, positions + 3u * point, level, span.count - done);
         for (uint k = 0u; k < n; ++k) {
             const uint row = ((point + k) * p.n_levels + gid.y) * p.n_features;
-            for (uint c = k; c < HASHGRID_CORNERS * HASHGRID_TILE; c += HASHGRID_TILE) {
+            for (uint c = k; c < HASHGRID_CORNERS * TUNING_POINTS; c += TUNING_POINTS) {
                 const uint entry = (level.first + tile.index[c]) * p.n_features;
                 for (uint f = 0u; f < p.n_features; ++f) {
                     hashgrid_add(sums, entry + f, tile.weight[c] * grad_features[row + f]);
@@ -199,33 +193,8 @@ inline void hashgrid_backward_add(device const float* positions, device const fl
     }
 }
 
-// Adds to the gradient of the table by float atomics.
-// Dispatched threads: ceil(n_points / points_per_thread) x n_levels.
-// Not handled: the same sums twice (their order is the machine's).
-kernel void hashgrid_backward_atomic_f32(
-    device const float* positions [[buffer(0)]],  // [n_points, 3] in [0, 1]
-    device const float* grad_features [[buffer(1)]],  // [n_points, n_levels * n_features]
-    device const int* levels [[buffer(2)]],  // [n_levels, 4]
-    device atomic_float* grad_table [[buffer(3)]],  // [n_entries, n_features]
-    constant HashgridParams& p [[buffer(4)]],
-    uint2 gid [[thread_position_in_grid]])
-{
-    hashgrid_backward_add(positions, grad_features, levels, grad_table, p, gid);
-}
-
-// Adds to the gradient of the table in fixed point: exact sums of addends cut to whole 2^-48.
-// Dispatched threads: ceil(n_points / points_per_thread) x n_levels.
-// Not handled: addends beyond 2^14 (cut), sums beyond 2^15 (they wrap), NaN (counts as 2^14).
-kernel void hashgrid_backward_fixed_f32(
-    device const float* positions [[buffer(0)]],  // [n_points, 3] in [0, 1]
-    device const float* grad_features [[buffer(1)]],  // [n_points, n_levels * n_features]
-    device const int* levels [[buffer(2)]],  // [n_levels, 4]
-    device atomic_uint* sums [[buffer(3)]],  // [n_entries, n_features, 2] low word, high word
-    constant HashgridParams& p [[buffer(4)]],
-    uint2 gid [[thread_position_in_grid]])
-{
-    hashgrid_backward_add(positions, grad_features, levels, sums, p, gid);
-}
+INSTANTIATE(hashgrid_backward_atomic_f32, hashgrid_backward_add, atomic_float, 1u);
+INSTANTIATE(hashgrid_backward_fixed_f32, hashgrid_backward_add, atomic_uint, 2u);
 
 // Adds the sums of hashgrid_backward_fixed_f32 as floats.
 // Dispatched threads: n_entries * n_features.
@@ -258,9 +227,9 @@ inline void hashgrid_slopes(device const float* positions, device const T* table
                             device const float* grad_features, device float* grad_positions,
                             constant HashgridParams& p, uint n)
 {
-    float gx[HASHGRID_TILE];
-    float gy[HASHGRID_TILE];
-    float gz[HASHGRID_TILE];
+    float gx[TUNING_POINTS];
+    float gy[TUNING_POINTS];
+    float gz[TUNING_POINTS];
     for (uint k = 0u; k < n; ++k) {
         gx[k] = gy[k] = gz[k] = 0.0f;
     }
@@ -270,17 +239,17 @@ inline void hashgrid_slopes(device const float* positions, device const T* table
         if (level.entries == 0u) {
             continue;
         }
-        hashgrid_tile(tile, positions, level, n);
+        locate_rows(tile, positions, level, n);
         device const T* entries = table + level.first * F;
         for (uint k = 0u; k < n; ++k) {
-            rows_fetch<HASHGRID_CORNERS, F>(entries, tile.index + k, HASHGRID_TILE);
+            fetch_indexed_soon<HASHGRID_CORNERS, F>(entries, tile.index + k, TUNING_POINTS);
         }
         for (uint k = 0u; k < n; ++k) {
             float along[HASHGRID_CORNERS];
             for (uint c = 0u; c < HASHGRID_CORNERS; ++c) {
                 along[c] = 0.0f;
                 for (uint f = 0u; f < F; ++f) {
-                    along[c] += float(entries[tile.index[c * HASHGRID_TILE + k] * F + f]) *
+                    along[c] += float(entries[tile.index[c * TUNING_POINTS + k] * F + f]) *
                                 grad_features[(k * p.n_levels + l) * F + f];
                 }
             }
@@ -309,15 +278,23 @@ inline void hashgrid_slopes(device const float* positions, device const T* table
     }
 }
 
+// Gradient to the positions. 0 outside [0, 1], where positions are cut.
+// Dispatched threads: ceil(n_points / points_per_thread).
+// Not handled: the kinks between cells (the slope there is the next cell's).
 template <typename T>
-inline void hashgrid_backward_positions(device const float* positions, device const T* table,
-                                        device const int* levels, device const float* grad_features,
-                                        device float* grad_positions, constant HashgridParams& p, uint x)
+kernel void hashgrid_backward_positions(
+    device const float* positions [[buffer(0)]],      // [n_points, 3] in [0, 1]
+    device const T* table [[buffer(1)]],              // [n_entries, n_features]
+    device const int* levels [[buffer(2)]],           // [n_levels, 4]
+    device const float* grad_features [[buffer(3)]],  // [n_points, n_levels * n_features]
+    device float* grad_positions [[buffer(4)]],       // [n_points, 3]
+    constant HashgridParams& p [[buffer(5)]],
+    uint gid [[thread_position_in_grid]])
 {
-    const HashgridSpan span = hashgrid_span(p, x);
-    for (uint done = 0u; done < span.count; done += HASHGRID_TILE) {
+    const HashgridSpan span = hashgrid_span(p, gid);
+    for (uint done = 0u; done < span.count; done += TUNING_POINTS) {
         const uint point = span.first + done;
-        const uint n = min(HASHGRID_TILE, span.count - done);
+        const uint n = min(TUNING_POINTS, span.count - done);
         device const float* at = positions + 3u * point;
         device const float* grad = grad_features + point * p.n_levels * p.n_features;
         device float* out = grad_positions + 3u * point;
@@ -333,32 +310,5 @@ inline void hashgrid_backward_positions(device const float* positions, device co
     }
 }
 
-// Gradient to the positions, float tables. 0 outside [0, 1], where positions are cut.
-// Dispatched threads: ceil(n_points / points_per_thread).
-// Not handled: the kinks between cells (the slope there is the next cell's).
-kernel void hashgrid_backward_positions_f32(
-    device const float* positions [[buffer(0)]],  // [n_points, 3] in [0, 1]
-    device const float* table [[buffer(1)]],  // [n_entries, n_features]
-    device const int* levels [[buffer(2)]],  // [n_levels, 4]
-    device const float* grad_features [[buffer(3)]],  // [n_points, n_levels * n_features]
-    device float* grad_positions [[buffer(4)]],  // [n_points, 3]
-    constant HashgridParams& p [[buffer(5)]],
-    uint gid [[thread_position_in_grid]])
-{
-    hashgrid_backward_positions(positions, table, levels, grad_features, grad_positions, p, gid);
-}
-
-// Gradient to the positions, half tables. 0 outside [0, 1], where positions are cut.
-// Dispatched threads: ceil(n_points / points_per_thread).
-// Not handled: the kinks between cells (the slope there is the next cell's).
-kernel void hashgrid_backward_positions_f16(
-    device const float* positions [[buffer(0)]],  // [n_points, 3] in [0, 1]
-    device const half* table [[buffer(1)]],  // [n_entries, n_features]
-    device const int* levels [[buffer(2)]],  // [n_levels, 4]
-    device const float* grad_features [[buffer(3)]],  // [n_points, n_levels * n_features]
-    device float* grad_positions [[buffer(4)]],  // [n_points, 3]
-    constant HashgridParams& p [[buffer(5)]],
-    uint gid [[thread_position_in_grid]])
-{
-    hashgrid_backward_positions(positions, table, levels, grad_features, grad_positions, p, gid);
-}
+INSTANTIATE(hashgrid_backward_positions_f32, hashgrid_backward_positions, float);
+INSTANTIATE(hashgrid_backward_positions_f16, hashgrid_backward_positions, half);

@@ -4,12 +4,8 @@
 #include "params.h"
 #include "random.h"
 
-// Rays whose bounds a thread works out together: a vector of them on the host.
-#if defined(__METAL_VERSION__)
-constexpr constant uint MARCH_TILE = 1u;
-#else
-constexpr constant uint MARCH_TILE = 16u;
-#endif
+// Rays whose bounds a thread works out together.
+constexpr constant uint MARCH_TILE = TUNING_ITEMS;
 
 struct MarchBounds {
     float t_min[MARCH_TILE];

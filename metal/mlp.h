@@ -8,13 +8,8 @@
 #include "params.h"
 #include "tile.h"
 
-// Rows that a thread takes through all layers together: 24 and 12, the rows of products held in registers,
-// divide 48.
-#if defined(__METAL_VERSION__)
-constexpr constant uint MLP_ROWS = 1u;
-#else
-constexpr constant uint MLP_ROWS = 48u;
-#endif
+// Rows that a thread takes through all layers together.
+constexpr constant uint MLP_ROWS = TUNING_ROWS;
 constexpr constant uint MLP_WIDEST = 128u;
 constexpr constant uint MLP_DEEPEST = 4u;
 
@@ -96,14 +91,6 @@ inline void mlp_read(thread float* to, uint pad, device const float* from, uint 
     }
 }
 
-// The rows of the next block, which are read in one go: by then memory has had the time of a block to bring them.
-inline void mlp_fetch(device const float* from, uint columns, uint stride, uint n)
-{
-    for (uint r = 0u; r < n; ++r) {
-        fetch_soon(from + r * stride, columns);
-    }
-}
-
 inline void mlp_write(device float* to, uint stride, thread const float* from, uint columns, uint n)
 {
     if (stride == columns) {
@@ -155,7 +142,7 @@ inline void mlp_forward_rows(device const float* x, device const float* weights_
         thread float* from = input;
         thread float* to = other;
         mlp_read(from, s.in, x + row * p.x_stride, p.n_in, p.x_stride, n);
-        mlp_fetch(x + (row + n) * p.x_stride, p.n_in, p.x_stride, min(MLP_ROWS, count - done - n));
+        fetch_rows_soon(x + (row + n) * p.x_stride, p.n_in, p.x_stride, min(MLP_ROWS, count - done - n));
         for (uint l = 0u; l < s.hidden; ++l) {
             mlp_hidden(to, from, weights_t, biases, s, l);
             thread float* swap = from;
@@ -240,7 +227,7 @@ inline void mlp_backward_rows(device const float* x, device const float* weights
         thread float* from = acts;
         const uint next = min(MLP_ROWS, count - done - n);
         mlp_read(from, s.in, x + row * p.x_stride, p.n_in, p.x_stride, n);
-        mlp_fetch(x + (row + n) * p.x_stride, p.n_in, p.x_stride, next);
+        fetch_rows_soon(x + (row + n) * p.x_stride, p.n_in, p.x_stride, next);
         uint columns = s.in;
         for (uint l = 0u; l < s.hidden; ++l) {
             thread float* to = from + MLP_ROWS * columns;
@@ -251,7 +238,7 @@ inline void mlp_backward_rows(device const float* x, device const float* weights
         thread float* grad = grads;
         thread float* below = grads + MLP_ROWS * MLP_WIDEST;
         mlp_read(grad, s.out, grad_y + row * p.n_out, p.n_out, p.n_out, n);
-        mlp_fetch(grad_y + (row + n) * p.n_out, p.n_out, p.n_out, next);
+        fetch_rows_soon(grad_y + (row + n) * p.n_out, p.n_out, p.n_out, next);
         if (p.out_activation != 0u) {
             mlp_read(output, s.out, y + row * p.y_stride, p.n_out, p.y_stride, n);
             mlp_output_slope(grad, output, p.out_activation, MLP_ROWS * s.out);

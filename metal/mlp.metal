@@ -8,6 +8,10 @@
 #include "mlp_simd_grad.h"
 #include "params.h"
 
+// Numbers of all layers together.
+// length weights_of_all = pad_in * width + (n_hidden - 1) * width * width + width * pad_out
+// length biases_of_all = n_hidden * width + pad_out
+
 // The rows of part `i`, and nothing where the shape is not handled.
 struct MlpSpan {
     uint first;
@@ -27,8 +31,8 @@ inline MlpSpan mlp_span(constant MlpParams& p, uint i)
 // Not handled: widths that are not whole tiles of 16 up to 128; more than 4 hidden layers.
 kernel void mlp_forward_f32(
     device const float* x [[buffer(0)]],  // [(n_rows - 1) * x_stride + n_in]
-    device const float* weights_t [[buffer(1)]],  // [pad_in * width + (n_hidden - 1) * width * width + width * pad_out] layers of [in, out]
-    device const float* biases [[buffer(2)]],  // [n_hidden * width + pad_out] zeros where there are none
+    device const float* weights_t [[buffer(1)]],  // [weights_of_all] layers of [in, out]
+    device const float* biases [[buffer(2)]],  // [biases_of_all] zeros where there are none
     device float* y [[buffer(3)]],  // [(n_rows - 1) * y_stride + n_out]
     constant MlpParams& p [[buffer(4)]],
     uint i [[thread_position_in_grid]])
@@ -42,14 +46,14 @@ kernel void mlp_forward_f32(
 // Not handled: as above; chunks that do not cover the rows.
 kernel void mlp_backward_f32(
     device const float* x [[buffer(0)]],  // [(n_rows - 1) * x_stride + n_in]
-    device const float* weights [[buffer(1)]],  // [pad_in * width + (n_hidden - 1) * width * width + width * pad_out] layers of [out, in]
-    device const float* weights_t [[buffer(2)]],  // [pad_in * width + (n_hidden - 1) * width * width + width * pad_out] layers of [in, out]
-    device const float* biases [[buffer(3)]],  // [n_hidden * width + pad_out]
+    device const float* weights [[buffer(1)]],  // [weights_of_all] layers of [out, in]
+    device const float* weights_t [[buffer(2)]],  // [weights_of_all] layers of [in, out]
+    device const float* biases [[buffer(3)]],  // [biases_of_all]
     device const float* y [[buffer(4)]],  // [out_activation ? (n_rows - 1) * y_stride + n_out : 0]
     device const float* grad_y [[buffer(5)]],  // [n_rows, n_out]
     device float* grad_x [[buffer(6)]],  // [has_grad_x ? n_rows * n_in : 0]
-    device float* grad_weights [[buffer(7)]],  // [n_chunks, (pad_in * width + (n_hidden - 1) * width * width + width * pad_out)]
-    device float* grad_biases [[buffer(8)]],  // [(has_bias ? n_chunks : 0), (n_hidden * width + pad_out)]
+    device float* grad_weights [[buffer(7)]],  // [n_chunks, weights_of_all]
+    device float* grad_biases [[buffer(8)]],  // [(has_bias ? n_chunks : 0), biases_of_all]
     constant MlpParams& p [[buffer(9)]],
     uint i [[thread_position_in_grid]])
 {
@@ -100,8 +104,8 @@ kernel void mlp_sum_f32(
 // Not handled: as above; threadgroups of more SIMD-groups.
 kernel void mlp_forward_simd_f32(
     device const float* x [[buffer(0)]],  // [(n_rows - 1) * x_stride + n_in]
-    device const float* weights_t [[buffer(1)]],  // [pad_in * width + (n_hidden - 1) * width * width + width * pad_out] layers of [in, out]
-    device const float* biases [[buffer(2)]],  // [n_hidden * width + pad_out] zeros where there are none
+    device const float* weights_t [[buffer(1)]],  // [weights_of_all] layers of [in, out]
+    device const float* biases [[buffer(2)]],  // [biases_of_all] zeros where there are none
     device float* y [[buffer(3)]],  // [(n_rows - 1) * y_stride + n_out]
     constant MlpParams& p [[buffer(4)]],
     uint gid [[thread_position_in_grid]],
@@ -128,14 +132,14 @@ kernel void mlp_forward_simd_f32(
 // Not handled: as above.
 kernel void mlp_backward_rows_simd_f32(
     device const float* x [[buffer(0)]],  // [(n_rows - 1) * x_stride + n_in]
-    device const float* weights [[buffer(1)]],  // [pad_in * width + (n_hidden - 1) * width * width + width * pad_out] layers of [out, in]
-    device const float* weights_t [[buffer(2)]],  // [pad_in * width + (n_hidden - 1) * width * width + width * pad_out] layers of [in, out]
-    device const float* biases [[buffer(3)]],  // [n_hidden * width + pad_out]
+    device const float* weights [[buffer(1)]],  // [weights_of_all] layers of [out, in]
+    device const float* weights_t [[buffer(2)]],  // [weights_of_all] layers of [in, out]
+    device const float* biases [[buffer(3)]],  // [biases_of_all]
     device const float* y [[buffer(4)]],  // [out_activation ? (n_rows - 1) * y_stride + n_out : 0]
     device const float* grad_y [[buffer(5)]],  // [n_rows, n_out]
     device float* grad_x [[buffer(6)]],  // [has_grad_x ? n_rows * n_in : 0]
     device float* inputs [[buffer(7)]],  // [(n_rows + 15), (pad_in + n_hidden * width)] whole blocks of rows
-    device float* grads [[buffer(8)]],  // [(n_rows + 15), (n_hidden * width + pad_out)]
+    device float* grads [[buffer(8)]],  // [(n_rows + 15), biases_of_all]
     constant MlpParams& p [[buffer(9)]],
     uint gid [[thread_position_in_grid]],
     uint lane [[thread_index_in_simdgroup]],
@@ -149,9 +153,11 @@ kernel void mlp_backward_rows_simd_f32(
     block += simd * MLP_BLOCK * MATRIX_SIZE;
     const uint group = gid / SIMD_WIDTH;
     if (mlp_is_narrow(mlp_shape(p))) {
-        mlp_backward_rows_group<2u>(block, x, weights, weights_t, biases, y, grad_y, grad_x, inputs, grads, p, group, lane);
+        mlp_backward_rows_group<2u>(block, x, weights, weights_t, biases, y, grad_y, grad_x, inputs, grads, p,
+                                    group, lane);
     } else {
-        mlp_backward_rows_group<1u>(block, x, weights, weights_t, biases, y, grad_y, grad_x, inputs, grads, p, group, lane);
+        mlp_backward_rows_group<1u>(block, x, weights, weights_t, biases, y, grad_y, grad_x, inputs, grads, p,
+                                    group, lane);
     }
 }
 
@@ -161,9 +167,9 @@ kernel void mlp_backward_rows_simd_f32(
 // Not handled: as above; rows_per_thread that is no multiple of 8, and chunks that do not cover the rows.
 kernel void mlp_backward_weights_simd_f32(
     device const float* inputs [[buffer(0)]],  // [(n_rows + 15), (pad_in + n_hidden * width)]
-    device const float* grads [[buffer(1)]],  // [(n_rows + 15), (n_hidden * width + pad_out)]
-    device float* grad_weights [[buffer(2)]],  // [n_chunks, (pad_in * width + (n_hidden - 1) * width * width + width * pad_out)]
-    device float* grad_biases [[buffer(3)]],  // [(has_bias ? n_chunks : 0), (n_hidden * width + pad_out)]
+    device const float* grads [[buffer(1)]],  // [(n_rows + 15), biases_of_all]
+    device float* grad_weights [[buffer(2)]],  // [n_chunks, weights_of_all]
+    device float* grad_biases [[buffer(3)]],  // [(has_bias ? n_chunks : 0), biases_of_all]
     constant MlpParams& p [[buffer(4)]],
     uint gid [[thread_position_in_grid]],
     uint lane [[thread_index_in_simdgroup]],

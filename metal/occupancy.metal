@@ -39,13 +39,13 @@ kernel void occupancy_cells_f32(
     }
     cells[gid] = int(cell);
     const uint volume = side * side * side;
-    const uint level = min(cell / volume, 31u);
+    const uint cascade = min(cell / volume, 31u);
     uint rest = cell;
     for (uint axis = 0u; axis < 3u; ++axis) {
         const float half_side = 0.5f * (aabb[3u + axis] - aabb[axis]);
         const float within = float(int(rest % side)) + random_uniform(gid, axis, p.seed, STREAM_CELL);
         const float place = within * (2.0f / float(side)) - 1.0f;  // -1 to 1 across the cascade
-        positions[3u * gid + axis] = aabb[axis] + half_side + half_side * float(1u << level) * place;
+        positions[3u * gid + axis] = aabb[axis] + half_side + half_side * float(1u << cascade) * place;
         rest /= side;
     }
 }

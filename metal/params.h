@@ -72,7 +72,7 @@ struct MlpSumParams {
 
 struct OccupancyCellsParams {
     uint n_cells;    // M to choose
-    uint n_words;    // of bits: levels * resolution^3 / 32
+    uint n_words;    // of bits: cascades * resolution^3 / 32
     uint n_uniform;  // the first of the M: any cells, the others occupied ones
     uint resolution;
     uint in_order;  // 1: first_cell and those that follow it
@@ -91,13 +91,13 @@ struct OccupancyPackParams {
 
 struct TraverseParams {
     uint n_rays;
-    uint n_words;        // of bits: levels * resolution^3 / 32
+    uint n_words;        // of bits: cascades * resolution^3 / 32
     uint n_block_words;  // of blocks, their 4 x 4 x 4 cells each
     uint n_samples;      // S, of all rays together
     uint rays_per_thread;
     uint samples_per_ray;  // at most
     uint resolution;
-    uint levels;
+    uint cascades;
     uint stratified;  // 1: jitter the first step
     uint seed;
     float step_size;  // world units, as everything below

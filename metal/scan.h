@@ -1,10 +1,9 @@
-// Scans by one thread, over N numbers in its own memory. The host reads csrc/scan.h in place of these loops.
+// Scans by one thread, over N numbers in its own memory. The host reads csrc/host/scan_host.h in place of this
+// file: no compiler makes vectors of a running product or sum.
 #ifndef NERF_METAL_SCAN_H
 #define NERF_METAL_SCAN_H
 
 #include "common.h"
-
-#if defined(__METAL_VERSION__)
 
 // before[k] = carry * x[0] * ... * x[k - 1]; returns what would follow.
 template <uint N>
@@ -37,7 +36,5 @@ inline float suffix_maps(thread const float* scale, thread const float* offset, 
     }
     return carry;
 }
-
-#endif
 
 #endif

@@ -13,12 +13,8 @@ constexpr constant float SH_3_1 = 0.45704579946446573f;  // sqrt(42 / pi) / 8, |
 constexpr constant float SH_3_2 = 2.8906114426405540f;   // sqrt(105 / pi) / 2, |m| = 2
 constexpr constant float SH_3_3 = 0.59004358992664351f;  // sqrt(70 / pi) / 8, |m| = 3
 
-// Directions of a loop of known length, which becomes whole vectors on the host.
-#if defined(__METAL_VERSION__)
-constexpr constant uint SH_TILE = 1u;
-#else
-constexpr constant uint SH_TILE = 16u;
-#endif
+// Directions of a loop of known length.
+constexpr constant uint SH_TILE = TUNING_ITEMS;
 
 // All components of a tile of n directions.
 template <uint DEGREE>

@@ -1,19 +1,9 @@
-// Products of small matrices by one thread. The host reads csrc/tile_host.h in place of these loops; a SIMD-group
-// has its own, mlp_simd.h.
+// Products of small matrices by one thread. The host reads csrc/host/tile_host.h in place of this file; a
+// SIMD-group has its own, mlp_simd.h.
 #ifndef NERF_METAL_TILE_H
 #define NERF_METAL_TILE_H
 
-#include "common.h"
-
-// Rows and columns of a tile: every width is whole tiles, and the rest is padding of zeros.
-constexpr constant uint TILE_SIDE = 16u;
-
-// What becomes of a product: itself; 0 for negative numbers; 0 where a gate, laid out like it, is not above 0.
-constexpr constant uint TILE_AS_IS = 0u;
-constexpr constant uint TILE_RELU = 1u;
-constexpr constant uint TILE_GATE = 2u;
-
-#if defined(__METAL_VERSION__)
+#include "tile_shape.h"
 
 // c [rows, columns] = a b + bias, or c += a b: a[r, k] = a[r * a_row + k * a_step], b [depth, columns].
 template <bool ADD, uint END, typename C, typename A, typename B, typename V, typename G>
@@ -35,7 +25,5 @@ inline void tile_product(C c, uint ldc, A a, uint a_row, uint a_step, B b, uint 
         }
     }
 }
-
-#endif
 
 #endif

@@ -18,17 +18,17 @@ kernel void traverse_blocks(
     }
     const TraverseGrid grid = traverse_grid(p);
     const uint side = grid.blocks;
-    const uint count = grid.levels * side * side * side;
-    if (grid.levels != 1u && (grid.resolution & 15u) != 0u) {
+    const uint count = grid.cascades * side * side * side;
+    if (grid.cascades != 1u && (grid.resolution & 15u) != 0u) {
         blocks[gid] = -1;
         return;
     }
     uint word = 0u;
     for (uint j = 0u; j < 32u && 32u * gid + j < count; ++j) {
         const uint block = 32u * gid + j;
-        const uint rows = block / side;  // y, z and level
+        const uint rows = block / side;  // y, z and cascade
         const uint planes = rows / side;
-        // resolution = 4 side: levels follow each other as planes do
+        // resolution = 4 side: cascades follow each other as planes do
         const uint first = 4u * (block - rows * side) + 16u * side * ((rows - planes * side) + 4u * side * planes);
         uint any = 0u;
         for (uint row = 0u; row < 16u; ++row) {
@@ -176,13 +176,13 @@ inline void traverse_march(thread TraverseSamples& samples, device const float* 
                            TraverseGrid grid, uint first, device float* t_starts, constant TraverseParams& p)
 {
     TraverseRays rays;
-    if (grid.levels > 1u && p.cone_angle > 0.0f) {
+    if (grid.cascades > 1u && p.cone_angle > 0.0f) {
         traverse_setup<true>(rays, rays_o, rays_d, aabb, grid, first, p);
         traverse_growing<STORE>(rays, samples, grid, bits, blocks, t_starts, p);
         return;
     }
     traverse_setup<false>(rays, rays_o, rays_d, aabb, grid, first, p);
-    if (grid.levels > 1u) {
+    if (grid.cascades > 1u) {
         traverse_even<true, STORE>(rays, samples, grid, bits, blocks, t_starts, p);
     } else {
         traverse_even<false, STORE>(rays, samples, grid, bits, blocks, t_starts, p);
@@ -204,7 +204,7 @@ kernel void traverse_count_f32(
 {
     const TraverseGrid grid = traverse_grid(p);
     const uint begin = gid * p.rays_per_thread;
-    if (begin >= p.n_rays || grid.levels == 0u) {
+    if (begin >= p.n_rays || grid.cascades == 0u) {
         return;
     }
     const uint end = begin + min(p.rays_per_thread, p.n_rays - begin);
@@ -241,7 +241,7 @@ kernel void traverse_write_f32(
 {
     const TraverseGrid grid = traverse_grid(p);
     const uint begin = gid * p.rays_per_thread;
-    if (begin >= p.n_rays || grid.levels == 0u) {
+    if (begin >= p.n_rays || grid.cascades == 0u) {
         return;
     }
     const uint end = begin + min(p.rays_per_thread, p.n_rays - begin);

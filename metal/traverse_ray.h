@@ -6,15 +6,11 @@
 #include "params.h"
 #include "random.h"
 
-// Rays that a thread marches together: a vector of them on the host.
-#if defined(__METAL_VERSION__)
-constexpr constant uint TRAVERSE_TILE = 1u;
-#else
-constexpr constant uint TRAVERSE_TILE = 16u;
-#endif
+// Rays that a thread marches together.
+constexpr constant uint TRAVERSE_TILE = TUNING_ITEMS;
 
 // What no grid and no ray exceeds: it bounds the loops, whatever the arguments are.
-constexpr constant uint TRAVERSE_LEVELS = 8u;
+constexpr constant uint TRAVERSE_CASCADES = 8u;
 constexpr constant uint TRAVERSE_RESOLUTION = 256u;
 constexpr constant uint TRAVERSE_SAMPLES = 65536u;
 constexpr constant float TRAVERSE_STEPS = 1048576.0f;
@@ -23,27 +19,27 @@ constexpr constant uint TRAVERSE_BLOCK = 2u;
 // Cells a step below which an axis stands still: its reciprocal would overflow.
 constexpr constant float TRAVERSE_STILL = 1e-30f;
 
-// The grid's sizes; levels is 0 where there are no cells, or more than the buffers hold.
+// The grid's sizes; cascades is 0 where there are no cells, or more than the buffers hold.
 struct TraverseGrid {
-    uint levels;
+    uint cascades;
     uint resolution;
     uint blocks;     // along an axis
     float middle;    // cells from a cascade's border to its centre
-    float coarsest;  // 2^(levels - 1)
+    float coarsest;  // 2^(cascades - 1)
 };
 
 inline TraverseGrid traverse_grid(constant TraverseParams& p)
 {
     TraverseGrid grid;
-    grid.levels = min(p.levels, TRAVERSE_LEVELS);
+    grid.cascades = min(p.cascades, TRAVERSE_CASCADES);
     grid.resolution = min(p.resolution, TRAVERSE_RESOLUTION);
     grid.blocks = (grid.resolution + 3u) >> TRAVERSE_BLOCK;
-    const uint cells = grid.levels * grid.resolution * grid.resolution * grid.resolution;
-    const uint blocks = grid.levels * grid.blocks * grid.blocks * grid.blocks;
+    const uint cells = grid.cascades * grid.resolution * grid.resolution * grid.resolution;
+    const uint blocks = grid.cascades * grid.blocks * grid.blocks * grid.blocks;
     const bool fits = cells != 0u && (cells + 31u) / 32u <= p.n_words && (blocks + 31u) / 32u <= p.n_block_words;
-    grid.levels = fits ? grid.levels : 0u;
+    grid.cascades = fits ? grid.cascades : 0u;
     grid.middle = 0.5f * float(int(grid.resolution));
-    grid.coarsest = float(1 << (max(grid.levels, 1u) - 1u));
+    grid.coarsest = float(1 << (max(grid.cascades, 1u) - 1u));
     return grid;
 }
 
@@ -124,7 +120,7 @@ inline void traverse_setup(thread TraverseRays& rays, device const float* rays_o
 struct TraverseCell {
     uint occupied;  // 0 or 1
     float leave;    // s of the exit from the cell, or from its whole block if that is empty
-    float scale;    // 2^level
+    float scale;    // 2^cascade
 };
 
 // The cascade is the finest that covers the place and whose cells are larger than the step. No branches: a vector
@@ -139,23 +135,23 @@ inline TraverseCell traverse_cell(thread const TraverseRays& rays, uint k, float
     for (uint axis = 0u; axis < 3u; ++axis) {
         place[axis] = rays.a[axis][k] + s * rays.b[axis][k];
     }
-    int level = 0;
+    int cascade = 0;
     if (CASCADES) {
         const float reach = max(max(fabs(place[0]), fabs(place[1])), fabs(place[2])) / grid.middle;
         // the exponent of a number in [2^(k - 1), 2^k) is k + 126
-        level = int(as_type<uint>(max(step_cells, reach)) >> 23u) - 126;
-        level = min(max(level, 0), int(grid.levels) - 1);
+        cascade = int(as_type<uint>(max(step_cells, reach)) >> 23u) - 126;
+        cascade = min(max(cascade, 0), int(grid.cascades) - 1);
     }
-    const float scale = as_type<float>(uint(127 + level) << 23u);
-    const float shrink = as_type<float>(uint(127 - level) << 23u);
+    const float scale = as_type<float>(uint(127 + cascade) << 23u);
+    const float shrink = as_type<float>(uint(127 - cascade) << 23u);
     int cell[3];
     for (uint axis = 0u; axis < 3u; ++axis) {
         const float x = (CASCADES ? place[axis] * shrink : place[axis]) + grid.middle;
         cell[axis] = int(min(max(0.0f, x), 2.0f * grid.middle - 1.0f));
     }
-    const int index = cell[0] + resolution * (cell[1] + resolution * (cell[2] + resolution * level));
+    const int index = cell[0] + resolution * (cell[1] + resolution * (cell[2] + resolution * cascade));
     const int block = (cell[0] >> TRAVERSE_BLOCK) +
-                      side * ((cell[1] >> TRAVERSE_BLOCK) + side * ((cell[2] >> TRAVERSE_BLOCK) + side * level));
+                      side * ((cell[1] >> TRAVERSE_BLOCK) + side * ((cell[2] >> TRAVERSE_BLOCK) + side * cascade));
     TraverseCell found;
     found.occupied = (uint(bits[index >> 5]) >> uint(index & 31)) & 1u;
     found.scale = scale;

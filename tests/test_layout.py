@@ -15,6 +15,7 @@ TRAIL = (
     "benchmarks/bench_{}.py",
 )
 LONGEST = 500  # lines; past it a file is two files
+WIDEST = 120  # columns
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -46,6 +47,23 @@ def test_one_folder_of_tests_reads_real_captures() -> None:
     pattern = re.compile(r"\.\./shared|[\"']shared[\"']\s*[/,]|shared/dat[a]")
     named = {str(p.relative_to(ROOT)) for p in (ROOT / "tests").rglob("*.py") if pattern.search(p.read_text())}
     assert named == {"tests/captures/captures.py"}
+
+
+def test_no_line_of_a_shader_or_of_c_is_wider_than_the_others_may_be() -> None:
+    """clang-format leaves what stands in a kernel alone; ruff looks at Python."""
+    own = [
+        path
+        for path in ROOT.rglob("*")
+        if path.suffix in (".metal", ".h", ".cpp", ".cu") and not {"build", ".venv"} & set(path.relative_to(ROOT).parts)
+    ]
+    assert {".metal", ".h", ".cpp"} <= {path.suffix for path in own} and len(own) > 60
+    too_wide = [
+        f"{path.relative_to(ROOT)}:{n}"
+        for path in own
+        for n, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if len(line) > WIDEST
+    ]
+    assert not too_wide
 
 
 def test_package_version_is_the_project_version() -> None:

@@ -6,6 +6,7 @@ import importlib
 import os
 import platform
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +90,10 @@ def _run_full(options: DoctorOptions) -> int:
     about, versions = machine(), software(backend)
     print(f"  {about['chip']}, {about['memory_gib']} GiB, {about['system']}")
     print(f"  nerf_metal {versions['nerf_metal']}, torch {versions['torch']}, Python {versions['python']}")
-    kind = f"host ({versions['host_level']})" if backend == "host" else backend
+    kind = f"host ({versions['host_isa']})" if backend == "host" else backend
     print(f"  backend {kind}; errors are against float64 on the CPU", flush=True)
+    if versions["metal_arguments"] is not None:
+        print(textwrap.indent(versions["metal_arguments"], "  "), flush=True)
     found = run_self_test(
         backend,
         path,
@@ -130,9 +133,13 @@ def _devices() -> list[tuple[str, str]]:
 
 
 def _backends() -> list[tuple[str, str]]:
+    import torch
+
+    from nerf_metal.selftest.versions import private_arguments
+
     try:
         kernels = importlib.import_module("nerf_metal.kernels")
-        why_not, level, levels = kernels.why_not, kernels.host_level, kernels.available_host_levels
+        why_not, isa, isas = kernels.why_not, kernels.host_isa, kernels.available_host_isas
     except (ImportError, AttributeError) as error:
         broken = f"not usable: the compiled part does not load ({error}); install again with pip install ."
         return [("backend metal", broken), ("backend host", broken), ("backend torch", "usable")]
@@ -140,6 +147,9 @@ def _backends() -> list[tuple[str, str]]:
     for name, what in BACKENDS.items():
         reason = why_not(name)
         rows.append((f"backend {name}", f"usable, for {what}" if reason is None else f"not usable: {reason}"))
+        note = private_arguments(torch.__version__) if name == "metal" else None
+        if note is not None:
+            rows.append(("", note))
     if why_not("host") is None:
-        rows.append(("host kernels", f"{level()} (of {', '.join(levels())})"))
+        rows.append(("host kernels", f"{isa()} (of {', '.join(isas())})"))
     return rows

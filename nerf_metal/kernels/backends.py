@@ -46,14 +46,14 @@ class _Settings:
 settings = _Settings()
 
 
-def host_level() -> str:
-    """The processor level of the host kernels in use: ``baseline``, ``avx2`` or ``avx512``."""
-    return extension.load().host_level()
+def host_isa() -> str:
+    """The instruction set of the host kernels in use: ``baseline``, ``avx2`` or ``avx512``."""
+    return extension.load().host_isa()
 
 
-def available_host_levels() -> list[str]:
-    """The levels this processor can run, best last. ``NERF_METAL_HOST_LEVEL`` forces one of them."""
-    return extension.load().host_levels()
+def available_host_isas() -> list[str]:
+    """The instruction sets that this processor can run, best last. ``NERF_METAL_HOST_ISA`` forces one of them."""
+    return extension.load().host_isas()
 
 
 def why_not(backend: str) -> str | None:

@@ -30,7 +30,7 @@ def launch(
     *,
     backend: str,
     group: tuple[int, ...] | None = None,
-    coarse: bool = False,
+    long_threads: bool = False,
 ) -> None:
     """Run a kernel. Sizes, dtypes and the grid are checked before anything runs.
 
@@ -43,8 +43,8 @@ def launch(
         grid: threads along x, or x, y, or x, y, z.
         backend: ``"metal"`` or ``"host"``.
         group: threads of a threadgroup; by default 128 along x.
-        coarse: each thread is long work (milliseconds): the host shares even two among its own threads. It keeps a
-            grid of less than 64 to itself otherwise.
+        long_threads: each thread is long work (milliseconds), so that the host shares even two among its own threads.
+            Otherwise one thread of the host runs a grid of less than 64 alone.
 
     Raises:
         ValueError: for anything the kernel cannot safely run on.
@@ -53,7 +53,7 @@ def launch(
     """
     record = settings.launches
     try:
-        _launch(kernel, buffers, params, grid, _GROUP if group is None else group, backend, coarse)
+        _launch(kernel, buffers, params, grid, _GROUP if group is None else group, backend, long_threads)
     except Exception as error:
         if record is not None and isinstance(kernel, str) and isinstance(grid, tuple) and all(grid):
             record.failed.setdefault(kernel, str(error))
@@ -69,7 +69,7 @@ def _launch(
     grid: tuple[int, ...],
     group: tuple[int, ...],
     backend: str,
-    coarse: bool,
+    long_threads: bool,
 ) -> None:
     c = extension.load()
     if backend == "metal":
@@ -83,7 +83,7 @@ def _launch(
     elif settings.strict_order is not None:
         c.launch_strict(kernel, buffers, params, grid, group, settings.strict_order, settings.strict_seed)
     else:
-        c.launch_host(kernel, buffers, params, grid, group, torch.get_num_threads(), coarse)
+        c.launch_host(kernel, buffers, params, grid, group, torch.get_num_threads(), long_threads)
 
 
 def compile_library(library: str, kernel: str | None = None) -> None:

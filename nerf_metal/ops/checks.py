@@ -167,14 +167,14 @@ def check_indices(
     return check_integers(op, name, value, shape, model_name, model)
 
 
-def check_grid(op: str, resolution: object, levels: object) -> int:
+def check_grid(op: str, resolution: object, cascades: object) -> int:
     """Return the number of cells of all cascades of an occupancy grid, if it has a possible shape."""
     side = check_count(op, "resolution", resolution, least=8)
     if side % 4 or side > 256:  # 4: a block's cells; 256: eight cascades then still index in 32 bits
         raise ValueError(f"[{op}] resolution must be a multiple of 4 from 8 to 256, got {resolution}")
-    cascades = check_count(op, "levels", levels)
+    cascades = check_count(op, "cascades", cascades)
     if cascades > MOST_CASCADES:
-        raise ValueError(f"[{op}] levels must be 1 to {MOST_CASCADES}, got {levels}")
+        raise ValueError(f"[{op}] cascades must be 1 to {MOST_CASCADES}, got {cascades}")
     return cascades * side**3
 
 

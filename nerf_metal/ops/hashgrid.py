@@ -170,7 +170,7 @@ class _Hashgrid(torch.autograd.Function):
             grid = (_threads(params), len(levels))
             buffers = [positions, table, levels, features]
             kernel = f"hashgrid_forward_{_SUFFIX[table.dtype]}"
-            kernels.launch(kernel, buffers, params, grid, backend=backend, coarse=True)
+            kernels.launch(kernel, buffers, params, grid, backend=backend, long_threads=True)
         else:
             features = known.view_as(known)
         ctx.save_for_backward(positions, table, levels)
@@ -187,7 +187,7 @@ class _Hashgrid(torch.autograd.Function):
             grad_positions = torch.empty_like(positions)
             buffers = [positions, table, levels, grad_features, grad_positions]
             name = f"hashgrid_backward_positions_{_SUFFIX[table.dtype]}"
-            kernels.launch(name, buffers, ctx.params, (_threads(ctx.params),), backend=ctx.backend, coarse=True)
+            kernels.launch(name, buffers, ctx.params, (_threads(ctx.params),), backend=ctx.backend, long_threads=True)
         if ctx.needs_input_grad[1]:
             into = ctx.grad_table
             if into is None:
@@ -212,7 +212,7 @@ def _table_gradient(
     inputs = [positions, grad_features, levels]
     if ctx.backend == "host":
         kernel = "hashgrid_backward_levels_f32"
-        kernels.launch(kernel, [*inputs, grad_table], ctx.params, (len(levels),), backend="host", coarse=True)
+        kernels.launch(kernel, [*inputs, grad_table], ctx.params, (len(levels),), backend="host", long_threads=True)
         return
     grid = (_threads(ctx.params), len(levels))
     if not ctx.deterministic:

@@ -155,7 +155,7 @@ class _Mlp(torch.autograd.Function):
             y = x.new_empty((rows, params["n_out"]))
             grid = _blocks(params) * threads if ctx.simd else -(-rows // _HOST_ROWS)
             buffers = [x, weights_t, flat_biases, y]
-            kernels.launch(kernel, buffers, params, (grid,), backend=backend, coarse=True)
+            kernels.launch(kernel, buffers, params, (grid,), backend=backend, long_threads=True)
         else:
             y = known.view_as(known)
         ctx.save_for_backward(x, torch.cat([w.flatten() for w in padded]), weights_t, flat_biases, y)
@@ -204,7 +204,7 @@ def _backward_plain(b: _Buffers, params: dict[str, int], backend: str) -> tuple[
     grad_weights = b.x.new_empty((chunks, b.weights.numel()))
     grad_biases = b.x.new_empty((chunks, b.biases.numel())) if params["has_bias"] else None
     buffers = [*b, grad_weights, grad_biases]
-    kernels.launch("mlp_backward_f32", buffers, params, (chunks,), backend=backend, coarse=True)
+    kernels.launch("mlp_backward_f32", buffers, params, (chunks,), backend=backend, long_threads=True)
     return grad_weights, grad_biases
 
 
@@ -239,7 +239,8 @@ def _sum(chunks: torch.Tensor, backend: str) -> torch.Tensor:
     sums = chunks.new_empty(chunks.shape[1])
     per_thread = 1 if backend == "metal" else _HOST_SUM_COLUMNS
     params = {"n_chunks": len(chunks), "n_columns": len(sums), "columns_per_thread": per_thread}
-    kernels.launch("mlp_sum_f32", [chunks, sums], params, (-(-len(sums) // per_thread),), backend=backend, coarse=True)
+    grid = (-(-len(sums) // per_thread),)
+    kernels.launch("mlp_sum_f32", [chunks, sums], params, grid, backend=backend, long_threads=True)
     return sums
 
 

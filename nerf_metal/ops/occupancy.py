@@ -28,7 +28,7 @@ def occupancy_cells(
     num_occupied: int,
     *,
     resolution: int,
-    levels: int = 1,
+    cascades: int = 1,
     seed: int = 0,
     first_cell: int | None = None,
     backend: str = "auto",
@@ -36,12 +36,12 @@ def occupancy_cells(
     """Choose cells to look at, and a random place in each; :func:`nerf_metal.reference.occupancy_cells` specifies it.
 
     Args:
-        bits: int32 ``[levels * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
+        bits: int32 ``[cascades * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
         aabb: the box of the finest cascade ``[2, 3]``, float32 (the ``torch`` backend takes any float), world units.
         num_uniform: number of cells drawn from all.
         num_occupied: number of cells drawn from the occupied ones.
         resolution: cells of a cascade along an axis, a multiple of 4 from 8 to 256.
-        levels: cascades, 1 to 8.
+        cascades: number of cascades, 1 to 8.
         seed: seed of the cells and places; its low 32 bits count. Equal seeds give equal numbers on every backend.
         first_cell: if given, take the ``num_uniform`` cells that begin with this one, in order; the first cell follows
             the last. ``num_occupied`` must then be 0.
@@ -58,7 +58,7 @@ def occupancy_cells(
     op = "occupancy_cells"
     check_tensor(op, "aabb", aabb)
     check_match(op, "aabb", aabb, "aabb", aabb, (2, 3))
-    total = check_grid(op, resolution, levels)
+    total = check_grid(op, resolution, cascades)
     check_integers(op, "bits", bits, (total // 32,), "aabb", aabb)
     check_count(op, "num_uniform", num_uniform, least=0)
     check_count(op, "num_occupied", num_occupied, least=0)
@@ -76,7 +76,7 @@ def occupancy_cells(
             num_uniform,
             num_occupied,
             resolution=resolution,
-            levels=levels,
+            cascades=cascades,
             seed=seed,
             first_cell=first_cell,
         )
@@ -109,7 +109,7 @@ def occupancy_update(
     :func:`nerf_metal.reference.occupancy_update` has the rule.
 
     Args:
-        density: ``[levels * resolution^3]``, contiguous, at least 0, float32 (the ``torch`` backend takes any float).
+        density: ``[cascades * resolution^3]``, contiguous, at least 0, float32 (the ``torch`` backend takes any float).
         cells: indices of cells, int32 or int64 ``[M]``, in any order. A cell may occur more than once.
         values: densities found in these cells ``[M]``, 1 / world unit. NaN and negative values count as 0.
         decay: factor on the density of every cell, applied first, 0 to 1. The default is instant-ngp's.
@@ -150,13 +150,13 @@ def occupancy_pack(
     :func:`nerf_metal.reference.occupancy_pack` has the rule.
 
     Args:
-        density: ``[levels * resolution^3]``, contiguous, float32 (the ``torch`` backend takes any float).
+        density: ``[cascades * resolution^3]``, contiguous, float32 (the ``torch`` backend takes any float).
         threshold: density from which a cell is occupied, at least 0, 1 / world unit.
-        out: int32 ``[levels * resolution^3 / 32]``, contiguous, to be written instead of a new tensor.
+        out: int32 ``[cascades * resolution^3 / 32]``, contiguous, to be written instead of a new tensor.
         backend: ``"auto"``, ``"metal"``, ``"host"`` or ``"torch"``.
 
     Returns:
-        int32 ``[levels * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
+        int32 ``[cascades * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
 
     Raises:
         ValueError: if a shape, device or the threshold is wrong, or if the backend cannot be used.
@@ -187,6 +187,6 @@ def _check_density(op: str, density: torch.Tensor) -> None:
     check_tensor(op, "density", density)
     if density.dim() != 1 or len(density) % 32:
         raise ValueError(
-            f"[{op}] density must have shape (levels * resolution^3,), a multiple of 32, got {tuple(density.shape)}"
+            f"[{op}] density must have shape (cascades * resolution^3,), a multiple of 32, got {tuple(density.shape)}"
         )
     check_contiguous(op, "density", density)

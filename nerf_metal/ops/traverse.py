@@ -36,7 +36,7 @@ def traverse_grid(
     bits: torch.Tensor,
     *,
     resolution: int,
-    levels: int = 1,
+    cascades: int = 1,
     step_size: float,
     cone_angle: float = 0.0,
     near: float = 0.0,
@@ -57,11 +57,11 @@ def traverse_grid(
         rays_o: origins ``[R, 3]``, float32 (the ``torch`` backend takes any float dtype), world units.
         rays_d: directions ``[R, 3]``.
         aabb: the box of the finest cascade ``[2, 3]``, least corner first.
-        bits: int32 ``[levels * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
+        bits: int32 ``[cascades * resolution^3 / 32]``, bit ``i % 32`` of word ``i / 32`` is cell ``i``.
         resolution: cells of a cascade along an axis, a multiple of 4 from 8 to 256.
-        levels: cascades, 1 to 8.
+        cascades: number of cascades, 1 to 8.
         step_size: least step, in units of ``t``.
-        cone_angle: growth of the steps with ``t``; 1/256 in instant-ngp's large scenes, no effect with one level.
+        cone_angle: growth of the steps with ``t``; 1/256 in instant-ngp's large scenes, no effect with one cascade.
         near: least ``t`` along a ray, at least 0.
         far: greatest ``t`` along a ray, above ``near``.
         stratified: jitter the first step of each ray.
@@ -83,7 +83,7 @@ def traverse_grid(
     check_vectors(op, "rays_o", rays_o, "R")
     check_match(op, "rays_d", rays_d, "rays_o", rays_o, rays_o.shape, " like rays_o")
     check_match(op, "aabb", aabb, "rays_o", rays_o, (2, 3))
-    cells = check_grid(op, resolution, levels)
+    cells = check_grid(op, resolution, cascades)
     check_integers(op, "bits", bits, (cells // 32,), "rays_o", rays_o)
     _check_numbers(op, step_size, cone_angle, near, far)
     check_seed(op, seed)
@@ -109,7 +109,7 @@ def traverse_grid(
             aabb,
             bits,
             resolution=resolution,
-            levels=levels,
+            cascades=cascades,
             step_size=step_size,
             cone_angle=cone_angle,
             near=near,
@@ -120,7 +120,7 @@ def traverse_grid(
             max_samples_per_ray=max_samples_per_ray,
         )
     per_thread = 1 if backend == "metal" else _HOST_RAYS_PER_THREAD
-    blocks = bits.new_empty(-(-levels * (resolution // 4) ** 3 // 32))
+    blocks = bits.new_empty(-(-cascades * (resolution // 4) ** 3 // 32))
     params: dict[str, int | float] = {
         "n_rays": rays,
         "n_words": len(bits),
@@ -129,7 +129,7 @@ def traverse_grid(
         "rays_per_thread": per_thread,
         "samples_per_ray": max_samples_per_ray,
         "resolution": resolution,
-        "levels": levels,
+        "cascades": cascades,
         "stratified": int(bool(stratified)),
         "seed": seed & 0xFFFFFFFF,
         "step_size": step_size,

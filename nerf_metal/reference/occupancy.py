@@ -1,6 +1,6 @@
 """The occupancy grid in pure torch: the specification of ``metal/occupancy.metal``.
 
-The grid of instant-ngp (Müller et al., SIGGRAPH 2022, appendix E): ``levels`` cascades of ``resolution^3`` cells;
+The grid of instant-ngp (Müller et al., SIGGRAPH 2022, appendix E): each cascade has ``resolution^3`` cells;
 cascade ``k`` covers the scene's box scaled by ``2^k`` about its centre. Cell ``(x, y, z)`` of cascade ``k`` has the
 index ``x + resolution (y + resolution (z + resolution k))`` and is bit ``i % 32`` of word ``i / 32``.
 """
@@ -43,7 +43,7 @@ def occupancy_cells(
     num_occupied: int,
     *,
     resolution: int,
-    levels: int = 1,
+    cascades: int = 1,
     seed: int = 0,
     first_cell: int | None = None,
 ) -> OccupancyCells:
@@ -55,16 +55,16 @@ def occupancy_cells(
     numbered (index, try) and the number of cells ``n``.
 
     Args:
-        bits: int32 ``[levels * resolution^3 / 32]``.
+        bits: int32 ``[cascades * resolution^3 / 32]``.
         aabb: the box of the finest cascade ``[2, 3]``, any float dtype, world units.
         num_uniform: cells drawn from all.
         num_occupied: cells drawn from the occupied ones.
         resolution: cells of a cascade along an axis.
-        levels: cascades.
+        cascades: how many boxes there are.
         seed: its low 32 bits count. Equal seeds give equal numbers on every backend.
         first_cell: if given, the ``num_uniform`` cells are this and those that follow, the first after the last.
     """
-    device, total, count = bits.device, levels * resolution**3, num_uniform + num_occupied
+    device, total, count = bits.device, cascades * resolution**3, num_uniform + num_occupied
     if first_cell is not None:
         cells = (first_cell + torch.arange(count, device=device, dtype=torch.int64)) % total
     else:
@@ -91,7 +91,7 @@ def occupancy_update(density: torch.Tensor, cells: torch.Tensor, values: torch.T
     last one.
 
     Args:
-        density: ``[levels * resolution^3]``, at least 0, any float dtype.
+        density: ``[cascades * resolution^3]``, at least 0, any float dtype.
         cells: int32 or int64 ``[M]``, in any order, also more than once.
         values: ``[M]``; NaN and negative ones count as 0.
         decay: 0 to 1.
@@ -109,10 +109,10 @@ def occupancy_pack(density: torch.Tensor, threshold: float) -> torch.Tensor:
     cells occupied. Infinite densities, of cells never looked at, count as 0 in the mean: they say nothing.
 
     Args:
-        density: ``[levels * resolution^3]``, any float dtype.
+        density: ``[cascades * resolution^3]``, any float dtype.
         threshold: in the unit of density.
 
     Returns:
-        int32 ``[levels * resolution^3 / 32]``.
+        int32 ``[cascades * resolution^3 / 32]``.
     """
     return pack_bits(density > density.nan_to_num(posinf=0.0).mean().clamp(max=threshold))

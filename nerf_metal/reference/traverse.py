@@ -37,7 +37,7 @@ def traverse_grid(
     bits: torch.Tensor,
     *,
     resolution: int,
-    levels: int = 1,
+    cascades: int = 1,
     step_size: float,
     cone_angle: float = 0.0,
     near: float = 0.0,
@@ -52,7 +52,7 @@ def traverse_grid(
     A ray is walked from where it enters the outermost cascade's box (or ``near``) to where it leaves it (or ``far``),
     ``t_min`` to ``t_max`` of :func:`intersect_rays`, in steps of length
 
-        ``dt(t) = clamp(cone_angle t, step_size, 2^(levels - 1) step_size)``,
+        ``dt(t) = clamp(cone_angle t, step_size, 2^(cascades - 1) step_size)``,
 
     ``t_0 = t_min + jitter dt(t_min)`` and ``t_(n+1) = t_n + dt(t_n)``. The jitter is uniform in [0, 1) with
     ``stratified`` and 0 without: the intervals then cover the ray from the face on. A step is a sample if its middle
@@ -67,9 +67,9 @@ def traverse_grid(
         rays_o: origins ``[R, 3]``, any float dtype, world units.
         rays_d: directions ``[R, 3]``.
         aabb: the box of the finest cascade ``[2, 3]``, least corner first.
-        bits: int32 ``[levels * resolution^3 / 32]``.
+        bits: int32 ``[cascades * resolution^3 / 32]``.
         resolution: cells of a cascade along an axis.
-        levels: cascades.
+        cascades: how many boxes there are.
         step_size: least step, in units of ``t``.
         cone_angle: growth of the steps with ``t``.
         near: least ``t`` kept.
@@ -81,7 +81,7 @@ def traverse_grid(
     """
     half = 0.5 * (aabb[1] - aabb[0])
     centre = aabb[0] + half
-    outer = torch.stack((centre - half * 2 ** (levels - 1), centre + half * 2 ** (levels - 1)))
+    outer = torch.stack((centre - half * 2 ** (cascades - 1), centre + half * 2 ** (cascades - 1)))
     t_min, t_max, _ = intersect_rays(rays_o, rays_d, outer, near=near, far=far)
     cells = 0.5 * resolution / half
     o, d = (rays_o - centre) * cells, rays_d * cells  # in cells of the finest cascade about the box's centre
@@ -89,13 +89,13 @@ def traverse_grid(
     occupied = unpack_bits(bits)
 
     def length(t: torch.Tensor) -> torch.Tensor:
-        return (t * cone_angle).clamp(step_size, step_size * 2 ** (levels - 1))
+        return (t * cone_angle).clamp(step_size, step_size * 2 ** (cascades - 1))
 
     jitter = torch.zeros_like(t_min)
     if stratified:
         jitter = uniform(len(rays_o), 1, seed, STREAM_TRAVERSE, rays_o.device)[:, 0].to(rays_o.dtype)
     t0 = t_min + jitter * length(t_min)
-    grows = cone_angle > 0 and levels > 1
+    grows = cone_angle > 0 and cascades > 1
     t, counts = t0, torch.zeros_like(t0, dtype=torch.int32)
     rays, starts, ends = [], [], []
     for n in range(1, _MOST_STEPS + 1):
@@ -106,11 +106,11 @@ def traverse_grid(
             break
         place = o + middle[:, None] * d
         reach = torch.maximum(place.abs().amax(-1) / (0.5 * resolution), dt * stride)
-        level = torch.frexp(reach).exponent.clamp(0, levels - 1)  # of numbers in [2^(k - 1), 2^k) it is k
-        scale = torch.exp2(level.to(rays_o.dtype))[:, None]
+        cascade = torch.frexp(reach).exponent.clamp(0, cascades - 1)  # of numbers in [2^(k - 1), 2^k) it is k
+        scale = torch.exp2(cascade.to(rays_o.dtype))[:, None]
         cell = (place / scale + 0.5 * resolution).floor().clamp(0, resolution - 1).to(torch.int64)
         x, y, z = cell.unbind(-1)
-        index = x + resolution * (y + resolution * (z + resolution * level))
+        index = x + resolution * (y + resolution * (z + resolution * cascade))
         found = before_end & occupied[index] & (counts < max_samples_per_ray)
         counts += found
         ray = found.nonzero()[:, 0]

@@ -17,10 +17,10 @@ from nerf_metal.selftest.tolerances import CELL_PLACE, DENSITY, MEAN, close, req
 THRESHOLDS = (0.0, 0.1, 0.5, 2.0)  # below, around and above the mean of the densities, 0.2
 
 
-def random_bits(resolution: int, levels: int, share: float) -> torch.Tensor:
-    """Bits of which a share is set, int32 ``[levels * resolution^3 / 32]``."""
-    random = torch.Generator().manual_seed(resolution + levels)
-    return pack_bits(torch.rand(levels * resolution**3, generator=random) < share)
+def random_bits(resolution: int, cascades: int, share: float) -> torch.Tensor:
+    """Bits of which a share is set, int32 ``[cascades * resolution^3 / 32]``."""
+    random = torch.Generator().manual_seed(resolution + cascades)
+    return pack_bits(torch.rand(cascades * resolution**3, generator=random) < share)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class OccupancyCase:
 
     name: str
     resolution: int
-    levels: int
+    cascades: int
     share: float
     count: int
     occupied: int = 0
@@ -45,16 +45,16 @@ class OccupancyCase:
     def options(self) -> dict[str, int | None]:
         """Of drawing cells, by op and reference."""
         seed = self.count - 40
-        return {"resolution": self.resolution, "levels": self.levels, "seed": seed, "first_cell": self.first_cell}
+        return {"resolution": self.resolution, "cascades": self.cascades, "seed": seed, "first_cell": self.first_cell}
 
     def bits(self) -> torch.Tensor:
         """Of the occupied cells."""
-        return random_bits(self.resolution, self.levels, self.share)
+        return random_bits(self.resolution, self.cascades, self.share)
 
     def densities(self) -> torch.Tensor:
         """One for each cell, in [0, 1], most of them small."""
         random = torch.Generator().manual_seed(1)
-        return torch.rand(self.levels * self.resolution**3, generator=random) ** 4
+        return torch.rand(self.cascades * self.resolution**3, generator=random) ** 4
 
     def finds(self) -> tuple[torch.Tensor, torch.Tensor]:
         """``cells``, many of them more than once, and ``values``, some of them negative or NaN."""
@@ -66,8 +66,8 @@ class OccupancyCase:
 
 
 OCCUPANCY_CASES = tuple(
-    OccupancyCase(f"{n}^3x{levels}-{share:g}-{kind}-{count}", n, levels, share, count, count // 2 * half, first)
-    for n, levels in ((8, 1), (12, 3), (32, 2), (8, 8))
+    OccupancyCase(f"{n}^3x{cascades}-{share:g}-{kind}-{count}", n, cascades, share, count, count // 2 * half, first)
+    for n, cascades in ((8, 1), (12, 3), (32, 2), (8, 8))
     for share in (0.0, 0.04, 1.0)
     for kind, half, first in (("anywhere", 0, None), ("mixed", 1, None), ("in-order", 0, 77))
     for count in (0, 1, 31, 32, 33, 1000)

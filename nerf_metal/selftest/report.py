@@ -15,13 +15,13 @@ import torch
 
 import nerf_metal
 from nerf_metal import kernels
-from nerf_metal.selftest.versions import PACKAGES, package_version
+from nerf_metal.selftest.versions import PACKAGES, package_version, private_arguments
 from nerf_metal.util.atomic import write_json
 from nerf_metal.util.errors import InputError
 from nerf_metal.util.machine import machine
 from nerf_metal.util.text import wrap
 
-KIND, FORMAT = "nerf_metal doctor report", 1
+KIND, FORMAT = "nerf_metal doctor report", 2
 WIDTH = 80  # columns of a plain terminal
 SHOWN = 3  # problems of a group on the terminal; the report has all of them
 Result = Literal["ok", "failed", "known", "skipped"]
@@ -169,7 +169,8 @@ def check_report_path(path: Path) -> None:
 
 
 def software(backend: str) -> dict[str, Any]:
-    """Versions, the kernels' level, and the variables that change what torch and the kernels do."""
+    """Versions, what to say of torch on a Mac, the host kernels' instruction set, and the variables that change
+    what torch and the kernels do."""
     known = ("NERF_METAL_", "PYTORCH_", "OMP_", "MTL_")
     return {
         "nerf_metal": nerf_metal.__version__,
@@ -177,8 +178,9 @@ def software(backend: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "packages": {name: package_version(name) for name in PACKAGES},
         "backend": backend,
-        "host_level": kernels.host_level(),
-        "host_levels": kernels.available_host_levels(),
+        "metal_arguments": private_arguments(torch.__version__),
+        "host_isa": kernels.host_isa(),
+        "host_isas": kernels.available_host_isas(),
         "environment": {k: impersonal(v) for k, v in sorted(os.environ.items()) if k.startswith(known)},
     }
 

@@ -4,7 +4,7 @@ the self-test alike, beside ``nerf_metal/util/rounding.py``, which has those of 
 Every bound is relative to a magnitude that belongs to the entry itself (the sum of the absolute values of the terms
 it is made of), so that a small entry next to a large one is still tested. ``EPS`` is the distance from 1 to the next
 float32, twice the rounding error of one operation. "worst" is the largest error over tolerance seen over all named
-cases, kernels, lane orders and x86-64 processor levels: 1 is the limit.
+cases, kernels, lane orders and x86-64 instruction sets: 1 is the limit.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class TraverseCase:
     name: str
     rays: int = 65
     resolution: int = 16
-    levels: int = 1
+    cascades: int = 1
     grid: str = "blobs"
     step_size: float = 0.03
     cone_angle: float = 0.0
@@ -39,7 +39,7 @@ class TraverseCase:
     def rays_o_d(self) -> tuple[torch.Tensor, torch.Tensor]:
         """``rays_o``, ``rays_d`` ``[R, 3]``."""
         random = torch.Generator().manual_seed(self.rays + 1)
-        o = torch.randn((self.rays, 3), generator=random) * 1.2 * 2 ** (self.levels - 1)
+        o = torch.randn((self.rays, 3), generator=random) * 1.2 * 2 ** (self.cascades - 1)
         towards = torch.rand((self.rays, 3), generator=random) * 3.0 - 1.5
         d = torch.nn.functional.normalize(towards - o, dim=-1)
         d[1::9, 0] = 0.0  # along a plane
@@ -51,19 +51,19 @@ class TraverseCase:
     def bits(self) -> torch.Tensor:
         """Of the occupied cells, int32."""
         random = torch.Generator().manual_seed(self.resolution)
-        side, cells = self.resolution, self.levels * self.resolution**3
+        side, cells = self.resolution, self.cascades * self.resolution**3
         if self.grid in ("empty", "full"):
             return pack_bits(torch.full((cells,), self.grid == "full"))
         if self.grid == "cells":
             return pack_bits(torch.rand(cells, generator=random) < 0.3)
-        coarse = torch.rand((self.levels, 1, side // 4, side // 4, side // 4), generator=random) < 0.15
+        coarse = torch.rand((self.cascades, 1, side // 4, side // 4, side // 4), generator=random) < 0.15
         fine = torch.nn.functional.interpolate(coarse.float(), scale_factor=4)
         return pack_bits((fine.flatten() > 0) & (torch.rand(cells, generator=random) < 0.7))
 
     @property
     def options(self) -> dict[str, object]:
         """Of the op and of the reference."""
-        names = ("resolution", "levels", "step_size", "cone_angle", "near", "far", "stratified", "seed")
+        names = ("resolution", "cascades", "step_size", "cone_angle", "near", "far", "stratified", "seed")
         return {name: getattr(self, name) for name in (*names, "max_samples_per_ray")}
 
     def run(self, mode: Mode, **options: object) -> TraversedRays:
@@ -79,7 +79,7 @@ class TraverseCase:
         return traverse_grid(o.double(), d.double(), BOX.double(), self.bits(), **self.options)  # type: ignore[arg-type]
 
 
-_cone = functools.partial(TraverseCase, levels=3, cone_angle=1 / 256, step_size=0.02)
+_cone = functools.partial(TraverseCase, cascades=3, cone_angle=1 / 256, step_size=0.02)
 TRAVERSE_CASES = (
     *(TraverseCase(f"{rays}-rays", rays) for rays in (0, 1, 15, 16, 17, 33, 257)),
     *(TraverseCase(f"resolution-{n}", resolution=n, step_size=0.7 / n) for n in (8, 12, 32, 36, 64)),
@@ -91,16 +91,16 @@ TRAVERSE_CASES = (
     TraverseCase("steps-larger-than-the-box", step_size=7.0),
     TraverseCase("far-cut", near=1.0, far=2.0),
     TraverseCase("other-seed", seed=-(2**33) + 5),
-    TraverseCase("cascades", levels=3),
-    TraverseCase("cascades-full", levels=3, grid="full", step_size=0.1),
-    TraverseCase("cascades-of-8", levels=4, resolution=8, grid="cells"),
-    TraverseCase("cascades-long-steps", levels=3, grid="cells", step_size=0.3),  # no finest cell is larger
+    TraverseCase("cascades", cascades=3),
+    TraverseCase("cascades-full", cascades=3, grid="full", step_size=0.1),
+    TraverseCase("cascades-of-8", cascades=4, resolution=8, grid="cells"),
+    TraverseCase("cascades-long-steps", cascades=3, grid="cells", step_size=0.3),  # no finest cell is larger
     _cone("cone"),
     _cone("cone-full", grid="full"),
     _cone("cone-empty", grid="empty"),
     _cone("cone-of-8", resolution=8, grid="cells"),
-    TraverseCase("cone-wide", levels=4, cone_angle=0.1, grid="cells"),
-    TraverseCase("cone-one-level", cone_angle=0.1),  # the greatest step is the least
+    TraverseCase("cone-wide", cascades=4, cone_angle=0.1, grid="cells"),
+    TraverseCase("cone-one-cascade", cone_angle=0.1),  # the greatest step is the least
     TraverseCase("few-samples-a-ray", grid="full", max_samples_per_ray=7),
     _cone("few-samples-a-ray-cone", grid="full", max_samples_per_ray=7),
 )
@@ -144,7 +144,7 @@ def compare_traversed(case: TraverseCase, got: TraversedRays) -> dict[str, float
         # magnitude of the numbers that a place and its t are made of
         size = (1.0 + o[ray].norm() / d[ray].norm() + theirs[0].amax()) if len(theirs[0]) else torch.ones(())
         limit = size * TRAVERSED
-        if case.cone_angle > 0 and case.levels > 1:
+        if case.cone_angle > 0 and case.cascades > 1:
             limit = limit + size * TRAVERSED_PER_STEP * (size / case.step_size)
         for name, a, b in zip(("t_starts", "t_ends"), mine, theirs, strict=True):
             error = (a[same.any(1)] - b[same.any(0)]).abs() / limit

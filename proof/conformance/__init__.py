@@ -9,6 +9,7 @@ Apple's compiler is another program: what passes here can still fail there, for 
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from proof.conformance.clang import Finding, compile_shader
@@ -18,8 +19,10 @@ from proof.conformance.syntax import syntax_findings
 
 def check(path: Path) -> list[Finding]:
     """Everything that is wrong with one shader, in the order of its text."""
-    compilation = compile_shader(path.resolve())
-    found = diagnostic_findings(compilation.diagnostics) + syntax_findings(compilation.tree)
+    found: list[Finding] = []
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        for compilation in compile_shader(path.resolve(), Path(folder)):
+            found += diagnostic_findings(compilation.diagnostics) + syntax_findings(compilation.tree)
     # Of one rule on one line the first is enough, and of clang's own messages those that no rule names.
     first = {(f.file, f.line, f.rule): f for f in reversed(found)}
     named = {(f.file, f.line) for f in found if f.rule != "clang"}

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
         try:
             found = check(file)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             print(error, file=sys.stderr)
             return 2
         bad |= bool(found)

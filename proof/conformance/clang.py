@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,13 @@ _FLAGS = shlex.split(
     "-Wpre-c++17-compat -Wc++20-extensions -Wc++20-designator -Wc++23-extensions -Wc++26-extensions "
     "-Wc99-extensions -Wc11-extensions -Wgnu -Wvla -Wconditional-uninitialized -Wglobal-constructors"
 )
+# By its path: the package would load torch, and its extension.
+_spec = importlib.util.spec_from_file_location("signature", METAL.parent / "nerf_metal" / "kernels" / "signature.py")
+assert _spec is not None and _spec.loader is not None
+signature = importlib.util.module_from_spec(_spec)
+sys.modules["signature"] = signature  # its dataclasses look themselves up there
+_spec.loader.exec_module(signature)
+
 _DIAGNOSTIC = re.compile(r"^(.+?):(\d+):\d+: (fatal error|error|warning|note): (.*?)(?: \[(-W[^\]]+)\])?$")
 
 
@@ -69,21 +77,40 @@ def compiler() -> list[str]:
     return [str(Path(found.submodule_search_locations[0]) / "zig"), "clang"]
 
 
-def compile_shader(path: Path) -> Compilation:
-    """Diagnostics and tree of one file, whose includes lie beside it or in metal/.
+def compile_shader(path: Path, folder: Path) -> list[Compilation]:
+    """Diagnostics and tree of one file, whose includes lie beside it or in metal/: one of each for every reading of its
+    templates (``signature.readings``), since C++ for OpenCL has no template kernels.
+
+    Args:
+        path: the shader.
+        folder: where the readings are written. A reading has the lines of the shader, and is called by its name.
 
     Raises:
         RuntimeError: where clang cannot run.
+        ValueError: where a template cannot be read.
     """
-    command = [*compiler(), *_FLAGS, "-isystem", str(HEADERS), "-I", str(METAL), "-"]
-    text = f'#include "keywords.h"\n#include "{path}"\n'
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    compilations = []
+    for k, reading in enumerate(signature.readings(text)):
+        read = folder.resolve() / str(k) / path.name
+        read.parent.mkdir(exist_ok=True)
+        read.write_text(reading, encoding="utf-8", errors="surrogateescape")
+        compilations.append(_compile(path, read))
+    return compilations
+
+
+def _compile(path: Path, read: Path) -> Compilation:
+    include = ["-isystem", str(HEADERS), "-iquote", str(path.parent), "-I", str(METAL)]
+    command = [*compiler(), *_FLAGS, *include, "-"]
+    text = f'#include "keywords.h"\n#include "{read}"\n'
     try:
         run = subprocess.run(command, input=text, capture_output=True, text=True)
     except OSError as error:
         raise RuntimeError(
             f"[conformance] cannot run {command[0]}: {error.strerror}; set CLANGXX to a clang++"
         ) from error
-    diagnostics = [d for d in _parse_diagnostics(run.stderr) if d.error or not is_own(d.file)]
+    diagnostics = _parse_diagnostics(run.stderr.replace(str(read), str(path)))
+    diagnostics = [d for d in diagnostics if d.error or not is_own(d.file)]
     if not run.stdout.startswith("{") or (run.returncode and not any(d.error for d in diagnostics)):
         raise RuntimeError(
             f"[conformance] CLANGXX must be a clang++ of version 19 or later, got {shlex.join(compiler())}, which "
@@ -93,7 +120,7 @@ def compile_shader(path: Path) -> Compilation:
     for d in diagnostics:
         if is_own(d.file):  # the shader ends too early
             d.file, d.line = str(path), last
-    return Compilation(diagnostics, load_tree(run.stdout))
+    return Compilation(diagnostics, load_tree(run.stdout, {str(read): str(path)}))
 
 
 def is_own(file: str) -> bool:
@@ -117,15 +144,16 @@ def _parse_diagnostics(text: str) -> list[Diagnostic]:
     return found
 
 
-def load_tree(text: str) -> dict[str, Any]:
-    """The syntax tree, in which every place has its file and line: clang writes them only where they change."""
+def load_tree(text: str, names: dict[str, str]) -> dict[str, Any]:
+    """The syntax tree, in which every place has its file and line: clang writes them only where they change. ``names``
+    says what a file that was read is called; ``read`` keeps the file that the offsets lead into."""
     file, line = "", 0
 
     def place(node: dict[str, Any]) -> dict[str, Any]:
         nonlocal file, line
         if "offset" in node:
             file, line = node.get("file", file), node.get("line", line)
-            node["file"], node["line"] = file, line
+            node["file"], node["line"], node["read"] = names.get(file, file), line, file
         return node
 
     return json.loads(text, object_hook=place)

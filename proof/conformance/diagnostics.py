@@ -73,7 +73,7 @@ _HINTS = {
     "packed-type": "our subset has no packed types: read the members one by one from a pointer to float",
     "atomic": "our subset has atomic_uint and atomic_float in device memory, in relaxed order",
     "metal-version": "Metal 3.1 has it not, or has not that form of it",
-    "undeclared": "not a name of our subset; use another, or add it to csrc/msl.h and proof/conformance/headers/msl.h",
+    "undeclared": "not a name of our subset; use another, or add it to csrc/host/msl.h and conformance/headers/msl.h",
     "overload": "no function of Metal's takes these types here; convert them, or call the one that is for them",
     "struct-copy": "read and write its members one by one",
     "space-mix": "a pointer or reference keeps its address space and its const",

@@ -166,7 +166,7 @@ def _function(node: Node, context: tuple[Node, ...]) -> Iterator[tuple[str, str]
         if any(n["kind"] in ("FunctionTemplateDecl", "CXXRecordDecl") for n in context):
             yield (
                 "kernel-template",
-                f"kernel {node['name']} is a template or a member; write a thin kernel for each case",
+                f"kernel {node['name']} is a member, or a template that nothing instantiates; INSTANTIATE each case",
             )
         if node.get("storageClass") == "static" or node.get("inline"):
             yield "storage-class", f"kernel {node['name']} is static or inline, and cannot be found by its name"
@@ -207,7 +207,7 @@ def _swizzle(node: Node, context: tuple[Node, ...]) -> Iterator[tuple[str, str]]
     end = node["range"]["end"]
     if "tokLen" not in end or is_own(end["file"]):
         return
-    name = Path(end["file"]).read_bytes()[end["offset"] :][: end["tokLen"]].decode(errors="replace")
+    name = Path(end["read"]).read_bytes()[end["offset"] :][: end["tokLen"]].decode(errors="replace")
     if not re.fullmatch(r"[xyzw]{1,4}|[rgba]{1,4}", name):
         yield "vector-mix", f".{name} is OpenCL's; Metal names components x, y, z, w"
 

@@ -33,9 +33,8 @@ def samples() -> dict[str, tuple[str, str]]:
         if len(lines) == 1:
             lines = [f"{lines[0]}  // mistake"]
         before = [line for line in lines if not line.startswith((" ", "(", "end:", "{", "}"))]
-        if "{" in lines:  # a function on many lines, all of the sample
+        if "{" in lines:  # a function or a kernel on many lines, all of the sample
             before, lines = lines, []
-            before[-2] += "  // mistake"
         head = next((line for line in lines if line.startswith("(")), USUAL)
         body = [line for line in lines if line.startswith((" ", "end:"))]
         text = ['#include "common.h"', "struct Params { uint n; float s; };", *before, f"kernel void k{head}"]

@@ -67,7 +67,7 @@ extern "C" __global__ void {kernel.name}_grid({parameters}, const __grid_constan
 {{
     const ThreadAttributes ids = thread_attributes(grid);
     if (ids.inside) {{
-        {kernel.name}({given});
+        {kernel.function}({given});
     }}
 }}
 extern "C" int nerf_cuda_{kernel.name}(
@@ -96,8 +96,7 @@ def write(metal: Path, folder: Path) -> list[str]:
 
 def include_flags(folder: Path, metal: Path) -> list[str]:
     """Where the files generated in ``folder`` find what they include."""
-    headers = {path.parent for path in (ROOT / "csrc").rglob("*.h")}
-    return [f"-I{path}" for path in (HERE / "include", ROOT / "csrc", *headers, metal, folder)]
+    return [f"-I{path}" for path in (HERE / "include", ROOT / "csrc", metal, folder)]
 
 
 def _run(command: Sequence[str]) -> str:
@@ -142,14 +141,13 @@ def build_emulation(folder: Path, metal: Path = METAL) -> Path:
     common = [compiler(), "-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Werror"]
     # The attributes and pragmas are nvcc's. It makes one instruction of a product and a sum.
     common += ["-Wno-attributes", "-Wno-unknown-pragmas", "-ffp-contract=fast", f"-I{HERE / 'emulation'}"]
-    common += include_flags(folder, metal) + ["-mfma"] * ("avx2" in kernels.available_host_levels())
+    common += include_flags(folder, metal) + ["-mfma"] * ("avx2" in kernels.available_host_isas())
     stems = write(metal, folder)
     commands = [[*common, "-x", "c++", str(folder / f"{s}.cu"), "-c", "-o", str(folder / f"{s}.o")] for s in stems]
     for i in range(0, len(commands), 2):
         run_all(commands[i : i + 2])
     library = folder / "libemulated.so"
-    (fiber,) = (ROOT / "csrc").rglob("fiber.cpp")
     objects = [str(folder / f"{stem}.o") for stem in stems]
-    sources = [str(HERE / "launcher.cpp"), str(fiber)]
+    sources = [str(HERE / "launcher.cpp"), str(ROOT / "csrc" / "strict" / "fiber.cpp")]
     run_all([[*common, "-shared", "-Wl,-Bsymbolic", *sources, *objects, "-o", str(library)]])
     return library

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "module.h"
+#include "launcher/module.h"
 
 using uint = unsigned int;
 #include "params.h"

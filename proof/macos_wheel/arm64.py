@@ -1,7 +1,7 @@
 """Every named case on an emulated arm64 processor: ``python -m proof.macos_wheel.arm64 EMULATOR PROGRAM``.
 
 The host backend's launches go to ``launches_program.cpp`` instead of the extension, so that the kernels of another
-processor are compared with the references as those of this one are. The last line is that of ``tests.ops.level_check``.
+processor are compared with the references as those of this one are. The last line is that of ``tests.ops.isa_check``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from nerf_metal import _C  # type: ignore[attr-defined]
-from tests.ops import level_check
+from nerf_metal import _C
+from tests.ops import isa_check
 
 CODES = {torch.float32: 0, torch.float16: 1, torch.int32: 2, torch.uint32: 3, torch.uint8: 4, torch.bool: 4}
 FORMATS = {"float": "<f", "uint": "<I", "int": "<i"}
@@ -49,14 +49,14 @@ class Elsewhere:
         grid: tuple[int, ...],
         group: tuple[int, ...],
         threads: int,
-        coarse: bool,
+        long_threads: bool,
     ) -> None:
         """As the extension's."""
         _, described, struct_name, _ = _C.kernel_table()[kernel]
         members = _C.struct_table()[struct_name]
         packed = b"".join(struct.pack(FORMATS[kind], params[name]) for name, kind in members)
         out = [_counted(kernel.encode()), _counted(packed), struct.pack("<6I", *(*grid, 1, 1)[:3], *(*group, 1, 1)[:3])]
-        out.append(struct.pack("<3I", threads, coarse, len(buffers)))
+        out.append(struct.pack("<3I", threads, long_threads, len(buffers)))
         memory = []  # of each buffer: address and bytes up to its storage's end
         for tensor in buffers:
             if tensor is None or tensor.numel() == 0:
@@ -81,10 +81,10 @@ class Elsewhere:
 def main() -> None:
     """All cases; then how many launches they were."""
     elsewhere = Elsewhere(sys.argv[1:])
-    _C.launch_host = elsewhere.launch_host
-    _C.host_level = lambda: "arm64"
+    _C.launch_host = elsewhere.launch_host  # type: ignore[assignment]  # ops give it tensors and members by name
+    _C.host_isa = lambda: "arm64"
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        level_check.main()
+        isa_check.main()
     print(f"{elsewhere.launches} launches")
     print(said.getvalue(), end="")
 

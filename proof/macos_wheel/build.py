@@ -75,7 +75,7 @@ def build_wheel(out: Path) -> Path:
         command = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-build-isolation", "--no-deps"]
         command += ["--disable-pip-version-check", "--wheel-dir", str(Path(scratch) / "wheel")]
         command += ["-C", f"cmake.define.CMAKE_TOOLCHAIN_FILE={HERE / 'toolchain.cmake'}"]
-        command += ["-C", "cmake.define.NERF_METAL_WERROR=ON"]
+        command += ["-C", "cmake.define.NERF_METAL_WERROR=ON", "-C", f"build-dir={Path(scratch) / 'build'}"]
         run = subprocess.run(command, env=environment, capture_output=True, text=True)
         if run.returncode != 0:
             raise ToolError(f"[build] the cross-build must succeed, pip says:\n{run.stdout}{run.stderr}")

@@ -19,7 +19,7 @@ EXPORTS = {
     "_PyInit__C",
     "_nerf_metal_module",
     "_nerf_metal_execute",
-    # strict_api.h: what kernels of other modules call in strict mode.
+    # csrc/strict/strict_api.h: what kernels of other modules call in strict mode.
     *(f"__ZN10nerf_metal6strict{name}" for name in (
         "11shared_cellERKNS0_11SharedArrayEmNS0_6AccessEi",
         "15matrix_multiplyENS0_10CollectiveEPKfS3_S3_Pfi",

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "host.h"
-#include "launch.h"
+#include "host/host.h"
+#include "launcher/launch.h"
 
 namespace {
 
@@ -56,7 +56,7 @@ bool serve()
         get(axes->data(), sizeof(*axes));
     }
     const uint32_t threads = number();
-    launch.coarse = number() != 0;
+    launch.long_threads = number() != 0;
     std::vector<std::vector<char>> memory(number());  // of each buffer
     for (std::vector<char>& bytes : memory) {
         Argument argument;

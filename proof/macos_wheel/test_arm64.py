@@ -14,10 +14,11 @@ import pytest
 
 from proof.macos_wheel.build import zig
 from tests.kernels import test_fiber as fiber
-from tests.kernels.libraries import ROOT, build_kernels, generator, run_all
+from tests.kernels.libraries import ROOT, build_kernels, generator, kernel_commands, run_all
 
+STRICT = ("fiber", "strict", "strict_memory", "strict_simd")
 pytestmark = [pytest.mark.cross_build, pytest.mark.slow]  # zig's first link builds its libc++: minutes
-SOURCES = ("host", "launch", "module", "fiber", "strict", "strict_memory", "strict_simd")  # of csrc
+SOURCES = ("host/host", "launcher/launch", "launcher/module", *(f"strict/{name}" for name in STRICT))  # of csrc
 
 
 def emulator() -> str:
@@ -50,15 +51,12 @@ def test_every_named_case_is_within_its_tolerances(compiler: str, tmp_path: Path
     runner = emulator()
     generator().main(ROOT / "metal", tmp_path)
     command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"]
-    folders = {path.parent for path in (ROOT / "csrc").rglob("*.h")}
-    command += [f"-I{path}" for path in (ROOT / "csrc", *folders, ROOT / "metal", tmp_path)]
-    native = {path.stem: str(path) for path in (ROOT / "csrc").rglob("*.cpp")}
+    command += [f"-I{path}" for path in (ROOT / "csrc", ROOT / "metal", tmp_path)]
     flags = re.findall(r"set\(KERNEL_FLAGS ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))[0].split()
-    kernels = native["host_kernels"]
-    sources = {name: ["-O2", "-DNERF_METAL_LEVELS=X(baseline)", native[name]] for name in SOURCES}
+    built = ["-O2", "-DNERF_METAL_ISAS=X(baseline)"]
+    sources = {name.replace("/", "_"): [*built, f"{ROOT}/csrc/{name}.cpp"] for name in SOURCES}
     sources["program"] = ["-O2", str(Path(__file__).parent / "launches_program.cpp")]
-    sources["baseline"] = [*flags, "-DNERF_METAL_LEVEL=baseline", kernels]
-    sources["checked"] = ["-O1", "-DNERF_METAL_LEVEL=strict", "-DNERF_METAL_STRICT=1", kernels]
+    sources |= kernel_commands(tmp_path, {"baseline": flags, "strict": ["-O1", "-DNERF_METAL_STRICT=1"]})
     run_all([[*command, "-c", *source, "-o", f"{tmp_path}/{name}.o"] for name, source in sources.items()])
     program = tmp_path / "program"
     run_all([[compiler, "-static", *(f"{tmp_path}/{name}.o" for name in sources), "-o", str(program)]])
@@ -70,7 +68,7 @@ def test_every_named_case_is_within_its_tolerances(compiler: str, tmp_path: Path
     )
     assert run.returncode == 0, run.stderr
     said = json.loads(run.stdout.splitlines()[-1])
-    assert said["level"] == "arm64"
+    assert said["isa"] == "arm64"
     assert said["cases"] > 300
     assert int(run.stdout.splitlines()[0].split()[0]) > said["cases"]  # launches that went there
     assert 0.0 < said["worst"] <= 1.0

@@ -38,11 +38,11 @@ def test_the_lookups_are_those_of_the_source() -> None:
 
 
 def test_a_call_that_is_not_understood_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "csrc").mkdir()
+    (tmp_path / "csrc" / "metal").mkdir(parents=True)
     monkeypatch.setattr(torch_symbols, "ROOT", tmp_path)
     head = "void resolve(void* library, const char* name)\n"
     for call in ('    resolve(mps, "f", found.f, sometimes);\n', "    resolve(mps, NAME, found.f);\n"):
-        (tmp_path / "csrc" / "any.cpp").write_text(head + call)
+        (tmp_path / "csrc" / "metal" / "metal.cpp").write_text(head + call)
         with pytest.raises(ToolError, match=r"^\[torch_symbols\]"):
             lookups()
 

@@ -36,13 +36,12 @@ class Lookup:
 
 
 def lookups() -> list[Lookup]:
-    """All of the launcher's, in the order of its text.
+    """All of ``csrc/metal/metal.cpp``, in its order.
 
     Raises:
         ToolError: for a call that is not understood.
     """
-    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "csrc").rglob("*.cpp")]
-    (text,) = (source for source in sources if "resolve(" in source)
+    text = (ROOT / "csrc" / "metal" / "metal.cpp").read_text(encoding="utf-8")
     found = []
     for name, member, optional in _CALL.findall(text):
         substitute = _SUBSTITUTE.fullmatch(optional)
@@ -54,7 +53,8 @@ def lookups() -> list[Lookup]:
     calls = text.count("resolve(") - 1  # but its definition
     if len(found) != calls:
         raise ToolError(
-            f"[torch_symbols] csrc/ must have {calls} calls of resolve that are understood, got {len(found)}"
+            f"[torch_symbols] csrc/metal/metal.cpp must have {calls} calls of resolve that are understood, "
+            f"got {len(found)}"
         )
     return found
 

@@ -34,7 +34,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "launcher-shifts-buffer-indices",
-        "csrc/metal.cpp",
+        "csrc/metal/metal.cpp",
         "abi.set_tensor(kernel, i, e.tensors[i])",
         "abi.set_tensor(kernel, i + 1, e.tensors[i])",
         "tests/kernels/test_metal_encoding.py::test_arguments_of_the_calls",
@@ -56,7 +56,7 @@ MUTATIONS = (
     ),
     Mutation(
         "host-forgets-the-storage-offset",
-        "csrc/tensors.cpp",
+        "csrc/launcher/tensors.cpp",
         "number(data_ptr.call(tensor))",
         "number(data_ptr.call(untyped_storage.call(tensor)))",
         "tests/kernels/test_metal_encoding.py::test_kernel_runs_on_what_was_bound",
@@ -71,21 +71,21 @@ MUTATIONS = (
     ),
     Mutation(
         "launcher-loses-a-handle",
-        "csrc/metal.cpp",
+        "csrc/metal/metal.cpp",
         "        abi.delete_tensor(handle_);",
         "        (void)handle_;",
         "tests/kernels/test_metal_encoding.py::test_order_of_the_calls",
     ),
     Mutation(
         "launcher-ignores-an-error",
-        "csrc/metal.cpp",
+        "csrc/metal/metal.cpp",
         "        e.code = code;",
         "        e.code = 0;",
         "tests/kernels/test_metal_failures.py::test_failure_of_every_call_of_every_kernel",
     ),
     Mutation(
         "launcher-keeps-the-interpreters-lock",
-        "csrc/bindings.cpp",
+        "csrc/launcher/bindings.cpp",
         "    const py::gil_scoped_release unlocked;\n    metal::run",
         "    metal::run",
         "tests/kernels/test_metal_encoding.py::test_order_of_the_calls",
@@ -107,7 +107,24 @@ MUTATIONS = (
         "proof/conformance/test_conformance.py::test_a_shader_that_metal_takes_passes",
         builds=False,
     ),
+    # ---- one text for all ----
+    Mutation(
+        "shader-asks-who-reads-it",
+        "metal/common.h",
+        "FLOAT_TINY = 1.175494351e-38f;",
+        "FLOAT_TINY = 1.175494351e-38f;\n#ifdef __METAL_VERSION__\n#endif",
+        "proof/test_sides.py::test_nothing_in_metal_asks_who_reads_it",
+        builds=False,
+    ),
     # ---- what runs on Metal alone ----
+    Mutation(
+        "metals-own-rows-forget-the-weight",
+        "metal/rows.h",
+        "sum[f] += tile.weight[i] * float(table[tile.index[i] * F + f]);",
+        "sum[f] += float(table[tile.index[i] * F + f]);",
+        "proof/cuda/test_cuda.py::test_every_named_case_emulated",
+        builds=False,
+    ),
     Mutation(
         "metals-own-loop-forgets-the-bias",
         "metal/tile.h",
@@ -133,7 +150,7 @@ MUTATIONS = (
     ),
     Mutation(
         "launcher-takes-too-small-a-tensor",
-        "csrc/launch.cpp",
+        "csrc/launcher/launch.cpp",
         "if (!(needed[i] <= static_cast<double>(argument.elements))) {",
         "if (!(needed[i] / 2 <= static_cast<double>(argument.elements))) {",
         "tests/kernels/test_launch_safety.py::test_exact_buffers_are_enough_and_one_less_is_refused",
@@ -149,7 +166,7 @@ MUTATIONS = (
     # ---- the wheel ----
     Mutation(
         "launcher-links-against-torch",
-        "csrc/metal.cpp",
+        "csrc/metal/metal.cpp",
         "#include <dlfcn.h>",
         '#include <dlfcn.h>\n#if defined(__APPLE__)\nextern "C" int aoti_torch_direct();\n'
         "extern const int direct;\nconst int direct = aoti_torch_direct();\n#endif",
@@ -158,7 +175,7 @@ MUTATIONS = (
     ),
     Mutation(
         "launcher-needs-what-the-oldest-torch-lacks",
-        "csrc/metal.cpp",
+        "csrc/metal/metal.cpp",
         '"torch_tensor_from_pyobject", found.from_python, true);',
         '"torch_tensor_from_pyobject", found.from_python);',
         "proof/macos_wheel/test_torch_symbols.py::test_what_a_version_lacks",
@@ -166,7 +183,7 @@ MUTATIONS = (
     ),
     Mutation(
         "arm64-loses-a-register",
-        "csrc/fiber.cpp",
+        "csrc/strict/fiber.cpp",
         "ldp d8, d9, [sp, #96]",
         "ldp d9, d8, [sp, #96]",
         "proof/macos_wheel/test_arm64.py::test_the_strict_executor_runs",

@@ -19,8 +19,8 @@ from proof.sanitizers.build import FLAGS, Run, Tree, UnavailableError, copy_and_
 _PYTEST = ("-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler")
 # What the sanitizers themselves upset: memory that is kept after it is freed, to catch its use, counts as growth; the
 # emulators of other processors lack the room for AddressSanitizer's shadow; and these build what they run themselves.
-# The self-test on the double takes a minute and a half for named cases that the levels run too.
-_LEFT_OUT = ("test_fiber.py", "test_host_levels.py", "test_doctor_metal.py")
+# The self-test on the double takes a minute and a half for named cases that the instruction sets run too.
+_LEFT_OUT = ("test_fiber.py", "test_host_isas.py", "test_doctor_metal.py")
 _DESELECTED = ("test_metal_encoding.py::test_torchs_own_handles_are_freed",)
 _FUZZ = ("tests/kernels/test_launch_fuzz.py", "tests/ops/test_op_fuzz.py")
 
@@ -35,24 +35,21 @@ class Case:
     variables: dict[str, str] = field(default_factory=dict)
 
 
-def usual_levels() -> list[str]:
-    """The first and the best host level of this processor."""
-    usable = kernels.available_host_levels()
+def usual_isas() -> list[str]:
+    """The first and the best host instruction set of this processor."""
+    usable = kernels.available_host_isas()
     return sorted({usable[0], usable[-1]}, key=usable.index)
 
 
-def cases(levels: Sequence[str]) -> tuple[Case, ...]:
-    """Every named case of every op on each level, the SIMD-group kernels, the launcher and the metal backend; any
-    arguments. The longest comes first: two run side by side, and all others fit beside it."""
+def cases(isas: Sequence[str]) -> tuple[Case, ...]:
+    """Every named case of every op in each instruction set, the SIMD-group kernels, the launcher and the metal backend;
+    any arguments. The longest comes first: two run side by side, and all others fit beside it."""
     selected = [f"--ignore={path}" for path in (*(f"tests/kernels/{name}" for name in _LEFT_OUT), *_FUZZ)]
     selected += [f"--deselect=tests/kernels/{name}" for name in _DESELECTED]
     return (
         Case("kernels", "launcher, strict mode's refusals, metal backend", (*_PYTEST, "tests/kernels", *selected)),
         Case("strict", "SIMD-group kernels on fibers", (*_PYTEST, "tests/ops", "-k", "strict-simd-forward")),
-        *(
-            Case(level, "every named case", ("-m", "tests.ops.level_check"), {"NERF_METAL_HOST_LEVEL": level})
-            for level in levels
-        ),
+        *(Case(isa, "every named case", ("-m", "tests.ops.isa_check"), {"NERF_METAL_HOST_ISA": isa}) for isa in isas),
         Case("fuzz", "any arguments of every launch and every op", (*_PYTEST, *_FUZZ)),
     )
 
@@ -65,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build, run, print."""
     parser = argparse.ArgumentParser(prog="python -m proof.sanitizers", description=__doc__)
     parser.add_argument("sanitizers", nargs="*", metavar="SANITIZER", help=f"of {', '.join(FLAGS)}; both by default")
-    parser.add_argument("--all-levels", action="store_true", help="not only the first and the best of this processor")
+    parser.add_argument("--all-isas", action="store_true", help="not only the first and the best of this processor")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.sanitizers if name not in FLAGS]:
         print(f"[sanitizers] SANITIZER must be one of {', '.join(FLAGS)}, got {unknown[0]}", file=sys.stderr)
@@ -75,20 +72,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnavailableError as error:
         print(f"[sanitizers] {error}", file=sys.stderr)
         return 2
-    levels = kernels.available_host_levels() if options.all_levels else usual_levels()
+    isas = kernels.available_host_isas() if options.all_isas else usual_isas()
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         try:
-            tree = copy_and_build(Path(folder), tools, levels)
+            tree = copy_and_build(Path(folder), tools, isas)
         except RuntimeError as error:
             print(f"[sanitizers] nothing can be run: {error}".rstrip(), file=sys.stderr)
             return 2
         print(
-            f"built {', '.join(levels)}, strict in {time.monotonic() - start:.0f} s: {' '.join(tools.flags)}",
+            f"built {', '.join(isas)}, strict in {time.monotonic() - start:.0f} s: {' '.join(tools.flags)}",
             flush=True,
         )
         with ThreadPoolExecutor(2) as pool:  # each runs on a thread or two of its own
-            codes = list(pool.map(lambda case: _report(case, run_case(tree, case)), cases(levels)))
+            codes = list(pool.map(lambda case: _report(case, run_case(tree, case)), cases(isas)))
     return max(codes)
 
 

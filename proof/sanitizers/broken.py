@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal import _C
 from tests.kernels.libraries import load_modules
 
 COUNT = 32  # a SIMD-group

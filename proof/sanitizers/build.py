@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pybind11
 
-from tests.kernels.libraries import generator, kernel_flags, level_flags, run_all
+from tests.kernels.libraries import generator, isa_flags, kernel_commands, kernel_flags, run_all
 
 ROOT = Path(__file__).resolve().parents[2]
 # Beside what its own name covers: a float that its integer type cannot hold, another number on each processor.
@@ -109,7 +109,7 @@ class Tree:
 
     folder: Path
     tools: Toolchain
-    levels: tuple[str, ...]
+    isas: tuple[str, ...]
 
     def run(self, name: str, arguments: Sequence[str], variables: dict[str, str] | None = None) -> Run:
         """Run Python with these arguments; ``name`` tells its reports from others."""
@@ -141,8 +141,8 @@ class Tree:
         }
 
 
-def copy_and_build(folder: Path, tools: Toolchain, levels: Sequence[str]) -> Tree:
-    """Copy the checkout into an empty folder and build its extension for these host levels and strict mode.
+def copy_and_build(folder: Path, tools: Toolchain, isas: Sequence[str]) -> Tree:
+    """Copy the checkout into an empty folder and build its extension for these host instruction sets and strict mode.
 
     Raises:
         RuntimeError: with the compiler's words.
@@ -150,37 +150,34 @@ def copy_and_build(folder: Path, tools: Toolchain, levels: Sequence[str]) -> Tre
     tree = folder / "tree"
     for name in _COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("_C.*", "__pycache__"))
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("_C.*so", "__pycache__"))
         else:
             shutil.copy(ROOT / name, tree / name)
     (tree / "sitecustomize.py").write_text(_SITE)
     built = tree / "nerf_metal" / f"_C{sysconfig.get_config_var('EXT_SUFFIX')}"
-    build_module(tree / "metal", built, tools, levels, launcher=True)
-    done = Tree(tree, tools, tuple(levels))
+    build_module(tree / "metal", built, tools, isas, launcher=True)
+    done = Tree(tree, tools, tuple(isas))
     probe = done.run("probe", ["-c", "from nerf_metal import _C; print(_C.__file__)"])
     if probe.code != 0 or probe.output.strip() != str(built):
         raise RuntimeError(f"the copy must load its own extension {built}, got: {probe.output}{probe.reports}")
     return done
 
 
-def build_module(metal: Path, out: Path, tools: Toolchain, levels: Sequence[str], *, launcher: bool = False) -> None:
+def build_module(metal: Path, out: Path, tools: Toolchain, isas: Sequence[str], *, launcher: bool = False) -> None:
     """Build the shaders of a folder: a library for ``_C.load_module``, or with the launcher the extension itself."""
-    build = out.parent / f"build_{out.name.split('.')[0]}"
-    sources = {path.stem: str(path) for path in (ROOT / "csrc").rglob("*.cpp")}
-    headers = {path.parent for path in (ROOT / "csrc").rglob("*.h")}
+    csrc, build = ROOT / "csrc", out.parent / f"build_{out.name.split('.')[0]}"
     generator().main(metal, build)
-    table = f"-DNERF_METAL_LEVELS={' '.join(f'X({name})' for name in levels)}"
-    include = [f"-I{path}" for path in (ROOT / "csrc", *headers, metal, build)]
-    common = [tools.compiler, *_COMPILE, *tools.flags, *include]
+    table = f"-DNERF_METAL_ISAS={' '.join(f'X({name})' for name in isas)}"
+    common = [tools.compiler, *_COMPILE, *tools.flags, *(f"-I{path}" for path in (csrc, metal, build))]
     # As the build compiles them, but for its -O3.
-    kernels = [*common, *(flag for flag in kernel_flags() if not flag.startswith("-O")), sources["host_kernels"]]
-    strict = ["-DNERF_METAL_LEVEL=strict", "-DNERF_METAL_STRICT=1"]
-    commands = {name: [*kernels, *level_flags()[name], f"-DNERF_METAL_LEVEL={name}"] for name in reversed(levels)}
-    commands |= {"strict_kernels": [*kernels, *strict], "module": [*common, table, sources["module"]]}
+    kernels = [*common, *(flag for flag in kernel_flags() if not flag.startswith("-O"))]
+    readings = {name: [*kernels, *isa_flags()[name]] for name in reversed(isas)}
+    commands = kernel_commands(build, readings | {"strict": [*kernels, "-DNERF_METAL_STRICT=1"]})
+    commands["module"] = [*common, table, str(csrc / "launcher" / "module.cpp")]
     if launcher:
+        sources = (path for path in sorted(csrc.rglob("*.cpp")) if path.stem != "module")
         python = [f"-I{sysconfig.get_path('include')}", f"-I{pybind11.get_include()}"]
-        own = {name: path for name, path in sources.items() if name not in ("host_kernels", "module")}
-        commands |= {name: [*common, *python, path] for name, path in own.items()}
+        commands |= {path.stem: [*common, *python, str(path)] for path in sources}
     made = [[*command, "-o", str(build / f"{name}.o")] for name, command in commands.items()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the longest come first
         list(pool.map(lambda command: run_all([command]), made))

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from proof.sanitizers.__main__ import cases, main, run_case, usual_levels
+from proof.sanitizers.__main__ import cases, main, run_case, usual_isas
 from proof.sanitizers.build import FLAGS, Run, Tree, UnavailableError, build_module, copy_and_build, toolchain
 from tests.kernels.libraries import METAL
 
 pytestmark = pytest.mark.sanitizers
-LEVELS = usual_levels()
-CASES = {case.name: case for case in cases(LEVELS)}
+ISAS = usual_isas()
+CASES = {case.name: case for case in cases(ISAS)}
 # A shader of the package's own with one index changed.
 RIGHT, WRONG = "    bits[gid] = int(word);", "    bits[gid + 1u] = int(word);"
 MUTANT = "mutant_pack_f32"
@@ -86,7 +86,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
         tools = toolchain(list(FLAGS))
     except UnavailableError as error:
         pytest.skip(str(error))
-    return copy_and_build(tmp_path_factory.mktemp("sanitizers"), tools, LEVELS)
+    return copy_and_build(tmp_path_factory.mktemp("sanitizers"), tools, ISAS)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def reports(tree: Tree) -> dict[str, str]:
     mutant = right.replace(RIGHT, WRONG).replace("kernel void occupancy_", "kernel void mutant_")
     (shaders / "mutant.metal").write_text(mutant)
     library = tree.folder / "libbroken.so"
-    build_module(shaders, library, tree.tools, tree.levels[:1])
+    build_module(shaders, library, tree.tools, tree.isas[:1])
     run = tree.run("broken", ["-m", "proof.sanitizers.broken", str(library), *HOST, *STRICT, *CONTROLS])
     assert run.code == 0, run.output
     found = {}

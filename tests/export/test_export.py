@@ -151,18 +151,18 @@ def test_a_preview_shows_both_sides():
     assert sorted(colors) == [[0, 0, 255], list(ORANGE)]  # opposite sides
 
 
-@pytest.mark.parametrize("levels", [1, 3])
-def test_occupied_places_are_those_where_rays_take_samples(levels):
+@pytest.mark.parametrize("cascades", [1, 3])
+def test_occupied_places_are_those_where_rays_take_samples(cascades):
     torch.manual_seed(0)
-    grid = OccupancyGrid(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 2.0, 1.0]]), 8, levels)
-    grid.bits.copy_(pack_bits(torch.rand(levels * 512) < 0.5))
+    grid = OccupancyGrid(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 2.0, 1.0]]), 8, cascades)
+    grid.bits.copy_(pack_bits(torch.rand(cascades * 512) < 0.5))
     box = grid.outer_box
     points = box[0] + (box[1] - box[0]) * (1.2 * torch.rand(2000, 3) - 0.1)
     from nerf_metal.reference import traverse_grid
 
     step = 1e-4  # one sample around each point
     info = traverse_grid(
-        points, torch.tensor([[1.0, 0.0, 0.0]]).expand(2000, 3), grid.aabb, grid.bits, resolution=8, levels=levels,
+        points, torch.tensor([[1.0, 0.0, 0.0]]).expand(2000, 3), grid.aabb, grid.bits, resolution=8, cascades=cascades,
         step_size=step, near=0.0, far=step,
     ).packed_info  # fmt: skip
     assert (grid.occupied(points) == (info[:, 1] > 0)).float().mean() > 0.998  # but within a step of a border

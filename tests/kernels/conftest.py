@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nerf_metal import _C, kernels  # type: ignore[attr-defined]
+from nerf_metal import _C, kernels
 from tests.kernels.double import Double, doubles, on_double
 from tests.kernels.libraries import build_kernels, load_modules
 
@@ -74,8 +74,8 @@ def host(kernel_library: Path) -> Launcher:
         params: bytes,
         grid: tuple[int, int, int],
         threads: int = 2,
-        coarse: bool = False,
+        long_threads: bool = False,
     ) -> None:
-        _C.launch_host(kernel, [described(a) for a in arrays], params, grid, (128, 1, 1), threads, coarse)
+        _C.launch_host(kernel, [described(a) for a in arrays], params, grid, (128, 1, 1), threads, long_threads)
 
     return run

@@ -1,13 +1,14 @@
 // The strict executor in a program of its own, to be run on an emulated processor: the stack switch of
-// csrc/fiber.cpp is written by hand for each. It prints what it computed; every processor must print the same.
+// csrc/strict/fiber.cpp is written by hand for each. It prints what it computed; every processor must print the
+// same.
 #include <cmath>
 #include <cstdio>
 #include <stdexcept>
 #include <vector>
 
-#include "fiber.h"
-#include "launch.h"
-#include "strict.h"
+#include "strict/fiber.h"
+#include "launcher/launch.h"
+#include "strict/strict.h"
 
 namespace {
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal import _C
 from nerf_metal.kernels import signature
 from tests.kernels.libraries import METAL
 

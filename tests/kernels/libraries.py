@@ -11,13 +11,15 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal import _C
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -43,12 +45,12 @@ def kernel_flags() -> list[str]:
     return [flag for name in names for flag in found[name].split()]
 
 
-def level_flags() -> dict[str, list[str]]:
-    """Every host level of the build for this processor, with its own flags, best last."""
+def isa_flags() -> dict[str, list[str]]:
+    """Every host instruction set of the build for this processor, with its own flags, best last."""
     both = _CMAKE.split("CMAKE_SYSTEM_PROCESSOR MATCHES")[1].split("else()")
     part = both[0] if re.search(r"x86_64|amd64", sysconfig.get_platform()) else both[1]
     return {
-        name: flags.split() for name, flags in re.findall(r"add_host_level\((\w+)([^)]*)\)", part) if name != "strict"
+        name: flags.split() for name, flags in re.findall(r"add_host_isa\((\w+)([^)]*)\)", part) if name != "strict"
     }
 
 
@@ -64,12 +66,30 @@ def generator() -> ModuleType:
 
 
 def run_all(commands: list[list[str]]) -> None:
-    """Commands side by side; the first that fails raises with what it printed."""
-    started = [subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for c in commands]
-    printed = [process.communicate()[0] for process in started]
-    for command, process, text in zip(commands, started, printed, strict=True):
-        if process.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}\n{text}")
+    """Commands side by side, one for each processor; the first that fails raises with what it printed."""
+
+    def run(command: list[str]) -> None:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}\n{done.stdout}")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(run, commands))
+
+
+def kernel_commands(generated: Path, readings: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """What compiles every generated shader file in each reading, by the name of its object.
+
+    Args:
+        generated: where ``cmake/generate.py`` has written.
+        readings: instruction set, or ``strict``, to the compiler and its flags.
+    """
+    sources = sorted(generated.glob("kernels_*.cpp"))
+    return {
+        f"{name}_{source.stem.removeprefix('kernels_')}": [*command, f"-DNERF_METAL_ISA={name}", str(source)]
+        for name, command in readings.items()
+        for source in sources
+    }
 
 
 # Barriers are dropped one at a time; the line stays, so that line numbers do.
@@ -90,47 +110,42 @@ def without_barriers(text: str) -> str:
 
 def copy_headers(metal: Path) -> None:
     """The package's headers that the test shaders include."""
-    for header in ("common.h", "exponential.h", "scan.h", "tile.h"):
-        shutil.copy(METAL / header, metal)
+    for header in ("common", "exponential", "language", "scan", "tile", "tile_shape", "tuning"):
+        shutil.copy(METAL / f"{header}.h", metal)
 
 
 def build_kernels(folder: Path) -> Path:
-    """The test shaders as a library for ``_C.load_module``: every host level, and the strict reading."""
+    """The test shaders as a library for ``_C.load_module``: every host instruction set, and the strict reading."""
     metal = folder / "metal"
     shutil.copytree(SHADERS, metal)
     copy_headers(metal)
     (metal / "mutants.metal").write_text(without_barriers((SHADERS / "right.metal").read_text()))
-    return build_module(folder, level_flags())
+    return build_module(folder, isa_flags())
 
 
-def build_module(folder: Path, levels: dict[str, list[str]]) -> Path:
+def build_module(folder: Path, isas: dict[str, list[str]]) -> Path:
     """The shaders of ``folder/metal`` as a library for ``_C.load_module``.
 
     Args:
         folder: where the library is built.
-        levels: host level to its compiler flags; the strict reading comes with them, or alone where there are none.
+        isas: instruction set to its compiler flags; the strict reading comes with them, or alone where there are none.
     """
     metal, generated = folder / "metal", folder / "generated"
     generator().main(metal, generated)
     include = [f"-I{path}" for path in (ROOT / "csrc", metal, generated)]
-    names = " ".join(f"X({name})" for name in levels) or "X(strict)"  # whose table holds no plain loops
-    kernel = [compiler(), *_COMMON, "-Wno-unused-function", *kernel_flags(), *include, "-c"]
-    source = str(ROOT / "csrc" / "host_kernels.cpp")
-    commands = [
-        # Visible tables: the tests call a level's kernels that the launcher would not choose.
-        [*kernel, *flags, "-fvisibility=default", f"-DNERF_METAL_LEVEL={name}", source, "-o", f"{folder}/{name}.o"]
-        for name, flags in levels.items()
-    ]
-    commands += [
-        [*kernel, "-O1", "-DNERF_METAL_LEVEL=strict", "-DNERF_METAL_STRICT=1", source, "-o", f"{folder}/strict.o"],
-        [compiler(), *_COMMON, "-O1", *include, f"-DNERF_METAL_LEVELS={names}", "-c", str(ROOT / "csrc" / "module.cpp"),
-         "-o", f"{folder}/module.o"],
-    ]  # fmt: skip
-    run_all(commands)
+    names = " ".join(f"X({name})" for name in isas) or "X(strict)"  # whose tables hold no plain loops
+    kernel = [compiler(), *_COMMON, "-Wno-unused-function", *kernel_flags(), *include]
+    # Visible tables: the tests call an instruction set's kernels that the launcher would not choose.
+    readings = {name: [*kernel, *flags, "-fvisibility=default"] for name, flags in isas.items()}
+    readings["strict"] = [*kernel, "-O1", "-DNERF_METAL_STRICT=1"]
+    commands = kernel_commands(generated, readings)
+    module = str(ROOT / "csrc" / "launcher" / "module.cpp")
+    commands["module"] = [compiler(), *_COMMON, "-O1", *include, f"-DNERF_METAL_ISAS={names}", module]
+    objects = [f"{folder}/{name}.o" for name in commands]
+    run_all([[*command, "-c", "-o", o] for command, o in zip(commands.values(), objects, strict=True)])
     library = folder / "libtest_kernels.so"
     # The executor's functions are found in the extension when the library is loaded.
     undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-Wl,-Bsymbolic"]
-    objects = [f"{folder}/{name}.o" for name in (*levels, "strict", "module")]
     run_all([[compiler(), "-shared", *undefined, *objects, "-o", str(library)]])
     return library
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from nerf_metal import _C, kernels, ops  # type: ignore[attr-defined]
+from nerf_metal import _C, kernels, ops
 from nerf_metal.kernels import backends, extension
 from tests.kernels.double import Double, doubles
 
@@ -95,7 +95,7 @@ def test_package_without_extension(no_extension) -> None:
         with pytest.raises(ValueError, match=re.escape(f"[op] backend '{backend}' cannot be used: {no_extension}")):
             kernels.resolve("op", backend, CPU)
     with pytest.raises(ImportError, match=re.escape(no_extension)):
-        kernels.host_level()
+        kernels.host_isa()
     assert kernels.why_not("torch") is None
 
 
@@ -124,7 +124,8 @@ def test_module_that_is_no_module(tmp_path) -> None:
     path = doubles()["public"].path
     with pytest.raises(RuntimeError) as caught:
         _C.load_module(path)
-    assert str(caught.value) == (f"[load_module] {path} must export nerf_metal_module; build it around csrc/module.cpp")
+    words = "must export nerf_metal_module; build it around csrc/launcher/module.cpp"
+    assert str(caught.value) == f"[load_module] {path} {words}"
 
 
 def test_loaded_module_leaves_the_packages_sources(kernel_library) -> None:

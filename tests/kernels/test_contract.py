@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import struct
+import tempfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +28,15 @@ FORMATS = {"uint": "I", "int": "i", "float": "f"}
 
 @cache
 def declarations(library: str) -> list[dict[str, Any]]:
-    """What stands in a shader, headers too, outside functions."""
-    return compile_shader(METAL / f"{library}.metal").tree["inner"]
+    """What stands in a shader, headers too, outside functions; from further readings what the first has not."""
+    with tempfile.TemporaryDirectory() as folder:
+        compilations = compile_shader(METAL / f"{library}.metal", Path(folder))
+    first, *others = (reading.tree["inner"] for reading in compilations)
+    known = {d.get("name") for d in first}
+    for reading in others:
+        first += [d for d in reading if d.get("name") not in known]
+        known |= {d.get("name") for d in reading}
+    return first
 
 
 def attribute(parameter: dict[str, Any]) -> list[str]:
@@ -73,7 +82,7 @@ def layout(header: str, struct_members: dict[str, list[tuple[str, str]]], folder
             )
     path = folder / "layout.metal"
     path.write_text("\n".join(lines))
-    return [d.text for d in compile_shader(path).diagnostics if d.error]
+    return [d.text for d in compile_shader(path, folder)[0].diagnostics if d.error]
 
 
 def host_structs() -> dict[str, list[tuple[str, str]]]:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal import _C
 from tests.kernels.double import doubles
 from tests.kernels.test_metal_encoding import INTERSECT
 

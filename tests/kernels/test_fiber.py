@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.libraries import HERE, ROOT, compiler, run_all
+from tests.kernels.libraries import HERE, ROOT, compiler, kernel_commands, run_all
 
 pytestmark = pytest.mark.strict
-STRICT = ("fiber", "strict", "strict_memory", "strict_simd", "launch")  # of csrc
+STRICT = ("strict/fiber", "strict/strict", "strict/strict_memory", "strict/strict_simd", "launcher/launch")  # of csrc
 
 
 def build(folder: Path, generated_by: Path, cxx: str) -> Path:
     """The program of fiber_program.cpp around the executor and the test kernels, linked statically."""
     include = [f"-I{path}" for path in (ROOT / "csrc", generated_by / "metal", generated_by / "generated")]
     command = [cxx, "-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", *include]
+    readings = {"baseline": [], "strict": ["-DNERF_METAL_STRICT=1"]}
     sources = {
         "program": [str(HERE / "fiber_program.cpp")],
-        **{name: [str(ROOT / "csrc" / f"{name}.cpp")] for name in STRICT},
-        "module": ["-DNERF_METAL_LEVELS=X(baseline)", str(ROOT / "csrc" / "module.cpp")],
-        "baseline": ["-DNERF_METAL_LEVEL=baseline", str(ROOT / "csrc" / "host_kernels.cpp")],
-        "checked": ["-DNERF_METAL_LEVEL=strict", "-DNERF_METAL_STRICT=1", str(ROOT / "csrc" / "host_kernels.cpp")],
+        **{name.replace("/", "_"): [str(ROOT / "csrc" / f"{name}.cpp")] for name in STRICT},
+        **kernel_commands(generated_by / "generated", readings),
+        "module": ["-DNERF_METAL_ISAS=X(baseline)", str(ROOT / "csrc" / "launcher" / "module.cpp")],
     }
     run_all([[*command, "-c", *source, "-o", f"{folder}/{name}.o"] for name, source in sources.items()])
     program = folder / "program"

@@ -103,12 +103,12 @@ def test_atomics_lose_nothing(host, threads) -> None:
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two processors")
-def test_a_coarse_launch_shares_two_threads(host) -> None:
+def test_a_launch_of_long_threads_shares_two(host) -> None:
     """A grid of two waits for itself on one thread, unless each of the two is said to be long work."""
-    for coarse in (False, True):
+    for long_threads in (False, True):
         arrived, met = np.zeros(1, np.int32), np.zeros(2, np.int32)
-        host("language_meet", [arrived, met], struct.pack("I", 2), (2, 1, 1), threads=2, coarse=coarse)
-        assert met.tolist() == ([1, 1] if coarse else [0, 1])
+        host("language_meet", [arrived, met], struct.pack("I", 2), (2, 1, 1), threads=2, long_threads=long_threads)
+        assert met.tolist() == ([1, 1] if long_threads else [0, 1])
 
 
 def test_many_short_launches_in_a_row(host) -> None:

@@ -1,4 +1,5 @@
-"""csrc/msl.h, word by word, with the build's own flags, at every host level: half, exp, arithmetic, scans, products."""
+"""csrc/host/msl.h, word by word, with the build's own flags, in every instruction set: half, exp, arithmetic, scans,
+products."""
 
 from __future__ import annotations
 
@@ -10,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal import _C
 from tests.kernels.conftest import described
-from tests.kernels.libraries import level_flags
+from tests.kernels.libraries import isa_flags
 
 pytestmark = pytest.mark.host_kernels
 
 
 class _Kernel(ctypes.Structure):
-    """HostKernel of csrc/host_kernel.h."""
+    """HostKernel of csrc/host/host_kernel.h."""
 
     _fields_ = (("name", ctypes.c_char_p), ("range", ctypes.c_void_p), ("thread", ctypes.c_void_p))
 
@@ -38,16 +39,17 @@ _RANGE = ctypes.CFUNCTYPE(
 Runner = Callable[..., None]
 
 
-@pytest.fixture(params=[*(name for name in level_flags() if name in _C.host_levels()), "launched"])
+@pytest.fixture(params=[*(name for name in isa_flags() if name in _C.host_isas()), "launched"])
 def run(request: pytest.FixtureRequest, kernel_library: Path) -> Runner:
-    """Calls a kernel of one level, past the launcher's choice of the best; or launches it, small results flushed."""
+    """Calls a kernel of one instruction set, past the launcher's choice of the best; or launches it, with small results
+    flushed."""
 
     def launch(kernel: str, n: int, *arrays: np.ndarray) -> None:
         _C.launch_host(kernel, [described(a) for a in arrays], struct.pack("I", n), (n, 1, 1), (128, 1, 1), 2)
 
     if request.param == "launched":
         return launch
-    table = _Table.in_dll(ctypes.CDLL(str(kernel_library)), f"nerf_metal_host_kernels_{request.param}")
+    table = _Table.in_dll(ctypes.CDLL(str(kernel_library)), f"nerf_metal_host_kernels_{request.param}_language")
     functions = {table.kernels[i].name.decode(): table.kernels[i].range for i in range(table.count)}
 
     def call(kernel: str, n: int, *arrays: np.ndarray) -> None:

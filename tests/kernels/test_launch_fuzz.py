@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerf_metal import _C, kernels  # type: ignore[attr-defined]
+from nerf_metal import _C, kernels
 from tests.fuzz import examples
 from tests.kernels.double import Double
 from tests.kernels.launches import KERNELS, grid_of, needed, small_params

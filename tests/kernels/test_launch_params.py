@@ -1,4 +1,4 @@
-"""Argument structs that the launcher refuses, and in which words: csrc/arguments.cpp."""
+"""Argument structs that the launcher refuses, and in which words: csrc/launcher/arguments.cpp."""
 
 from __future__ import annotations
 

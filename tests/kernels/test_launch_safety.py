@@ -15,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal import _C
 from tests.kernels.launches import (
     DTYPES,
     KERNELS,
@@ -145,15 +145,15 @@ def test_any_arguments_run_inside_the_buffers_or_are_refused(kernel, data) -> No
     assert all(arena.untouched() for arena in arenas)
 
 
-@pytest.mark.parametrize("level", _C.host_levels())
-def test_no_element_past_an_end_is_touched(level) -> None:
+@pytest.mark.parametrize("isa", _C.host_isas())
+def test_no_element_past_an_end_is_touched(isa) -> None:
     """Sentinels show writes; pages that cannot be touched show reads too, as a crash of another process."""
     result = subprocess.run(
         [sys.executable, "-m", "tests.kernels.guard_pages", "7"],
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=os.environ | {"NERF_METAL_HOST_LEVEL": level},
+        env=os.environ | {"NERF_METAL_HOST_ISA": isa},
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from nerf_metal import _C, kernels  # type: ignore[attr-defined]
+from nerf_metal import _C, kernels
 from nerf_metal.kernels import signature
 from tests.kernels.conftest import described
 from tests.kernels.double import Double, doubles
@@ -109,7 +109,8 @@ def test_struct_through_the_method_of_older_torch(metal_method: Double) -> None:
 @pytest.mark.parametrize(("kernel", "params"), [("right_rotate_f32", (256, 37)), ("right_tree_f32", (256,))])
 def test_small_structs_go_as_an_integer(metal: Double, kernel_library, kernel, params) -> None:
     """Up to 8 bytes need no function that only newer torch has."""
-    sources = signature.read_sources(SHADERS) | {"common.h": (ROOT / "metal" / "common.h").read_text()}
+    headers = {f"{name}.h": (ROOT / "metal" / f"{name}.h").read_text() for name in ("common", "language", "tuning")}
+    sources = signature.read_sources(SHADERS) | headers
     _C.metal_compile("right", signature.inline_includes("right.metal", sources))
     x, y = torch.arange(256.0), torch.zeros(256)
     packed = struct.pack(f"{len(params)}I", *params)

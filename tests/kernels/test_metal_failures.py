@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from nerf_metal import _C, kernels  # type: ignore[attr-defined]
+from nerf_metal import _C, kernels
 from tests.kernels.double import Double, doubles
 from tests.kernels.launches import KERNELS, valid_launch
 from tests.kernels.libraries import METAL

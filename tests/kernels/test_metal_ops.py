@@ -28,7 +28,7 @@ def names(metal: Double) -> set[str]:
 
 
 def equal(ours, theirs) -> None:
-    """The same kernel, the same numbers; only instructions differ between levels."""
+    """The same kernel, the same numbers; only instructions differ between instruction sets."""
     for a, b in zip(ours, theirs, strict=True):
         assert a.dtype == b.dtype
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
@@ -93,11 +93,11 @@ def test_spherical_harmonics(metal: Double, count, degree) -> None:
 
 
 @pytest.mark.parametrize("room", [None, 300])
-@pytest.mark.parametrize(("levels", "cone_angle"), [(1, 0.0), (3, 0.0), (3, 1 / 64)])
-def test_traverse(metal: Double, levels, cone_angle, room) -> None:
+@pytest.mark.parametrize(("cascades", "cone_angle"), [(1, 0.0), (3, 0.0), (3, 1 / 64)])
+def test_traverse(metal: Double, cascades, cone_angle, room) -> None:
     origins, directions = rays(19)
-    bits = torch.randint(-(2**31), 2**31, (levels * 16**3 // 32,), generator=torch.Generator().manual_seed(2)).int()
-    how = {"resolution": 16, "levels": levels, "step_size": 0.05, "cone_angle": cone_angle, "max_samples": room}
+    bits = torch.randint(-(2**31), 2**31, (cascades * 16**3 // 32,), generator=torch.Generator().manual_seed(2)).int()
+    how = {"resolution": 16, "cascades": cascades, "step_size": 0.05, "cone_angle": cone_angle, "max_samples": room}
     how |= {"stratified": True, "seed": -3}
     ours = ops.traverse_grid(origins, directions, BOX, bits, backend="metal", **how)
     equal(ours, ops.traverse_grid(origins, directions, BOX, bits, backend="host", **how))
@@ -106,13 +106,13 @@ def test_traverse(metal: Double, levels, cone_angle, room) -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
     assert names(metal) == {"traverse_blocks", "traverse_count_f32", "traverse_write_f32"}
     grids = [dispatch["grid"] for dispatch in metal.calls("dispatch_array_with_group_size")]
-    assert grids == [[2 * levels, 1, 1], [19, 1, 1], [19, 1, 1]]
+    assert grids == [[2 * cascades, 1, 1], [19, 1, 1], [19, 1, 1]]
 
 
 @pytest.mark.parametrize("first_cell", [None, 5000])
 def test_occupancy(metal: Double, first_cell) -> None:
     bits = torch.randint(-(2**31), 2**31, (256,), generator=torch.Generator().manual_seed(3)).int()
-    how = {"resolution": 16, "levels": 2, "seed": 9, "first_cell": first_cell}
+    how = {"resolution": 16, "cascades": 2, "seed": 9, "first_cell": first_cell}
     found = {}
     for backend in ("metal", "host", "torch"):
         chosen = ops.occupancy_cells(bits, BOX, 500, 0 if first_cell else 500, backend=backend, **how)

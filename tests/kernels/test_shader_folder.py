@@ -85,6 +85,21 @@ def test_other_parameters_are_refused(folder, before, after) -> None:
     assert str(caught.value) == OTHER.format(name)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        ("device const T* values", "device T* values", "composite_forward_f32"),
+        ("composite_forward, half, false", "composite_forward, float, false", "composite_forward_f16"),
+        ("INSTANTIATE(composite_forward_f16,", "INSTANTIATE(composite_forward_b16,", "composite_forward_b16"),
+    ],
+)
+def test_other_instances_are_refused(folder, before, after, name) -> None:
+    edit(folder, "composite.metal", before, after)
+    with pytest.raises(ValueError) as caught:
+        shaders.library_source("composite")
+    assert str(caught.value) == OTHER.format(name)
+
+
 @pytest.mark.parametrize(("before", "after"), [("uint seed;", "float seed;"), ("uint seed;", ""), ("t_far", "t_end")])
 def test_other_structs_are_refused(folder, before, after) -> None:
     edit(folder, "params.h", before, after)

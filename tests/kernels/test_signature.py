@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from nerf_metal import _C  # type: ignore[attr-defined]
+from nerf_metal import _C
 from nerf_metal.kernels import signature
 from tests.kernels.launches import KERNELS, SOURCES, STRUCTS
 from tests.kernels.libraries import generator
@@ -39,6 +39,7 @@ def test_kernel_is_read() -> None:
         2,
         (signature.Builtin("thread_position_in_grid", 1),),
         False,
+        "add_f32",
     )
 
 
@@ -55,6 +56,68 @@ def test_kernel_with_collectives(body) -> None:
     first, second = parse(HEAD, A, B, P, GID, body, HEAD.replace("add", "sub"), A, B, P, GID, BODY)
     assert first.collective
     assert not second.collective
+
+
+FAMILY = (
+    "// length elements = m ? n : 3 * n\n\n"
+    "template <typename T, bool SIMD>\nkernel void add(\n"
+    "    device const T* a [[buffer(0)]],  // [elements] world units\n"
+    "    device T* b [[buffer(1)]],  // [m * elements, 2u]\n" + P + GID.replace("])\n", "],\n")
+    + "    uint lane [[thread_index_in_simdgroup]])\n{\n    b[gid] = SIMD ? T(simd_sum(a[gid])) : a[gid];\n}\n"
+)  # fmt: skip
+INSTANCES = "\nINSTANTIATE(add_f32, add, float, false);\nINSTANTIATE(add_simd_f16, add, half, true);\n"
+
+
+def test_instances_of_a_template_are_read() -> None:
+    plain, simd = parse(FAMILY, INSTANCES)
+    assert [plain.name, plain.function, plain.collective] == ["add_f32", "add<float, false>", False]
+    assert [simd.name, simd.function, simd.collective] == ["add_simd_f16", "add<half, true>", True]
+    assert [b.dtype for b in plain.buffers] == ["float", "float"]
+    assert [b.written for b in simd.buffers] == ["half", "half"]
+    assert plain.buffers[1].shape == ("m * (m ? n : 3 * n)", "2")
+    assert plain.builtins == simd.builtins
+
+
+def test_readings_have_every_instance_as_a_plain_kernel_on_the_templates_lines() -> None:
+    text = FAMILY + INSTANCES + HEAD + A + B + P + GID + BODY
+    first, second = signature.readings(text)
+    for reading, name, kind, flag in ((first, "add_f32", "float", "false"), (second, "add_simd_f16", "half", "true")):
+        lines, written = reading.splitlines(), text.splitlines()
+        assert len(lines) == len(written)
+        assert lines[2:5] == ["", f"kernel void {name}(", written[4].replace("T*", f"{kind}*")]
+        assert f"    b[gid] = {flag} ? {kind}(simd_sum(a[gid])) : a[gid];" in lines
+        assert "INSTANTIATE" not in reading and "template" not in reading
+        assert lines[-8:] == written[-8:]
+    assert signature.readings(BODY) == [BODY]
+
+
+FAMILY_MISTAKES = {
+    "no instance": ((FAMILY,), "[add] must be instantiated: INSTANTIATE(name, add, T, SIMD);"),
+    "too few arguments": (
+        (FAMILY, "INSTANTIATE(add_f32, add, float);\n"),
+        "[add_f32] must have 2 template arguments, got 1",
+    ),
+    "another template": (
+        (FAMILY, INSTANCES, "INSTANTIATE(sub_f32, sub, float, true);\n"),
+        "[sub_f32] must be an instance of one of the file's template kernels, got sub",
+    ),
+    "a parameter of another kind": (
+        (FAMILY.replace("bool SIMD", "int SIMD"), INSTANCES),
+        "[add] template parameters must be 'typename|bool|uint NAME', got 'typename T, int SIMD'",
+    ),
+    "a template on the kernel's line": (
+        (FAMILY.replace("SIMD>\nkernel", "SIMD> kernel"), INSTANCES),
+        "[add] a kernel must start with 'kernel void name(' and a line break",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", FAMILY_MISTAKES)
+def test_mistake_in_a_template(mistake) -> None:
+    parts, message = FAMILY_MISTAKES[mistake]
+    with pytest.raises(ValueError) as caught:
+        parse(*parts)
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("attribute", ["thread_index_in_simdgroup", "simdgroup_index_in_threadgroup"])
@@ -212,7 +275,9 @@ def test_every_kernel_with_simd_features_has_a_plain_twin() -> None:
 @pytest.mark.parametrize("name", sorted(KERNELS))
 def test_every_kernel_says_its_grid_and_its_limits(name) -> None:
     text = SOURCES[f"{KERNELS[name].library}.metal"]
-    lines = text[: text.index(f"kernel void {name}(")].splitlines()
+    lines = text[: text.index(f"kernel void {KERNELS[name].function.partition('<')[0]}(")].splitlines()
+    if lines[-1].startswith("template <"):
+        lines.pop()
     head = []
     while lines and lines[-1].startswith("//"):
         head.append(lines.pop())
@@ -243,10 +308,33 @@ class TestGenerator:
         assert "static_assert(offsetof(AddParams, m) == 4" in table
         assert "n[1] = (double(p.n)) * ((double(p.m) ? 2 : 3));" in table
         assert '{"b", DType::half_, true},' in table
-        host = (tmp_path / "out" / "host_kernels.inc").read_text()
+        assert "#define NERF_METAL_SHADERS(F, isa) F(isa, add)\n" in table
+        host = (tmp_path / "out" / "kernels_add.cpp").read_text()
         assert "static_cast<const float*>(buffers[0])" in host
         assert "static_cast<half*>(buffers[1])" in host
-        assert (tmp_path / "out" / "shaders.inc").read_text() == '#include "add.metal"\n'
+        assert '#include "add.metal"\n' in host
+        assert "HostKernelTable NERF_METAL_TABLE(NERF_METAL_ISA, add) = {" in host
+
+    def test_each_shader_has_a_file_that_others_leave_alone(self, metal, tmp_path) -> None:
+        (metal / "sub.metal").write_text((metal / "add.metal").read_text().replace("add_f32", "sub_f32"))
+        generator().main(metal, tmp_path / "out")
+        before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+        assert set(before) == {"kernel_table.inc", "kernels_add.cpp", "kernels_sub.cpp"}
+        table = (tmp_path / "out" / "kernel_table.inc").read_text()
+        assert '{"add_f32", "add", 0, 0, ' in table and '{"sub_f32", "sub", 1, 0, ' in table
+        (metal / "sub.metal").write_text((metal / "sub.metal").read_text().replace("sub_f32", "sub_f16"))
+        generator().main(metal, tmp_path / "out")
+        after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+        assert {name for name in after if after[name] != before[name]} == {"kernel_table.inc", "kernels_sub.cpp"}
+
+    def test_an_instance_is_called_by_its_arguments(self, metal, tmp_path) -> None:
+        (metal / "add.metal").write_text('#include "params.h"\n' + FAMILY + INSTANCES)
+        generator().main(metal, tmp_path / "out")
+        text = (tmp_path / "out" / "kernels_add.cpp").read_text()
+        assert "add<float, false>(a0, a1, p, uint(i), 0u);" in text  # a plain one looks at no lane
+        assert "add<half, true>(a0, a1, p, ids.position_in_grid.x, ids.lane);" in text
+        assert '{"add_f32", &range_add_f32, nullptr},' in text
+        assert '{"add_simd_f16", nullptr, nullptr},' in text
 
     def test_files_that_would_not_change_are_left(self, metal, tmp_path) -> None:
         generator().main(metal, tmp_path / "out")

@@ -42,7 +42,7 @@ def test_without_a_function_all_marched_samples_stay(backend: str) -> None:
     (o, d), grid = rays(), grid_with_a_hole(backend, cascades=2)
     how = {"stratified": True, "seed": 3, "near": 1.6, "far": 3.6, "cone_angle": 0.02, "max_samples_per_ray": 28}
     samples = grid.sampling(o, d, **how)
-    place = {"resolution": 8, "levels": 2, "step_size": 0.05, "backend": backend}
+    place = {"resolution": 8, "cascades": 2, "step_size": 0.05, "backend": backend}
     marched = ops.traverse_grid(o, d, BOX, grid.bits, **place, **how)
     for name in how:  # each one matters
         others = ops.traverse_grid(o, d, BOX, grid.bits, **place, **{k: v for k, v in how.items() if k != name})

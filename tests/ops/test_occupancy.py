@@ -46,7 +46,7 @@ def update(mode: Mode, density: torch.Tensor, cells: object, values: object, **o
 @ALL_PLAIN_MODES
 def test_cells_in_order_lie_where_their_index_says(mode: Mode) -> None:
     # resolution 8, two cascades: the last cell of the first, the first of the second (twice as large), and round.
-    got = choose(mode, random_bits(8, 2, 0.5), 4, 0, resolution=8, levels=2, first_cell=510)
+    got = choose(mode, random_bits(8, 2, 0.5), 4, 0, resolution=8, cascades=2, first_cell=510)
     assert got.cells.tolist() == [510, 511, 512, 513]
     side = (BOX[1] - BOX[0]) / 8
     twice = BOX[0] - 4 * side
@@ -55,7 +55,7 @@ def test_cells_in_order_lie_where_their_index_says(mode: Mode) -> None:
     )
     within = (got.positions - least) / (side * torch.tensor([[1], [1], [2], [2]]))
     assert ((within >= -EPS * 8) & (within <= 1 + EPS * 8)).all()
-    around = choose(mode, random_bits(8, 2, 0.5), 1030, 0, resolution=8, levels=2, first_cell=1022)
+    around = choose(mode, random_bits(8, 2, 0.5), 1030, 0, resolution=8, cascades=2, first_cell=1022)
     assert around.cells.tolist() == [*range(1022, 1024), *range(1024), *range(4)]
 
 
@@ -186,7 +186,7 @@ def test_kernels_write_their_buffers_alone(mode: Mode) -> None:
         kernels.launch("occupancy_cells_f32", [bits, box, cells, positions], params, (40,), backend=backend)
         kernels.launch("occupancy_pack_f32", [density, limit, packed], {"n_words": 32}, (35,), backend=backend)
     guarded.check()
-    want = reference.occupancy_cells(bits, BOX.double(), 9, 24, resolution=8, levels=2, seed=5)
+    want = reference.occupancy_cells(bits, BOX.double(), 9, 24, resolution=8, cascades=2, seed=5)
     assert torch.equal(cells, want.cells) and torch.equal(unpack_bits(packed), density > 0.5)
     compare_places(OccupancyCells(cells, positions), want, 8)
 

@@ -100,20 +100,20 @@ def march(m: Maker) -> Arguments:
     return m.rays() | {"num_samples": m.size(1)} | how
 
 
-def bits(m: Maker, levels: int) -> torch.Tensor:
-    return m.ints(levels * 16, low=-(2**31), high=2**31)
+def bits(m: Maker, cascades: int) -> torch.Tensor:
+    return m.ints(cascades * 16, low=-(2**31), high=2**31)
 
 
 def traverse(m: Maker) -> Arguments:
-    levels = m.one_of(1, 3)
-    grid = {"bits": bits(m, levels), "resolution": 8, "levels": levels}
+    cascades = m.one_of(1, 3)
+    grid = {"bits": bits(m, cascades), "resolution": 8, "cascades": cascades}
     room = {"max_samples": m.one_of(None, 1, 300), "max_samples_per_ray": m.one_of(1, 1024)}
     return m.rays() | grid | room | {"step_size": 0.07, "stratified": m.one_of(True, False), "seed": 3}
 
 
 def cells(m: Maker) -> Arguments:
-    levels, first = m.one_of(1, 3), m.one_of(None, 0, 500)
-    grid = {"bits": bits(m, levels), "aabb": m.rays()["aabb"], "resolution": 8, "levels": levels, "seed": 9}
+    cascades, first = m.one_of(1, 3), m.one_of(None, 0, 500)
+    grid = {"bits": bits(m, cascades), "aabb": m.rays()["aabb"], "resolution": 8, "cascades": cascades, "seed": 9}
     return grid | {"num_uniform": m.size(), "num_occupied": 0 if first is not None else m.size(), "first_cell": first}
 
 

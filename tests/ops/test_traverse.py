@@ -19,11 +19,11 @@ UNIT_BOX = torch.tensor([[-1.0] * 3, [1.0] * 3])
 CASES = pytest.mark.parametrize("case", TRAVERSE_CASES, ids=lambda case: case.name)
 
 
-def cells_at(*cells: tuple[int, int, int, int], levels: int = 1) -> torch.Tensor:
+def cells_at(*cells: tuple[int, int, int, int], cascades: int = 1) -> torch.Tensor:
     """Bits with these (x, y, z, cascade) set."""
-    mask = torch.zeros(levels * 512, dtype=torch.bool)
-    for x, y, z, level in cells:
-        mask[x + 8 * (y + 8 * (z + 8 * level))] = True
+    mask = torch.zeros(cascades * 512, dtype=torch.bool)
+    for x, y, z, cascade in cells:
+        mask[x + 8 * (y + 8 * (z + 8 * cascade))] = True
     return pack_bits(mask)
 
 
@@ -93,20 +93,20 @@ def test_samples_lie_in_occupied_cells(name: str, mode: Mode) -> None:
 @ALL_PLAIN_MODES
 def test_outside_the_box_the_next_cascade_counts(mode: Mode) -> None:
     # Cells of the second cascade are 0.5 wide from -2 on; its inner half is the first cascade's affair.
-    coarse = cells_at((0, 4, 3, 1), (3, 4, 3, 1), (7, 4, 3, 1), levels=2)
-    got = traverse(mode, (-3, 0.1, -0.1), (1, 0, 0), coarse, 0.125, levels=2)
+    coarse = cells_at((0, 4, 3, 1), (3, 4, 3, 1), (7, 4, 3, 1), cascades=2)
+    got = traverse(mode, (-3, 0.1, -0.1), (1, 0, 0), coarse, 0.125, cascades=2)
     assert got.t_starts.tolist() == [1.0, 1.125, 1.25, 1.375, 4.5, 4.625, 4.75, 4.875]
-    fine = cells_at((0, 4, 3, 0), levels=2)
-    assert traverse(mode, (-3, 0.1, -0.1), (1, 0, 0), fine, 0.125, levels=2).t_starts.tolist() == [2.0, 2.125]
+    fine = cells_at((0, 4, 3, 0), cascades=2)
+    assert traverse(mode, (-3, 0.1, -0.1), (1, 0, 0), fine, 0.125, cascades=2).t_starts.tolist() == [2.0, 2.125]
 
 
 @ALL_PLAIN_MODES
 def test_cells_are_larger_than_the_step(mode: Mode) -> None:
     # A step as long as a cell, 0.25, asks the second cascade inside the box too: its cells 3 and 4 there.
-    bits = cells_at(*((x, 4, 3, 0) for x in range(8)), (3, 4, 3, 1), levels=2)
-    got = traverse(mode, (-3, 0.1, -0.1), (1, 0, 0), bits, 0.25, levels=2)
+    bits = cells_at(*((x, 4, 3, 0) for x in range(8)), (3, 4, 3, 1), cascades=2)
+    got = traverse(mode, (-3, 0.1, -0.1), (1, 0, 0), bits, 0.25, cascades=2)
     assert got.t_starts.tolist() == [2.5, 2.75]
-    got = traverse(mode, (-3, 0.1, -0.1), (1, 0, 0), bits, 0.1875, levels=2)
+    got = traverse(mode, (-3, 0.1, -0.1), (1, 0, 0), bits, 0.1875, cascades=2)
     assert len(got.t_starts) == 11  # 2 / 0.1875, those with their middle in the box
 
 
@@ -114,7 +114,7 @@ def test_cells_are_larger_than_the_step(mode: Mode) -> None:
 def test_steps_grow_with_t_between_their_limits(mode: Mode) -> None:
     # dt = t / 16 from 0.125 to 0.25: even up to t = 2, even again from 4 on.
     got = traverse(
-        mode, (-3, 0.1, -0.1), (1, 0, 0), pack_bits(torch.ones(1024) > 0), 0.125, levels=2, cone_angle=1 / 16
+        mode, (-3, 0.1, -0.1), (1, 0, 0), pack_bits(torch.ones(1024) > 0), 0.125, cascades=2, cone_angle=1 / 16
     )
     t, starts = 1.0, []
     while t + 0.5 * min(max(t / 16, 0.125), 0.25) < 5.0:
@@ -137,7 +137,7 @@ def test_a_step_that_outgrows_the_cells_of_an_empty_block_ends_the_skip(mode: Mo
             UNIT_BOX,
             half,
             resolution=16,
-            levels=2,
+            cascades=2,
             step_size=0.1,
             cone_angle=0.3,
             backend=backend,
@@ -180,7 +180,7 @@ def test_reference_samples_are_in_order_and_in_occupied_cells(case: TraverseCase
     got = case.expected()
     check_form(got, case.rays)
     assert (got.packed_info[:, 1] <= case.max_samples_per_ray).all()
-    if case.levels > 1:
+    if case.cascades > 1:
         return
     o, d = (x.double()[got.ray_indices.long()] for x in case.rays_o_d())
     place = (o + (0.5 * (got.t_starts + got.t_ends))[:, None] * d - BOX[0]) / (BOX[1] - BOX[0])
@@ -198,9 +198,9 @@ def test_reference_steps_of_a_full_grid_are_the_whole_ray(case: TraverseCase) ->
     o, d = (x.double() for x in case.rays_o_d())
     options = case.options | {"max_samples_per_ray": 10**6}
     got = traverse_grid(o, d, BOX.double(), full, **options)
-    centre, half = BOX.double().mean(0), 0.5 * (BOX[1] - BOX[0]).double() * 2 ** (case.levels - 1)
+    centre, half = BOX.double().mean(0), 0.5 * (BOX[1] - BOX[0]).double() * 2 ** (case.cascades - 1)
     way = march_rays(o, d, torch.stack((centre - half, centre + half)), 1, near=case.near, far=case.far)
-    largest = case.step_size * 2 ** (case.levels - 1)
+    largest = case.step_size * 2 ** (case.cascades - 1)
     for ray in range(case.rays):
         starts, ends = of_ray(got, ray)
         if not len(starts):

@@ -42,7 +42,7 @@ def test_metal_samples_are_the_references() -> None:
         name=st.just("drawn"),
         rays=st.integers(1, 40),
         resolution=st.sampled_from([8, 12, 16, 20, 32, 48]),
-        levels=st.integers(1, 5),
+        cascades=st.integers(1, 5),
         grid=st.sampled_from(["blobs", "cells", "full"]),
         step_size=st.floats(0.01, 0.5),
         cone_angle=st.sampled_from([0.0, 0.0, 1 / 256, 0.02, 0.3]),
@@ -60,17 +60,17 @@ def launch(case: TraverseCase, mode: Mode, per_thread: int, extra: int = 0) -> T
     """The kernels themselves, with every buffer between guards; ``extra``: room for so many samples too many."""
     guarded = Guarded()
     inputs = [guarded.place(x) for x in (*case.rays_o_d(), BOX, case.bits())]
-    blocks = guarded.unfilled((-(-case.levels * (case.resolution // 4) ** 3 // 32),), torch.int32)
+    blocks = guarded.unfilled((-(-case.cascades * (case.resolution // 4) ** 3 // 32),), torch.int32)
     counts = guarded.unfilled((case.rays,), torch.int32)
     params: dict[str, int | float] = {
         "n_rays": case.rays,
-        "n_words": case.levels * case.resolution**3 // 32,
+        "n_words": case.cascades * case.resolution**3 // 32,
         "n_block_words": len(blocks),
         "n_samples": 0,
         "rays_per_thread": per_thread,
         "samples_per_ray": case.max_samples_per_ray,
         "resolution": case.resolution,
-        "levels": case.levels,
+        "cascades": case.cascades,
         "stratified": int(case.stratified),
         "seed": case.seed & 0xFFFFFFFF,
         "step_size": case.step_size,
@@ -144,11 +144,11 @@ def test_rays_may_be_views(mode: Mode) -> None:
 
 
 @PLAIN_KERNEL_MODES
-@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize("cascades", [1, 3])
 @pytest.mark.parametrize("cone_angle", [0.0, 1 / 256])
 @pytest.mark.parametrize("step", [0.0, float("nan"), float("inf"), -1.0, 1e-38, 1e-7])
-def test_absurd_steps_end(step: float, cone_angle: float, levels: int, mode: Mode) -> None:
-    case = TraverseCase("absurd", 17, levels=levels, step_size=step, cone_angle=cone_angle, max_samples_per_ray=9)
+def test_absurd_steps_end(step: float, cone_angle: float, cascades: int, mode: Mode) -> None:
+    case = TraverseCase("absurd", 17, cascades=cascades, step_size=step, cone_angle=cone_angle, max_samples_per_ray=9)
     got = launch(case, mode, 16)
     assert (got.packed_info[:, 1] <= 9).all()
 

@@ -64,7 +64,7 @@ def test_keys_of_the_report(tmp_path, monkeypatch) -> None:
     """Programs read the report: a change here is a new format."""
     few(monkeypatch)
     _, report = doctor(tmp_path)
-    assert report["kind"] == "nerf_metal doctor report" and report["format"] == 1
+    assert report["kind"] == "nerf_metal doctor report" and report["format"] == 2
     assert set(report) == {
         *("kind", "format", "complete", "running", "result", "machine", "software", "totals", "seconds", "warnings"),
         *("kernels", "checks"),
@@ -73,7 +73,8 @@ def test_keys_of_the_report(tmp_path, monkeypatch) -> None:
         *("chip", "model", "system", "architecture", "logical_cores", "threads", "memory_gib"),
     }
     assert set(report["software"]) == {
-        *("nerf_metal", "python", "torch", "packages", "backend", "host_level", "host_levels", "environment"),
+        *("nerf_metal", "python", "torch", "packages", "backend", "metal_arguments"),
+        *("host_isa", "host_isas", "environment"),
     }
     assert set(report["totals"]) == {"ok", "failed", "known", "skipped"}
     assert {frozenset(row) for row in report["kernels"]} == {
@@ -256,3 +257,21 @@ def test_an_older_report_is_replaced(tmp_path, monkeypatch) -> None:
         assert main(["doctor", "--full"]) == 0
         (tmp_path / "nerf_metal_doctor.json").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["nerf_metal_doctor.json"]
+
+
+@pytest.mark.parametrize(
+    ("version", "private"), [("2.10.0", True), ("2.13.1+cpu", True), ("2.14.0a0", False), ("3.0", False)]
+)
+def test_a_torch_with_private_arguments_is_named(version, private, monkeypatch, capsys, tmp_path) -> None:
+    """On whatever machine: who runs doctor on Linux may choose the torch of a Mac by it."""
+    monkeypatch.setattr(torch, "__version__", version)
+    few(monkeypatch)
+    assert main(["doctor"]) == 0
+    short = " ".join(capsys.readouterr().out.split())
+    _, report = doctor(tmp_path, "--backend", "host")
+    full = capsys.readouterr().out
+    for printed in (short, " ".join(full.split())):
+        assert ("go through a private C++ symbol of torch" in printed) == private
+        assert ("torch >= 2.14 is recommended on a Mac" in printed) == private
+    assert (report["software"]["metal_arguments"] is not None) == private
+    assert max(map(len, full.replace(str(tmp_path), "").splitlines())) <= 80

@@ -128,7 +128,7 @@ def visible_samples(
         grid.aabb,
         grid.bits,
         resolution=grid.resolution,
-        levels=grid.cascades,
+        cascades=grid.cascades,
         step_size=sampler.step_size,
         cone_angle=sampler.cone_angle,
         near=sampler.near,

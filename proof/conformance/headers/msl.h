@@ -1,5 +1,5 @@
-// The names of Metal's library that the shaders use: what csrc/msl.h gives to the host, with Metal's overloads.
-// Declared, not defined. No other name is known, and none takes a double.
+// The names of Metal's library that the shaders use: what csrc/host/msl.h gives to the host, with Metal's
+// overloads. Declared, not defined. No other name is known, and none takes a double.
 #ifndef NERF_METAL_CONFORMANCE_MSL_H
 #define NERF_METAL_CONFORMANCE_MSL_H
 

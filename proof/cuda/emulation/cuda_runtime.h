@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "fiber.h"
+#include "strict/fiber.h"
 
 #define __global__
 #define __device__

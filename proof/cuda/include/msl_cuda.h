@@ -7,7 +7,7 @@
 #include <cuda_runtime.h>
 
 #include "groups.h"
-#include "host_kernel.h"
+#include "host/host_kernel.h"
 
 #define __METAL_VERSION__ 310
 
@@ -20,7 +20,7 @@
 
 namespace nerf_metal_cuda {
 
-#include "msl_words.h"
+#include "host/msl_words.h"
 
 // ---- vectors: construction and components ----
 struct uint2 {
@@ -88,11 +88,13 @@ inline ThreadAttributes thread_attributes(dim3 grid)
 
 #include "common.h"
 
-// Two of the shaders' own macros mean what only Metal's compiler knows: a declaration in threadgroup memory, where
-// CUDA has no such pointers, and clang's way to unroll.
+// Three of the shaders' own macros mean what only Metal's compiler knows: a declaration in threadgroup memory,
+// where CUDA has no such pointers, clang's way to unroll, and a kernel's name that is not its function's.
 #undef SHARED
 #define SHARED(T, name, n) __shared__ T name[n]
 #undef UNROLL
 #define UNROLL _Pragma("unroll")
+#undef INSTANTIATE
+#define INSTANTIATE(name, function, ...) static_assert(true, #name)
 
 }  // namespace nerf_metal_cuda

@@ -331,7 +331,8 @@ EXPORT Error aoti_torch_mps_get_kernel_function(Handle library, const char* name
         return 1;
     }
     auto& from = *static_cast<Library*>(library);
-    if (from.source.find(std::string("kernel void ") + name + "(") == std::string::npos) {
+    if (from.source.find(std::string("kernel void ") + name + "(") == std::string::npos &&
+        from.source.find(std::string("INSTANTIATE(") + name + ",") == std::string::npos) {
         return fail(std::string("double: the source holds no kernel ") + name);
     }
     auto& slot = from.functions[name];

@@ -1,4 +1,4 @@
-// The words of the language that csrc/msl.h gives to the host, one kernel each, and grids of every dimension.
+// The words of the language that csrc/host/msl.h gives to the host, one kernel each, and grids of every dimension.
 #include "common.h"
 #include "params.h"
 #include "scan.h"

@@ -159,7 +159,7 @@ kernel void right_memory_f32(
     y[gid] = all[gid * 64u];
 }
 
-// c += a b^T: 16x16 elements of c by a threadgroup, 8x8 by each of its four SIMD-groups, 8 columns of a and b at a time.
+// c += a b^T: 16x16 elements of c by a threadgroup, 8x8 by each of its four SIMD-groups, 8 columns of a and b in turn.
 // Dispatched threads: GROUP for each 16x16 elements of c, those at the edges included; in groups of GROUP.
 // Not handled: m, n or k that is no multiple of 8.
 kernel void right_product_f32(
