@@ -26,8 +26,8 @@ RAYS = 2**16
 BARREN = 5
 """Number of draws without a new point after which the search ends: a third of a million rays."""
 NORMAL_STEPS = 256
-"""Number of steps in the box, where a step is the distance of the differences that give a normal. It equals the voxel of
-a mesh with the default resolution."""
+"""Number of steps in the box, where a step is the distance of the differences that give a normal. It equals the voxel
+of a mesh with the default resolution."""
 GRAZING = -0.2
 """Cosine between a normal and the direction to the camera. A normal with a smaller one points to the wrong side and is
 reversed."""
