@@ -22,7 +22,7 @@ from nerf_metal.report.cause import (
     short,
 )
 from nerf_metal.report.findings import Findings
-from nerf_metal.report.record import Health, Record, Train
+from nerf_metal.report.record import Health, Record
 from nerf_metal.train.watchdog import BETTER_DB
 
 EXPLODED = 10.0
@@ -180,8 +180,7 @@ def density(record: Record) -> Iterator[Cause]:
         ("dead-density", "empty_rays", None if alpha is None else 1.0 - alpha),
         ("saturated-density", "opaque_rays", alpha),
     ):
-        lines: list[Train | Health] = [*record.train, *record.health]
-        points = [point for point in lines if getattr(point, attribute) is not None]
+        points = [point for point in record.network_lines if getattr(point, attribute) is not None]
         if not points:
             continue
         last = max(points, key=lambda point: point.order)

@@ -10,7 +10,7 @@ from nerf_metal.report.cause import Cause, Certainty
 from nerf_metal.report.diagnosis import find_causes
 from nerf_metal.report.findings import Status, action, best_eval, judge, listed
 from nerf_metal.report.phases import Phase
-from nerf_metal.report.record import Eval, Health, Record, Train
+from nerf_metal.report.record import Eval, Health, Record
 from nerf_metal.report.tables import Table, key_rows
 from nerf_metal.train.options import GROUPS
 from nerf_metal.util.text import clock
@@ -116,8 +116,7 @@ def _progress(record: Record, phases: Sequence[Phase]) -> Table:
         marks = {0, len(evals) - 1, best_eval(evals).index, *(phase.end for phase in phases)}
         even = max(2, ROWS - len(marks))
         kept = marks | {round(i * (len(evals) - 1) / (even - 1)) for i in range(even)}
-    lines: list[Train | Health] = [*record.train, *record.health]
-    rates = [(point.order, point.lr) for point in lines if point.lr is not None]
+    rates = [(point.order, point.lr) for point in record.network_lines if point.lr is not None]
     columns: list[tuple[str, list[str]]] = [
         (record.unit, [str(record.number(p)) for p in evals]),
         ("time", [_or_dash(p.train_seconds, clock) for p in evals]),

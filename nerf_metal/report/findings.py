@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from nerf_metal.report.phases import Phase, find_phases
-from nerf_metal.report.record import Eval, Health, Record, Train, WatchdogEvent, steps_per_epoch
+from nerf_metal.report.record import Eval, Record, WatchdogEvent, steps_per_epoch
 from nerf_metal.train.watchdog import BETTER_DB
 
 Status = Literal["good", "unfinished", "failed", "unknown"]
@@ -303,8 +303,7 @@ def _unknown(record: Record) -> Iterable[str]:
         yield "The version of torch is not recorded."
     if not any(point.grad_norm is not None for point in record.train) and not record.health:
         yield "Gradient norms are not recorded."
-    rays: list[Train | Health] = [*record.train, *record.health]
-    if not any(point.empty_rays is not None or point.opaque_rays is not None for point in rays):
+    if not any(point.empty_rays is not None or point.opaque_rays is not None for point in record.network_lines):
         yield "The rays' opacity is not recorded, so the report cannot tell whether the density died or saturated."
     if not any(point.mse is not None for point in record.train):
         yield "The error of the training batches is not recorded, so the report cannot compare it with the test views."

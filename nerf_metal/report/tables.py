@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nerf_metal.report.findings import best_eval
-from nerf_metal.report.record import Record, Train
+from nerf_metal.report.record import Record
 from nerf_metal.train.checkpoint import checkpoint_files
 from nerf_metal.train.run_folder import RunFolder
 from nerf_metal.util.text import clock
@@ -70,15 +70,15 @@ def key_rows(record: Record) -> list[tuple[str, str]]:
         rows += [("SSIM", f"{last.ssim:.3f}")] if last.ssim is not None else []
     lines = sorted([*record.train, *record.evals], key=lambda point: point.order)
     if lines and (end := lines[-1]).step is not None and end.train_seconds is not None:
-        speed = _rays_per_second(record.train)
+        speed = _rays_per_second(record)
         pace = "" if speed is None else f" ({speed:,.0f} rays/s)"
         rows.append(("training", f"{end.step} steps in {clock(end.train_seconds)}{pace}"))
     return rows
 
 
-def _rays_per_second(train: Sequence[Train]) -> float | None:
+def _rays_per_second(record: Record) -> float | None:
     """Return the mean over the seconds of training, or None if not recorded."""
-    known = [point for point in train if point.train_seconds is not None and point.rays_per_second is not None]
+    known = [point for point in record.train if point.train_seconds is not None and point.rays_per_second is not None]
     rays = before = 0.0
     for point in known:
         assert point.train_seconds is not None and point.rays_per_second is not None
