@@ -99,6 +99,11 @@ class Record:
         again = any(event.to_step is not None for event in self.events)
         return f"{self.unit}{' (including those discarded by a rollback)' if again else ''}"
 
+    @property
+    def network_lines(self) -> list[Train | Health]:
+        """The training lines and the health lines: both hold the learning rate and the opacity of the rays."""
+        return [*self.train, *self.health]
+
     def option(self, name: str) -> Any:
         """Return the option's value, or None if it is not recorded."""
         return self.config.get(name)
