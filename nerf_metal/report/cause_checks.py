@@ -181,7 +181,7 @@ def density(record: Record) -> Iterator[Cause]:
         ("dead-density", "empty_rays", None if alpha is None else 1.0 - alpha),
         ("saturated-density", "opaque_rays", alpha),
     ):
-        lines: list[TrainLine | HealthLine] = [*record.train, *record.health]
+        lines: list[TrainLine | HealthLine] = record.network_lines
         points = [point for point in lines if getattr(point, attribute) is not None]
         if not points:
             continue

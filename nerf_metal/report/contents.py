@@ -117,7 +117,7 @@ def _progress(record: Record, phases: Sequence[Phase]) -> Table:
         marks = {0, len(evals) - 1, best_eval(evals).index, *(phase.end for phase in phases)}
         even = max(2, ROWS - len(marks))
         kept = marks | {round(i * (len(evals) - 1) / (even - 1)) for i in range(even)}
-    lines: list[TrainLine | HealthLine] = [*record.train, *record.health]
+    lines: list[TrainLine | HealthLine] = record.network_lines
     rates = [(point.order, point.lr) for point in lines if point.lr is not None]
     columns: list[tuple[str, list[str]]] = [
         (record.unit, [str(record.number(p)) for p in evals]),

@@ -304,7 +304,7 @@ def _unknown(record: Record) -> Iterable[str]:
         yield "The version of torch is not recorded."
     if not any(point.grad_norm is not None for point in record.train) and not record.health:
         yield "Gradient norms are not recorded."
-    rays: list[TrainLine | HealthLine] = [*record.train, *record.health]
+    rays: list[TrainLine | HealthLine] = record.network_lines
     if not any(point.empty_rays is not None or point.opaque_rays is not None for point in rays):
         yield "The rays' opacity is not recorded, so the report cannot tell whether the density died or saturated."
     if not any(point.mse is not None for point in record.train):

@@ -100,7 +100,7 @@ class Record:
         return f"{self.unit}{' (including those discarded by a rollback)' if again else ''}"
 
     @property
-    def network_lines(self) -> list[Train | Health]:
+    def network_lines(self) -> list[TrainLine | HealthLine]:
         """The training lines and the health lines: both hold the learning rate and the opacity of the rays."""
         return [*self.train, *self.health]
 

@@ -189,7 +189,8 @@ def _parse(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
     elif words[:2] == ("python", "-m") and words[2].startswith(OWN_PARSERS):
         assert importlib.util.find_spec(words[2]) is not None, f"there is no module {words[2]}"
         monkeypatch.setattr(sys, "argv", list(words[2:]))
-        monkeypatch.delitem(sys.modules, words[2], raising=False)  # else python warns that it runs twice
+        for name in (words[2], f"{words[2]}.__main__"):  # else python warns that it runs twice
+            monkeypatch.delitem(sys.modules, name, raising=False)
         with only_parsing(monkeypatch):
             runpy.run_module(words[2], run_name="__main__", alter_sys=True)
     elif words[:3] == ("python", "-m", "tests.clang_format"):
