@@ -10,7 +10,8 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import docstring_parser
 import tyro
 
-from nerf_metal.train.options import GROUPS, TrainConfig
+from nerf_metal.train.options import GROUPS, OLD_NAMES, TrainConfig
+from nerf_metal.util.options import flag
 
 Options = TypeVar("Options")
 
@@ -47,7 +48,8 @@ def parse(args: Sequence[str], default: TrainConfig) -> TrainConfig:
         InputError: a value is out of its range.
         SystemExit: ``--help`` was given, or a word that is not an option, which tyro prints.
     """
-    limits = {name: given(args, f"--{name.replace('_', '-')}") for name in ("steps", "epochs", "max_seconds")}
+    args = [_present_name(word) for word in args]
+    limits = {name: given(args, flag(name)) for name in ("steps", "epochs", "max_seconds")}
     if limits["steps"] is not None or limits["epochs"] is not None:
         # 1 is a placeholder: the given value replaces it
         default = dataclasses.replace(default, **{name: text and 1 for name, text in limits.items()})  # type: ignore[arg-type]
@@ -62,7 +64,7 @@ def parse(args: Sequence[str], default: TrainConfig) -> TrainConfig:
         nested,
         prog="nerf-metal train",
         description="Train a NeRF. Without options, train on the built-in scene on the best device.",
-        args=list(args),
+        args=args,
         default=nested(**defaults),
         config=(tyro.conf.OmitArgPrefixes,),
     )
@@ -70,6 +72,13 @@ def parse(args: Sequence[str], default: TrainConfig) -> TrainConfig:
     for name in GROUPS:
         flat.update(vars(getattr(options, name)))
     return TrainConfig(**flat)
+
+
+def _present_name(word: str) -> str:
+    """Return a word of the command line with the present name of its option. Names of older versions still work."""
+    name, equals, value = word.partition("=")
+    now = {flag(old): flag(new) for old, new in OLD_NAMES.items()}
+    return f"{now.get(name, name)}{equals}{value}"
 
 
 def _with_flowing_help(kind: type[Options]) -> type[Options]:

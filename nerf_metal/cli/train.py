@@ -65,7 +65,7 @@ def run(args: Sequence[str]) -> int:
         check_out(Path(config.out), config.overwrite)  # before the seconds that loading takes
     say = (lambda line: None) if config.quiet else (lambda line: print(line, flush=True))
     if config.data is None:
-        say("making the scene of the package ...")
+        say("making the built-in scene ...")
     scene = open_scene(config)
     if config.data is not None:  # a run is looked at from other folders too
         config = dataclasses.replace(config, data=str(Path(config.data).resolve()))

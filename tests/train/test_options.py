@@ -111,6 +111,14 @@ def test_json_round_trip():
     assert back.lr == 0.001
 
 
+def test_names_of_older_versions_still_work():
+    """On the command line and in a stored run."""
+    config = parse("--position-levels", "3", "--direction-levels=1")
+    assert (config.position_bands, config.direction_bands) == (3, 1)
+    stored = {"field": "frequency", "position_levels": 5}
+    assert options.from_json(stored, "config.json").position_bands == 5
+
+
 def test_unknown_stored_options_are_named():
     """A run of a newer version says so."""
     with pytest.raises(InputError, match=r"x.json must hold options that this version knows, got warp; "):
