@@ -17,7 +17,7 @@ from torch import nn
 
 from nerf_metal import ops
 from nerf_metal.data import RayBatch, Split
-from nerf_metal.models import Model, RenderedPixels, Space, StepLoss
+from nerf_metal.models import Model, RenderedPixels, Space, StepLoss, option
 
 EMPTY = -3.0
 """Density at the start, before softplus: fog that a ray can see through."""
@@ -29,9 +29,12 @@ CHUNK_RAYS = 4096
 class VoxelGridConfig:
     """The options of the model. ``--field-options`` sets those that a run does not have by itself."""
 
-    resolution: int = 96  # 3.5 million numbers: what a minute can fill
-    num_steps: int = 128  # a sample is shorter than a voxel
+    resolution: int = option(96, at_least=2, fixed=True)  # 3.5 million numbers: what a minute can fill
+    """Number of voxel corners along an axis of the box."""
+    num_steps: int = option(128, at_least=1)  # a sample is shorter than a voxel
+    """Number of samples of a ray."""
     backend: str = "auto"
+    """Implementation of the kernels. A run has this option by itself."""
 
 
 class VoxelGrid(Model):

@@ -14,10 +14,11 @@ from nerf_metal.util.lazy import lazy_names
 
 if TYPE_CHECKING:
     from nerf_metal.models.base import Model, Space, StepLoss
+    from nerf_metal.models.options import option
     from nerf_metal.models.pixels import RenderedPixels
     from nerf_metal.models.registry import build_model, model_class
 
-__all__ = ["Model", "RenderedPixels", "Space", "StepLoss", "build_model", "model_class"]
+__all__ = ["Model", "RenderedPixels", "Space", "StepLoss", "build_model", "model_class", "option"]
 
 _PLACES = {
     "Model": "base",
@@ -26,6 +27,7 @@ _PLACES = {
     "RenderedPixels": "pixels",
     "build_model": "registry",
     "model_class": "registry",
+    "option": "options",
 }
 
 

@@ -12,7 +12,7 @@ import torch
 
 from nerf_metal.models.base import Model, Space
 from nerf_metal.util.errors import InputError
-from nerf_metal.util.options import taken_from
+from nerf_metal.util.options import check_limits, taken_from
 
 MODELS = {
     "hashgrid": "nerf_metal.models.hash_grid.model:HashGridModel",
@@ -66,7 +66,9 @@ def model_config(field: str, options: object, text: str = "") -> Any:
             known = f"NAME=VALUE of {', '.join(own)}" if own else "empty: the model has no options of its own"
             raise InputError(f"[train] --field-options must be {known}, got {part}; correct the name")
         given[name] = _read(name, value, types[name])
-    return taken_from(kind, options, **given)
+    config = taken_from(kind, options, **given)
+    check_limits(config)
+    return config
 
 
 def build_model(field: str, config: Any, space: Space, seed: int) -> Model:

@@ -39,6 +39,7 @@ def test_the_commands_take_it(tmp_path, capsys) -> None:
         (("--field", "nowhere:Model"), ("--field", "nowhere:Model")),
         (("--field", "pathlib:Path"), ("--field", "pathlib:Path", "subclass")),
         ((*FIELD, "--field-options", "size=3"), ("--field-options", "resolution, num_steps", "size=3")),
+        ((*FIELD, "--field-options", "resolution=1"), ("--resolution", "at least 2", "got 1")),
         ((*FIELD, "--field-options", "resolution=big"), ("--field-options resolution", "int", "big")),
         (("--field-options", "resolution=3"), ("--field-options", "no options of its own", "resolution=3")),
     ],
@@ -46,7 +47,7 @@ def test_the_commands_take_it(tmp_path, capsys) -> None:
 def test_bad_input_is_one_line(words, names, capsys) -> None:
     assert main(["train", *words, "--steps", "1", "--quiet"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: [train] --field") and error.count("\n") == 1
+    assert error.startswith("error: [train] --") and error.count("\n") == 1
     assert all(name in error for name in names), error
 
 
