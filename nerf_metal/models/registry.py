@@ -66,7 +66,7 @@ def model_config(field: str, options: object, text: str = "") -> Any:
             known = f"NAME=VALUE of {', '.join(own)}" if own else "empty: the model has no options of its own"
             raise InputError(f"[train] --field-options must be {known}, got {part}; correct the name")
         given[name] = _read(name, value, types[name])
-    config = taken_from(kind, options, **given)
+    config: Any = taken_from(kind, options, **given)
     check_limits(config)
     return config
 
