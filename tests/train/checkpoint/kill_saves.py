@@ -66,10 +66,15 @@ def psnr_of(step: int) -> float:
     return random.Random(step).uniform(0, 40)
 
 
+def learning(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The parameters that an optimizer has."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
 def save_marked(folder: Path, step: int, model: torch.nn.Module, optimizer, psnr: float) -> None:
     """Save weights and moments that say of which step they are."""
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in learning(model):
             parameter.fill_(step)
             optimizer.state[parameter]["exp_avg"].fill_(step)
     save(folder, step, model, optimizer, psnr=psnr)
@@ -79,7 +84,7 @@ def check_mark(found, model: torch.nn.Module, optimizer) -> None:
     """The checkpoint's files are all three of its step."""
     load_weights(found, model)
     load_optimizer(found, model, optimizer)
-    for parameter in model.parameters():
+    for parameter in learning(model):
         assert bool((parameter == found.step).all() and (optimizer.state[parameter]["exp_avg"] == found.step).all())
 
 
