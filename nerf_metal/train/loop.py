@@ -77,7 +77,6 @@ def train(
 
 def _loop(run: TrainingRun, recorder: Recorder, stop: StopRequest) -> TrainResult:
     """Step, record, evaluate and save until the run is done or stopped."""
-    model, optimizer = run.model, run.optimizer
     recorder.begin()
     ended = False
     while not ended and not stop():
@@ -86,22 +85,7 @@ def _loop(run: TrainingRun, recorder: Recorder, stop: StopRequest) -> TrainResul
             continue
         due = run.schedule.due(run.step + 1, run.stopwatch.seconds)
         with run.stopwatch:
-            run.set_learning_rate()
-            run.clear_gradients()
-            batch = run.batches.draw(run.step, model.batch_rays)
-            losses = []
-            for part in batch.split(model.part_rays):  # one part if the whole batch fits into memory
-                found = model.loss(part, run.step)
-                share = len(part.truth) / len(batch.truth) if len(batch.truth) else 1.0
-                losses.append((found, share))
-                if found.loss.requires_grad:  # it has no gradient if no ray met anything
-                    (found.loss if share == 1.0 else found.loss * share).backward()
-            if any(found.loss.requires_grad for found, _ in losses):
-                run.clip_gradients(measure=due.line)
-                optimizer.step()
-            run.average.update(run.step)
-            run.statistics.add(losses, batch, run.grad_norm)
-            run.step += 1
+            _step(run, measure=due.line)
             line = run.read_line() if due.line else None  # waits for the device, so that the time is correct
         if line is not None and recorder.record(run.stamp(line)) and run.done < 1.0:
             if due.evaluation:
@@ -113,3 +97,24 @@ def _loop(run: TrainingRun, recorder: Recorder, stop: StopRequest) -> TrainResul
     if stop():
         recorder.interrupted()
     return TrainResult(run.step, run.stopwatch.seconds, recorder.evaluation, run.average.model)
+
+
+def _step(run: TrainingRun, *, measure: bool) -> None:
+    """Learn from one batch. All that it made is freed before the next one: its memory is used again."""
+    model = run.model
+    run.set_learning_rate()
+    run.clear_gradients()
+    batch = run.batches.draw(run.step, model.batch_rays)
+    losses = []
+    for part in batch.split(model.part_rays):  # one part if the whole batch fits into memory
+        found = model.loss(part, run.step)
+        share = len(part.truth) / len(batch.truth) if len(batch.truth) else 1.0
+        losses.append((found, share))
+        if found.loss.requires_grad:  # it has no gradient if no ray met anything
+            (found.loss if share == 1.0 else found.loss * share).backward()
+    if any(found.loss.requires_grad for found, _ in losses):
+        run.clip_gradients(measure=measure)
+        run.optimizer.step()
+    run.average.update(run.step)
+    run.statistics.add(losses, batch, run.grad_norm)
+    run.step += 1
