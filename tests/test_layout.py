@@ -89,7 +89,7 @@ def test_arguments_of_the_checks_go_to_pytest() -> None:
     def runs(tier: str, *arguments: str) -> list[list[str]]:
         return [command[3:] for name, command in checks(tier, "site", list(arguments)) if name.startswith("pytest")]
 
-    assert runs("all") == [["-m", "not slow"], ["-m", "slow"]]
+    assert runs("all") == [["-m", "not slow"], ["-m", "slow", "tests"], ["-m", "slow", "proof"]]
     assert runs("all", "-x") == [["-m", "not slow", "-x"], ["-m", "slow", "-x"]]
     assert runs("all", "-m", "not slow", "tests/ops") == [["-m", "not slow", "tests/ops"]]
     assert runs("smoke", "-x") == [["-m", "smoke", "tests/smoke", "-x"]]
